@@ -1,0 +1,76 @@
+"""The only place that reads the machine's clocks; everything else is given a time.
+
+A frame brings its own time. What the program itself costs is measured with a `Stopwatch`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, tzinfo
+
+from edge.core.types import NS_PER_S
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def mono_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def wall_ns(self) -> int:
+        return time.time_ns()
+
+
+class ManualClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, wall_ns: int = 0) -> None:
+        self._mono_ns = 0
+        self._wall_ns = wall_ns
+
+    def mono_ns(self) -> int:
+        return self._mono_ns
+
+    def wall_ns(self) -> int:
+        return self._wall_ns
+
+    def advance_ns(self, step_ns: int) -> None:
+        self._mono_ns += step_ns
+        self._wall_ns += step_ns
+
+
+class Stopwatch:
+    """Wall seconds spent in each named stage of the frame path, and how often it was entered."""
+
+    def __init__(self) -> None:
+        self.wall_s: dict[str, float] = {}
+        self.count: dict[str, int] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.wall_s[name] = self.wall_s.get(name, 0.0) + time.perf_counter() - begin
+            self.count[name] = self.count.get(name, 0) + 1
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process so far, all threads."""
+    return time.process_time()
+
+
+def iso(wall_ns: int, zone: tzinfo) -> str:
+    """RFC 3339 with milliseconds and the zone's offset: `2026-05-04T09:31:07.120+08:00`."""
+    whole_s, rest_ns = divmod(wall_ns, NS_PER_S)
+    moment = datetime.fromtimestamp(whole_s, zone).replace(microsecond=rest_ns // 1_000_000 * 1000)
+    return moment.isoformat(timespec="milliseconds")
+
+
+def minute_of_week(wall_ns: int, zone: tzinfo) -> int:
+    """Minutes since Monday 00:00, local time: what opening hours are asked with."""
+    moment = datetime.fromtimestamp(wall_ns // NS_PER_S, zone)
+    return moment.weekday() * 1440 + moment.hour * 60 + moment.minute

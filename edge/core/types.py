@@ -1,0 +1,253 @@
+"""The arrays that travel along a frame's way, and nothing that acts on them.
+
+Frozen, slotted dataclasses of parallel arrays. Rows mean the same everywhere: B batch, N detections,
+T tracks, Z zones, S static regions. Times are int64 nanoseconds: `mono_ns` for arithmetic, `wall_ns` for people.
+Boxes are xyxy float32 in pixels of the source frame. Empty arrays keep shape and dtype.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Int16 = npt.NDArray[np.int16]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+UInt8 = npt.NDArray[np.uint8]
+
+NS_PER_S = 1_000_000_000
+
+
+def seconds_to_ns(seconds: float) -> int:
+    """Seconds as whole nanoseconds, rounded to the nearest."""
+    return round(seconds * NS_PER_S)
+
+
+def _expect(name: str, array: npt.NDArray[np.generic], dtype: type[np.generic], *shape: int | None) -> None:
+    fits = array.ndim == len(shape) and all(
+        want is None or have == want for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits or array.dtype != dtype:
+        wanted = ", ".join("*" if length is None else str(length) for length in shape)
+        raise ValueError(f"{name}: expected ({wanted}) {np.dtype(dtype).name}, got {array.shape} {array.dtype.name}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded picture with its time.
+
+    `mono_ns` never goes back within one worker; `media_ns` is the position in its file, -1 for a live camera.
+    """
+
+    camera: str
+    index: int
+    mono_ns: int
+    wall_ns: int
+    bgr: UInt8  # (H, W, 3)
+    keyframe: bool = False
+    media_ns: int = -1
+
+    def __post_init__(self) -> None:
+        _expect("Frame.bgr", self.bgr, np.uint8, None, None, 3)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return int(self.bgr.shape[1]), int(self.bgr.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What one look of the detector found in one frame."""
+
+    xyxy: Float32  # (N, 4) px
+    score: Float32  # (N,) 0..1
+    label: Int16  # (N,) row of the model's label list
+
+    def __post_init__(self) -> None:
+        count = len(self.score)
+        _expect("Detections.xyxy", self.xyxy, np.float32, count, 4)
+        _expect("Detections.score", self.score, np.float32, count)
+        _expect("Detections.label", self.label, np.int16, count)
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def take(self, rows: Bool | Int64) -> Detections:
+        return Detections(self.xyxy[rows], self.score[rows], self.label[rows])
+
+    @classmethod
+    def empty(cls) -> Detections:
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int16))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """The confirmed tracks after one frame, seen in it (`detection >= 0`) or carried on (-1).
+
+    `rest_since_ns` is when the box last left the place where it stands: now minus it is how long the thing has
+    been still. `speed` is in box heights per second.
+    """
+
+    track_id: Int64  # (T,) ascending, never reused
+    xyxy: Float32  # (T, 4) px
+    label: Int16  # (T,)
+    score: Float32  # (T,)
+    detection: Int64  # (T,) row of this frame's detections, or -1
+    first_seen_ns: Int64  # (T,)
+    last_seen_ns: Int64  # (T,)
+    rest_since_ns: Int64  # (T,)
+    speed: Float32  # (T,)
+
+    def __post_init__(self) -> None:
+        count = len(self.track_id)
+        _expect("Tracks.xyxy", self.xyxy, np.float32, count, 4)
+        _expect("Tracks.label", self.label, np.int16, count)
+        _expect("Tracks.score", self.score, np.float32, count)
+        _expect("Tracks.speed", self.speed, np.float32, count)
+        for name in ("track_id", "detection", "first_seen_ns", "last_seen_ns", "rest_since_ns"):
+            _expect(f"Tracks.{name}", getattr(self, name), np.int64, count)
+
+    def __len__(self) -> int:
+        return len(self.track_id)
+
+    @classmethod
+    def empty(cls) -> Tracks:
+        return cls(
+            track_id=np.zeros(0, np.int64),
+            xyxy=np.zeros((0, 4), np.float32),
+            label=np.zeros(0, np.int16),
+            score=np.zeros(0, np.float32),
+            detection=np.zeros(0, np.int64),
+            first_seen_ns=np.zeros(0, np.int64),
+            last_seen_ns=np.zeros(0, np.int64),
+            rest_since_ns=np.zeros(0, np.int64),
+            speed=np.zeros(0, np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StaticRegions:
+    """Things of no known class that came and stayed, or that were there and went (see `background.py`)."""
+
+    xyxy: Float32  # (S, 4) px
+    since_ns: Int64  # (S,) when the change began
+    appeared: Bool  # (S,) True: something is there now; False: something was taken away
+    explained_by: Int64  # (S,) track_id of the track that covers it, or -1
+    score: Float32  # (S,) 0..1, share of the region that still differs from the empty place
+
+    def __post_init__(self) -> None:
+        count = len(self.since_ns)
+        _expect("StaticRegions.xyxy", self.xyxy, np.float32, count, 4)
+        _expect("StaticRegions.since_ns", self.since_ns, np.int64, count)
+        _expect("StaticRegions.appeared", self.appeared, np.bool_, count)
+        _expect("StaticRegions.explained_by", self.explained_by, np.int64, count)
+        _expect("StaticRegions.score", self.score, np.float32, count)
+
+    def __len__(self) -> int:
+        return len(self.since_ns)
+
+    @classmethod
+    def empty(cls) -> StaticRegions:
+        return cls(
+            xyxy=np.zeros((0, 4), np.float32),
+            since_ns=np.zeros(0, np.int64),
+            appeared=np.zeros(0, np.bool_),
+            explained_by=np.zeros(0, np.int64),
+            score=np.zeros(0, np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Presence:
+    """Which track is in which zone, since when, and for how long it was really seen there."""
+
+    inside: Bool  # (Z, T)
+    entered_ns: Int64  # (Z, T) start of the present visit; 0 where outside
+    visible_ns: Int64  # (Z, T) seen time of the present visit
+
+    def __post_init__(self) -> None:
+        shape = self.inside.shape
+        _expect("Presence.inside", self.inside, np.bool_, None, None)
+        _expect("Presence.entered_ns", self.entered_ns, np.int64, *shape)
+        _expect("Presence.visible_ns", self.visible_ns, np.int64, *shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings:
+    """The things for which one scenario's condition holds in this frame, before any dwell is asked for."""
+
+    zone: Int16  # (N,) row of the camera's zones
+    xyxy: Float32  # (N, 4) px, the violating thing; for a gathering the box round its people
+    label: Int16  # (N,) row of the model's labels, -1 for a thing of no known class
+    score: Float32  # (N,)
+    track_id: Int64  # (N,) -1 where no single track stands for it
+    since_ns: Int64  # (N,) when the condition began to hold for this thing
+    count: Int16  # (N,) how many things it is made of
+
+    def __post_init__(self) -> None:
+        count = len(self.zone)
+        _expect("Findings.zone", self.zone, np.int16, count)
+        _expect("Findings.xyxy", self.xyxy, np.float32, count, 4)
+        _expect("Findings.label", self.label, np.int16, count)
+        _expect("Findings.score", self.score, np.float32, count)
+        _expect("Findings.track_id", self.track_id, np.int64, count)
+        _expect("Findings.since_ns", self.since_ns, np.int64, count)
+        _expect("Findings.count", self.count, np.int16, count)
+
+    def __len__(self) -> int:
+        return len(self.zone)
+
+    @classmethod
+    def empty(cls) -> Findings:
+        return cls(
+            zone=np.zeros(0, np.int16),
+            xyxy=np.zeros((0, 4), np.float32),
+            label=np.zeros(0, np.int16),
+            score=np.zeros(0, np.float32),
+            track_id=np.zeros(0, np.int64),
+            since_ns=np.zeros(0, np.int64),
+            count=np.zeros(0, np.int16),
+        )
+
+
+PENDING = "pending"
+OPENED = "opened"
+CLEARED = "cleared"
+WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """The life of one violation at one place. A pending case is not yet known to anybody outside the worker."""
+
+    case_id: str  # UUIDv5 of gateway, camera, scenario, zone and start
+    camera: str
+    scenario: str
+    zone: str
+    state: str  # PENDING | OPENED | CLEARED | WITHDRAWN
+    label: str  # "" for a thing of no known class
+    score: float  # best so far
+    count: int
+    footprint: tuple[float, float, float, float]  # xyxy px
+    appearance: Float32  # (P, P) luma patch of the footprint, 0..255
+    started_ns: int  # mono; when the condition began to hold
+    opened_ns: int  # mono; 0 while pending
+    last_seen_ns: int  # mono
+    visible_ns: int  # how long it was seen, occlusion left out
+    cleared_ns: int  # mono; 0 until cleared
+    started_wall_ns: int
+    opened_wall_ns: int
+    alerts: int  # alerts told so far
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CaseChange:
+    """One step in a case's life that the outside is told of: one alert."""
+
+    case: Case
+    kind: str  # "opened" | "updated" | "cleared" | "withdrawn"
+    reason: str  # "" or, for cleared and withdrawn, why: "seen-empty", "left", "replaced", "hours", "dismissed", ...
