@@ -1,0 +1,199 @@
+"""The detector port on ONNX Runtime: pictures -> letterboxed batch -> network -> boxes in source pixels.
+
+`detect` does all three. The detector process of a gateway finds its pictures letterboxed in shared memory already and
+calls `run_batch`. Nothing is kept from one call to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]  # ships no types
+from onnxruntime.capi import (  # type: ignore[import-untyped]
+    onnxruntime_pybind11_state as _onnxruntime_state,
+)
+
+from edge.core.types import Detections, Float32, Int16, UInt8
+from edge.detect.formats import Boxes, decode, misfit
+from edge.detect.letterbox import Letterbox, fit_size
+from edge.detect.manifest import CENTRED, RGB, ModelManifest, read_model
+from edge.detect.nms import best_of_each, suppress
+from edge.errors import ModelError
+
+# Sixteen 640x384 pictures keep the network's inner arrays near 200 MB; more gains nothing on a CPU.
+_BATCH_MAX = 16
+# A crowded square gives 300 to 400 candidates a picture at score 0.1; suppression costs their number squared.
+_CANDIDATES_MAX = 1000
+
+# ONNX Runtime's errors share no base class of their own.
+_RUNTIME_ERRORS: tuple[type[Exception], ...] = tuple(
+    member for member in vars(_onnxruntime_state).values() if isinstance(member, type) and issubclass(member, Exception)
+)
+
+
+class OnnxDetector:
+    """One model, loaded and tried out; satisfies `edge.ports.Detector`."""
+
+    name: str
+    sha256: str
+    labels: tuple[str, ...]
+    groups: Int16  # (C,) labels of one group stand for one thing
+    longest_side: int  # px
+    candidates_dropped: int  # boxes beyond the bound on suppression, since the start
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        *,
+        longest_side: int | None = None,
+        threads: int = 2,
+        score_min: float = 0.1,
+        iou_max: float | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+    ) -> None:
+        self.name = manifest.name
+        self.sha256 = manifest.sha256
+        self.labels = manifest.labels
+        self.groups = manifest.label_groups()
+        self.longest_side = longest_side or manifest.longest_side
+        self.candidates_dropped = 0
+        self._manifest = manifest
+        self._score_min = score_min
+        self._iou_max = manifest.overlap_max if iou_max is None else iou_max
+        self._session = _open(manifest, threads=threads, providers=providers)
+        self._input = self._session.get_inputs()[0].name
+        self._fixed_batch, self._fixed_px = self._read_input_shape()
+        self._try_out()
+
+    def detect(self, pictures: Sequence[UInt8]) -> list[Detections]:
+        """One answer for each picture (H, W, 3) BGR, in order, best score first, in pixels of that picture."""
+        answers = [Detections.empty()] * len(pictures)
+        letterboxes = [self.letterbox(width=picture.shape[1], height=picture.shape[0]) for picture in pictures]
+        for rows in self._batches(letterboxes):
+            chosen = [letterboxes[row] for row in rows]
+            slots = self.prepare([pictures[row] for row in rows], chosen)
+            for row, answer in zip(rows, self.run_batch(slots, chosen), strict=True):
+                answers[row] = answer
+        return answers
+
+    def letterbox(self, *, width: int, height: int) -> Letterbox:
+        """How a picture of this size goes into the model's input."""
+        input_px = self._fixed_px or fit_size(
+            width=width, height=height, longest_side=self.longest_side, multiple=self._manifest.input_multiple
+        )
+        return Letterbox.fit(
+            source_px=(width, height),
+            input_px=input_px,
+            centred=self._manifest.padding == CENTRED,
+            swap_colours=self._manifest.colour == RGB,
+        )
+
+    def prepare(self, pictures: Sequence[UInt8], letterboxes: Sequence[Letterbox]) -> UInt8:
+        """Pictures with letterboxes of one input size -> (B, H, W, 3)."""
+        width, height = letterboxes[0].input_px
+        slots = np.empty((len(pictures), height, width, 3), np.uint8)
+        for picture, letterbox, slot in zip(pictures, letterboxes, slots, strict=True):
+            letterbox.apply(picture, slot)
+        return slots
+
+    def run_batch(self, slots: UInt8, letterboxes: Sequence[Letterbox]) -> list[Detections]:
+        """(B, H, W, 3) letterboxed pictures -> one answer each, in pixels of the source pictures."""
+        outputs = self._run(slots)
+        input_px = (slots.shape[2], slots.shape[1])
+        boxes = decode(self._manifest, outputs, input_px=input_px, score_min=self._score_min)
+        boxes = self._without_repeats(boxes)
+        return _split(boxes, letterboxes)
+
+    def _without_repeats(self, boxes: Boxes) -> Boxes:
+        bounded = boxes.take(best_of_each(picture=boxes.picture, score=boxes.score, count_max=_CANDIDATES_MAX))
+        self.candidates_dropped += len(boxes.score) - len(bounded.score)
+        kept = suppress(
+            picture=bounded.picture,
+            xyxy=bounded.xyxy,
+            score=bounded.score,
+            label=bounded.label,
+            groups=self.groups,
+            iou_max=self._iou_max,
+        )
+        return bounded.take(kept)
+
+    def _batches(self, letterboxes: Sequence[Letterbox]) -> list[list[int]]:
+        """Rows of one input size together, at most `_BATCH_MAX` (or what the model takes) a batch."""
+        sizes: dict[tuple[int, int], list[int]] = {}
+        for row, letterbox in enumerate(letterboxes):
+            sizes.setdefault(letterbox.input_px, []).append(row)
+        limit = self._fixed_batch or _BATCH_MAX
+        return [rows[start : start + limit] for rows in sizes.values() for start in range(0, len(rows), limit)]
+
+    def _run(self, slots: UInt8) -> list[Float32]:
+        missing = (self._fixed_batch or len(slots)) - len(slots)
+        filled = np.concatenate([slots, np.zeros((missing, *slots.shape[1:]), np.uint8)]) if missing > 0 else slots
+        try:
+            outputs = self._session.run(None, {self._input: filled})
+        except _RUNTIME_ERRORS as error:
+            raise ModelError(f"{self._manifest.path}: input {slots.shape}: {_first_line(error)}") from None
+        return [np.asarray(output, np.float32)[: len(slots)] for output in outputs]
+
+    def _read_input_shape(self) -> tuple[int, tuple[int, int] | None]:
+        """The batch and the (width, height) that the model insists on; 0 and None where it takes any."""
+        inputs = self._session.get_inputs()
+        found = ", ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
+        shape = inputs[0].shape
+        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or len(shape) != 4 or shape[3] not in (3, None):
+            raise ModelError(
+                f"{self._manifest.path}: expected one input tensor(uint8) (B, H, W, 3), got {found}: "
+                "put a Transpose and a Cast in front, as scripts/prepare-yolox does"
+            )
+        batch, height, width = (side if isinstance(side, int) else 0 for side in shape[:3])
+        return batch, (width, height) if width and height else None
+
+    def _try_out(self) -> None:
+        """Run once on a small picture that is not square: wrong outputs show at start, not in the street."""
+        step = self._manifest.input_multiple
+        width, height = self._fixed_px or (_at_least(96, step), _at_least(64, step))
+        batch = self._fixed_batch or 2
+        outputs = self._run(np.zeros((batch, height, width, 3), np.uint8))
+        shapes = [output.shape for output in outputs]
+        problem = misfit(self._manifest, shapes, batch=batch, input_px=(width, height))
+        if problem:
+            raise ModelError(
+                f"{self._manifest.path}: {problem} for format {self._manifest.format} with "
+                f"{len(self.labels)} labels: correct the format or the labels in the manifest"
+            )
+
+
+def _open(manifest: ModelManifest, *, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
+    absent = sorted(set(providers) - set(onnxruntime.get_available_providers()))
+    if absent:
+        present = ", ".join(onnxruntime.get_available_providers())
+        raise ModelError(f"{manifest.path}: provider {absent[0]} is not in this ONNX Runtime: present are {present}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Threads that spin between calls would take the cores that decode the other cameras.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(read_model(manifest), options, providers=list(providers))
+    except _RUNTIME_ERRORS as error:
+        raise ModelError(f"{manifest.path}: not a model that ONNX Runtime can load: {_first_line(error)}") from None
+
+
+def _split(boxes: Boxes, letterboxes: Sequence[Letterbox]) -> list[Detections]:
+    """Rows sorted by picture -> one answer a picture, in its own pixels, without what lies in the border alone."""
+    ends = np.searchsorted(boxes.picture, np.arange(len(letterboxes) + 1))
+    answers = []
+    for row, letterbox in enumerate(letterboxes):
+        own = slice(ends[row], ends[row + 1])
+        xyxy = letterbox.to_source(boxes.xyxy[own])
+        seen = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+        answers.append(Detections(xyxy[seen], boxes.score[own][seen], boxes.label[own][seen]))
+    return answers
+
+
+def _at_least(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
