@@ -1,0 +1,195 @@
+"""What an alert's evidence is, in one file: `manifest-<n>.json` beside the pictures, for alert n of its case.
+
+Canonical JSON, so that the same evidence is the same bytes. It names the manifest before it in the case and in the
+chain of the whole gateway or replay, so that a missing or changed one shows. It holds no key, no present time and
+no absolute path. A signature is 64 raw bytes over exactly these bytes, in `manifest-<n>.sig`.
+
+    evidence/<case_id>/manifest-1.json <- manifest-2.json <- ..    previous_in_case
+    any case's manifest               <- the next one told <- ..   previous
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.evidence.store import EVIDENCE
+
+VERSION = 1
+
+_MANIFEST = re.compile(r"manifest-([1-9][0-9]*)\.json")
+_BLOCK_BYTES = 1 << 20
+
+
+def manifest_name(number: int) -> str:
+    return f"manifest-{number}.json"
+
+
+def signature_name(number: int) -> str:
+    return f"manifest-{number}.sig"
+
+
+def manifest_number(name: str) -> int:
+    """The alert's number in a manifest's file name, 0 for any other file."""
+    match = _MANIFEST.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+def canonical(document: Mapping[str, object]) -> bytes:
+    """Sorted keys, UTF-8, no spaces, a newline at the end; NaN is an error."""
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode() + b"\n"
+
+
+class Chain:
+    """The head of a gateway's or a replay's chain: the SHA-256 of the manifest written last, None before the first."""
+
+    def __init__(self, head: str | None = None) -> None:
+        self.head = head
+
+    def append(self, manifest: bytes) -> None:
+        self.head = hashlib.sha256(manifest).hexdigest()
+
+
+def chain_head(root: Path) -> str | None:
+    """The stored manifest that no other one names as `previous`: where a gateway goes on after a restart."""
+    links = list(_links(root))
+    named = {link.previous for link in links}
+    heads = sorted(link.sha256 for link in links if link.sha256 not in named)
+    return heads[-1] if heads else None
+
+
+def verify_chain(root: Path) -> list[str]:
+    """Check every file's hash and both chains under a replay's or a state folder.
+
+    One line a problem, none if all holds. What was removed at the very end of the chain cannot be seen from here:
+    the gateway's sequence shows that.
+    """
+    problems: list[str] = []
+    links = list(_links(root, problems))
+    for folder in sorted({link.path.parent for link in links} | set(_case_folders(root))):
+        in_case = [link for link in links if link.path.parent == folder]
+        problems.extend(_case_problems(root, folder, in_case))
+    return [*problems, *_chain_problems(root, links)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    path: Path
+    number: int
+    sha256: str
+    document: dict[str, Any]
+
+    @property
+    def previous(self) -> str | None:
+        stated = self.document.get("previous")
+        return None if stated is None else str(stated)
+
+
+def _case_folders(root: Path) -> list[Path]:
+    top = root / EVIDENCE
+    return sorted(path for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
+
+
+def _links(root: Path, problems: list[str] | None = None) -> Iterator[_Link]:
+    """Every readable manifest, by case and then by alert; unreadable ones are added to the problems."""
+    for folder in _case_folders(root):
+        numbered = sorted((manifest_number(path.name), path) for path in folder.iterdir())
+        for number, path in numbered:
+            if number == 0:
+                continue
+            link = _read_link(path, number)
+            if link is not None:
+                yield link
+            elif problems is not None:
+                problems.append(f"{_name(root, path)}: not a manifest in canonical JSON")
+
+
+def _read_link(path: Path, number: int) -> _Link | None:
+    try:
+        content = path.read_bytes()
+        document = json.loads(content)
+        if not isinstance(document, dict) or canonical(document) != content:
+            return None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return _Link(path, number, hashlib.sha256(content).hexdigest(), document)
+
+
+def _case_problems(root: Path, folder: Path, links: Sequence[_Link]) -> Iterator[str]:
+    named = {signature_name(link.number) for link in links}
+    before: str | None = None
+    for link in links:
+        where = _name(root, link.path)
+        yield from (f"{where}: {problem}" for problem in _identity_problems(link))
+        if link.document.get("previous_in_case") != before:
+            yield f"{where}: does not follow the case's manifest before it: one was changed, removed or put in"
+        before = link.sha256
+        for entry in _entries(link.document):
+            named.add(str(entry.get("path", "")).rpartition("/")[2])
+            yield from _file_problems(root, folder, entry, where)
+    for path in sorted(folder.iterdir()):
+        if manifest_number(path.name) == 0 and path.name not in named:
+            yield f"{_name(root, path)}: named by no manifest: unfinished or foreign"
+
+
+def _identity_problems(link: _Link) -> Iterator[str]:
+    if link.document.get("version") != VERSION:
+        yield f"version {link.document.get('version')!r}: this program reads version {VERSION}"
+    if link.document.get("case_id") != link.path.parent.name:
+        yield f"belongs to case {link.document.get('case_id')!r}"
+    alert = link.document.get("alert")
+    if not isinstance(alert, dict) or alert.get("number") != link.number:
+        yield "its name and its alert's number differ"
+
+
+def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    files = document.get("files")
+    return [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
+
+
+def _file_problems(root: Path, folder: Path, entry: Mapping[str, Any], where: str) -> Iterator[str]:
+    stated = str(entry.get("path", ""))
+    path = folder / stated.rpartition("/")[2]
+    if stated != _name(root, path) or path.is_symlink():
+        yield f"{where}: names {stated!r}, which is not a file of this case"
+        return
+    try:
+        with path.open("rb") as file:
+            sha256 = _digest(iter(lambda: file.read(_BLOCK_BYTES), b""))
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        yield f"{stated!r}: cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+        return
+    if size != entry.get("bytes") or sha256 != entry.get("sha256"):
+        yield f"{stated}: is not the file that {where} names: its content has changed"
+
+
+def _digest(blocks: Iterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _chain_problems(root: Path, links: Sequence[_Link]) -> Iterator[str]:
+    known = {link.sha256 for link in links}
+    followers: dict[str | None, str] = {}
+    for link in links:
+        where = _name(root, link.path)
+        previous = link.previous
+        if previous is not None and previous not in known:
+            yield f"{where}: the manifest before it in the chain was changed or removed"
+        elif previous in followers:
+            yield f"{where}: follows the same manifest as {followers[previous]}: the chain has two ends"
+        else:
+            followers[previous] = where
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
