@@ -59,8 +59,8 @@ def decode(
     )
     boxes = _DECODERS[manifest.format](outputs, request)
     size = boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]
-    sound: Bool = np.isfinite(boxes.xyxy).all(axis=1) & (size > 0).all(axis=1)
-    return boxes.take(sound)
+    sound = np.isfinite(boxes.xyxy).all(axis=1) & (size > 0).all(axis=1)
+    return boxes.take(np.asarray(sound, np.bool_))
 
 
 def misfit(manifest: ModelManifest, shapes: Sequence[Shape], *, batch: int, input_px: tuple[int, int]) -> str:

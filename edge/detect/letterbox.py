@@ -68,16 +68,19 @@ class Letterbox:
 
     def to_source(self, xyxy: Float32) -> Float32:
         """(N, 4) px of the input -> (N, 4) px of the source, cut at its border."""
-        limit = np.array(self.source_px * 2, np.float32)
+        limit = np.array((*self.source_px, *self.source_px), np.float32)
         back = (xyxy - self._offset()) / self._scale()
         return np.clip(back, 0, limit).astype(np.float32, copy=False)
 
     def _scale(self) -> Float32:
         # Each side has its own: whole pixels of content make the two differ in the third digit.
-        return np.array(self.content_px * 2, np.float32) / np.array(self.source_px * 2, np.float32)
+        content: Float32 = np.array((*self.content_px, *self.content_px), np.float32)
+        source: Float32 = np.array((*self.source_px, *self.source_px), np.float32)
+        scale: Float32 = content / source
+        return scale
 
     def _offset(self) -> Float32:
-        return np.array(self.offset_px * 2, np.float32)
+        return np.array((*self.offset_px, *self.offset_px), np.float32)
 
 
 def _scaled(length: int, scale: float, limit: int) -> int:
