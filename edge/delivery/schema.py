@@ -1,0 +1,116 @@
+"""The JSON Schema of an alert, for whoever receives one. Written by hand beside `message.alert`, which it describes.
+
+Open on purpose: a receiver must bear keys that a later version adds. Our tests close it, so that no key goes out
+that does not stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_TEXT = {"type": "string"}
+_NAME = {"type": "string", "minLength": 1}
+_UUID = {"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"}
+_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d$"}
+_SECONDS = {"type": "number", "minimum": 0}
+_FRACTION = {"type": "number", "minimum": 0, "maximum": 1}
+_POINT = {"type": "array", "items": _FRACTION, "minItems": 2, "maxItems": 2}
+
+_EVIDENCE_ROLES = ["overview", "original", "crop", "still", "clip", "after", "manifest"]
+
+
+def alert_schema() -> dict[str, object]:
+    """JSON Schema, draft 2020-12, of one alert as it is published."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "City Eye alert",
+        **_object(
+            {
+                "specversion": {"const": "1.0"},
+                "id": _UUID,
+                "source": {"type": "string", "pattern": "^cityeye/[^/]+/[^/]+$"},
+                "type": {"type": "string", "pattern": r"^cityeye\.case\.(opened|updated|cleared|withdrawn)\.v1$"},
+                "subject": {"type": "string", "pattern": "^[^/]+/[^/]+$"},
+                "time": _TIME,
+                "sequence": {"type": "integer", "minimum": 1},
+                "data": _data(),
+            }
+        ),
+        "allOf": [
+            _when_type_then_data("cleared", {"state": {"const": "cleared"}}, ["reason", "cleared_at"]),
+            _when_type_then_data("withdrawn", {"state": {"const": "withdrawn"}}, ["reason"]),
+            _when_type_then_data("(opened|updated)", {"state": {"const": "opened"}}, []),
+        ],
+    }
+
+
+def _data() -> dict[str, object]:
+    return _object(
+        {
+            "case_id": _UUID,
+            "state": {"enum": ["opened", "cleared", "withdrawn"]},
+            "reason": _NAME,
+            "scenario": _NAME,
+            "category": _object({"code": _TEXT, "name": _NAME, "standard": _TEXT, "extension": {"type": "boolean"}}),
+            "severity": _NAME,
+            "site": _NAME,
+            "gateway": _NAME,
+            "camera": _object({"id": _NAME, "name": _TEXT, "road": _TEXT, "grid": _TEXT}),
+            "zone": _object({"id": _NAME, "polygon": {"type": "array", "items": _POINT, "minItems": 3}}),
+            "object": _object(
+                {
+                    "label": _NAME,
+                    "score": _FRACTION,
+                    "count": {"type": "integer", "minimum": 2},
+                    "box_px": {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
+                    "frame_px": {
+                        "type": "array",
+                        "items": {"type": "integer", "minimum": 1},
+                        "minItems": 2,
+                        "maxItems": 2,
+                    },
+                },
+                optional={"count"},
+            ),
+            "started_at": _TIME,
+            "opened_at": _TIME,
+            "cleared_at": _TIME,
+            "dwell_s": _SECONDS,
+            "media_time_s": _SECONDS,
+            "evidence": {"type": "array", "items": _evidence()},
+            "evidence_error": _NAME,
+            "model": _object({"name": _NAME, "sha256": _SHA256}),
+            "config_sha256": _SHA256,
+            "software": _NAME,
+        },
+        optional={"reason", "cleared_at", "media_time_s", "evidence_error"},
+    )
+
+
+def _evidence() -> dict[str, object]:
+    return _object(
+        {
+            "role": {"enum": _EVIDENCE_ROLES},
+            "media_type": {"type": "string", "pattern": "^[a-z]+/[a-z0-9.+-]+$"},
+            "sha256": _SHA256,
+            "bytes": {"type": "integer", "minimum": 1},
+            "path": {"type": "string", "pattern": "^[^/]"},  # relative
+            "taken_at": _TIME,
+        }
+    )
+
+
+def _object(
+    properties: Mapping[str, object], *, optional: frozenset[str] | set[str] = frozenset()
+) -> dict[str, object]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": dict(properties), "required": required}
+
+
+def _when_type_then_data(kind: str, properties: Mapping[str, object], required: list[str]) -> dict[str, object]:
+    data: dict[str, object] = {"properties": dict(properties), "required": required}
+    return {
+        "if": {"properties": {"type": {"pattern": rf"^cityeye\.case\.{kind}\.v1$"}}},
+        "then": {"properties": {"data": data}},
+    }

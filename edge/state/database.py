@@ -1,0 +1,227 @@
+"""Cases and the outbox of alerts in one SQLite database: a case and its alert are stored together or not at all.
+
+Write-ahead log, every commit on disk before it returns. Several processes may open one database; a connection must
+not cross a fork. Bodies are stored as they will be published: nobody builds an alert twice.
+It refuses to touch a file that it does not know: a damaged one, another program's, or one of a newer version.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from edge.core.types import PENDING, Case, CaseChange
+from edge.errors import StateError
+
+SCHEMA_VERSION = 1
+IN_MEMORY = ":memory:"
+
+_CORNERS = ("x1", "y1", "x2", "y2")
+_PLAIN = tuple(field.name for field in fields(Case) if field.name not in ("footprint", "appearance"))
+_COLUMNS = (*_PLAIN, *_CORNERS, "appearance")
+_SAVE_CASE = (
+    f"INSERT INTO cases ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    f"ON CONFLICT (case_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
+)
+
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space",
+    sqlite3.SQLITE_NOTADB: "this is not a database; move the file away or name another state folder",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged; move it away (a new one is made) or restore a copy",
+    sqlite3.SQLITE_READONLY: "the database may not be written; check the rights of the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that the folder exists and may be written",
+    sqlite3.SQLITE_IOERR: "the disk failed; check it and the space left on it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One alert that waits for its delivery."""
+
+    sequence: int
+    id: str
+    topic: str
+    body: str
+
+
+class Database:
+    """Open it with `Database.open`. Every method may be called from any thread."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str, busy_s: float) -> None:
+        self._connection = connection
+        self._path = path
+        self._busy_s = busy_s
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path | str, *, busy_s: float = 5.0) -> Database:
+        """The database at `path`, made if there is none; `busy_s` is how long to wait for another writer.
+
+        Raises StateError where the file is not ours to use, and leaves it as it is.
+        """
+        with _explained(str(path), busy_s):
+            connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        database = cls(connection, str(path), busy_s)
+        try:
+            database._prepare()
+        except BaseException:
+            connection.close()
+            raise
+        return database
+
+    def commit(self, change: CaseChange, alert: dict[str, object], topic: str) -> int:
+        """Store the case and its alert in one transaction; sets and returns the alert's `sequence`.
+
+        An alert whose id is stored already changes nothing and gets the number that it has.
+        """
+        with self._transaction() as connection:
+            known = connection.execute("SELECT sequence FROM outbox WHERE id = ?", (alert["id"],)).fetchone()
+            sequence = int(known[0]) if known else _append(connection, alert, topic)
+            if not known:
+                connection.execute(_SAVE_CASE, _row_of(change.case))
+        alert["sequence"] = sequence
+        return sequence
+
+    def save_running(self, camera: str, cases: Iterable[Case]) -> None:
+        """Keep this camera's pending and open cases for a restart; a pending case that is not named is forgotten."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM cases WHERE camera = ? AND state = ?", (camera, PENDING))
+            connection.executemany(_SAVE_CASE, [_row_of(case) for case in cases])
+
+    def running_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]:
+        """This camera's pending and open cases, oldest first.
+
+        The monotonic clock starts anew when the machine does. Given today's `wall_ns - mono_ns`, the times of each
+        case are moved so that its start lies where the wall clock says.
+        """
+        query = (
+            f"SELECT {', '.join(_COLUMNS)} FROM cases WHERE camera = ? AND state IN ('pending', 'opened') "
+            "ORDER BY started_wall_ns, case_id"
+        )
+        cases = [_case_of(row) for row in self._read(query, camera)]
+        return cases if mono_to_wall is None else [_rebased(case, mono_to_wall) for case in cases]
+
+    def next_unsent(self, after: int, limit: int) -> Sequence[OutboxRow]:
+        """At most `limit` alerts that no broker has confirmed, in order, with a sequence above `after`."""
+        query = "SELECT sequence, id, topic, body FROM outbox WHERE sent = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
+        return [OutboxRow(*row) for row in self._read(query, after, limit)]
+
+    def unsent_count(self) -> int:
+        return int(self._read("SELECT COUNT(*) FROM outbox WHERE sent = 0")[0][0])
+
+    def mark_sent(self, sequences: Iterable[int]) -> None:
+        """The broker has these alerts; their rows stay until `delete`."""
+        with self._transaction() as connection:
+            connection.executemany("UPDATE outbox SET sent = 1 WHERE sequence = ?", [(one,) for one in sequences])
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """The street brain has stored these alerts; an unknown id is nothing new to it and to us."""
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM outbox WHERE id = ?", [(one,) for one in ids])
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _prepare(self) -> None:
+        """Look before writing: not even the switch to the write-ahead log may touch a file that is not ours."""
+        tables = {name for (name,) in self._read("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "meta" not in tables:
+            raise StateError(f"{self._path}: this is another program's database; name another state folder")
+        if tables:
+            self._check_version()
+        with self._lock, _explained(self._path, self._busy_s):
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript((files("edge.state") / "schema.sql").read_text(encoding="utf-8"))
+        self._check_version()
+
+    def _check_version(self) -> None:
+        rows = self._read("SELECT value FROM meta WHERE key = 'schema_version'")
+        version = rows[0][0] if rows else "none"
+        if version != str(SCHEMA_VERSION):
+            raise StateError(
+                f"{self._path}: the database has schema version {version}, this program knows {SCHEMA_VERSION}; "
+                "install the version of edge that made it, or name another state folder"
+            )
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock, _explained(self._path, self._busy_s):
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _explained(self._path, self._busy_s):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk has rolled back by itself
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+@contextmanager
+def _explained(path: str, busy_s: float) -> Iterator[None]:
+    """SQLite's errors in the words of whoever must mend them."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind, the rest its variety
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            advice = f"another program has held the database for {busy_s:g} s; stop the other one"
+        else:
+            advice = _ADVICE.get(code, "the database failed")
+        raise StateError(f"{path}: {advice} ({error})") from error
+
+
+def _append(connection: sqlite3.Connection, alert: dict[str, object], topic: str) -> int:
+    """Two steps in one transaction, for the body holds the number that the row gets."""
+    cursor = connection.execute(
+        "INSERT INTO outbox (id, topic, body, created) VALUES (?, ?, '', ?)", (alert["id"], topic, alert["time"])
+    )
+    sequence = int(cursor.lastrowid or 0)
+    body = json.dumps({**alert, "sequence": sequence}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    connection.execute("UPDATE outbox SET body = ? WHERE sequence = ?", (body, sequence))
+    return sequence
+
+
+def _row_of(case: Case) -> tuple[object, ...]:
+    plain = (value.item() if isinstance(value := getattr(case, name), np.generic) else value for name in _PLAIN)
+    return (*plain, *(float(edge) for edge in case.footprint), case.appearance.astype("<f4").tobytes())
+
+
+def _case_of(row: tuple[Any, ...]) -> Case:
+    named = dict(zip(_COLUMNS, row, strict=True))
+    patch = np.frombuffer(named.pop("appearance"), "<f4").astype(np.float32)
+    side = math.isqrt(len(patch))
+    footprint = tuple(named.pop(corner) for corner in _CORNERS)
+    return Case(**named, footprint=footprint, appearance=patch.reshape(side, side))
+
+
+def _rebased(case: Case, mono_to_wall: int) -> Case:
+    shift = case.started_wall_ns - mono_to_wall - case.started_ns
+    return replace(
+        case,
+        started_ns=case.started_ns + shift,
+        opened_ns=case.opened_ns + shift if case.opened_ns else 0,
+        last_seen_ns=case.last_seen_ns + shift,
+    )

@@ -1,0 +1,49 @@
+-- The gateway's state: cases and the alerts that tell of them. Run again on every opening, so each line must bear that.
+BEGIN IMMEDIATE;
+
+CREATE TABLE IF NOT EXISTS meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS cases (
+    case_id         TEXT PRIMARY KEY,
+    camera          TEXT NOT NULL,
+    scenario        TEXT NOT NULL,
+    zone            TEXT NOT NULL,
+    state           TEXT NOT NULL CHECK (state IN ('pending', 'opened', 'cleared', 'withdrawn')),
+    label           TEXT NOT NULL,
+    score           REAL NOT NULL,
+    count           INTEGER NOT NULL,
+    x1              REAL NOT NULL,
+    y1              REAL NOT NULL,
+    x2              REAL NOT NULL,
+    y2              REAL NOT NULL,
+    appearance      BLOB NOT NULL,     -- float32, little endian, a square
+    started_ns      INTEGER NOT NULL,
+    opened_ns       INTEGER NOT NULL,
+    last_seen_ns    INTEGER NOT NULL,
+    visible_ns      INTEGER NOT NULL,
+    cleared_ns      INTEGER NOT NULL,
+    started_wall_ns INTEGER NOT NULL,
+    opened_wall_ns  INTEGER NOT NULL,
+    alerts          INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS cases_running ON cases (camera, started_wall_ns) WHERE state IN ('pending', 'opened');
+
+-- AUTOINCREMENT: a number is never given twice, not even after its row was deleted; a rollback gives it back.
+CREATE TABLE IF NOT EXISTS outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id       TEXT NOT NULL UNIQUE,
+    topic    TEXT NOT NULL,
+    body     TEXT NOT NULL,            -- the alert as it is published, sequence filled in
+    created  TEXT NOT NULL,            -- the alert's own time
+    sent     INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox (sequence) WHERE sent = 0;
+
+INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '1');
+
+COMMIT;
