@@ -1,0 +1,49 @@
+"""`edge check` and `edge schema`: is this configuration right, and what may stand in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, usually site.yaml.")],
+) -> None:
+    """Validate a configuration; a fault is told with its file and line.
+
+    Example: edge check site.yaml
+
+    Exit status: 0 it is right, 2 it is not, or cannot be read. Variables such as ${MQTT_PASSWORD} must be set.
+    """
+    import os
+
+    from edge.config.loader import load_site
+
+    site = load_site(file, environ=os.environ)
+    cameras = site.config.cameras
+    counts = (
+        _count(len(cameras), "camera"),
+        _count(sum(len(camera.zones) for camera in cameras), "zone"),
+        _count(sum(len(uses) for uses in site.scenarios.values()), "scenario"),
+    )
+    typer.echo(f"{file}: ok: {', '.join(counts)}")
+
+
+def schema() -> None:
+    """Print the JSON Schema of site.yaml, for editors.
+
+    Example: edge schema > site.schema.json
+
+    Exit status: 0.
+    """
+    import json
+
+    from edge.config.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

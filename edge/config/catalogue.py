@@ -1,0 +1,210 @@
+"""The scenarios and categories that a site may use: one file each under configs/scenarios/, and categories.yaml.
+
+A scenario's file names its kind and gives the defaults; a use in site.yaml may change any of them. `resolve` makes of
+both a `ScenarioUse`, in which nothing is left open.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from edge.config.document import Document, Loc, read_document
+from edge.config.fields import Id, Name, Severity, Strict, Text
+from edge.config.kinds import KINDS, Parameters
+from edge.config.problems import Problem, problems_of, raise_first
+from edge.config.schedule import Schedule, parse_schedule
+from edge.errors import ConfigError
+from edge.resources import configs_dir
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A class of the code table, as alerts carry it."""
+
+    code: str
+    name: str
+    standard: str
+    extension: bool  # not in the standard's own list
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioUse:
+    """One scenario as one camera uses it, every parameter filled in. What its kind does not have is 0."""
+
+    use: str
+    kind: str  # stationary | left_object | loitering | gathering
+    zones: tuple[str, ...]
+    after_s: float
+    clear_after_s: float
+    labels: tuple[str, ...]  # () for things of no known class
+    score_min: float
+    active: Schedule | None  # None: always
+    severity: str
+    repeat_s: float  # 0: no updates
+    category: Category
+    anchor: str  # bottom | center
+    size_min: float  # stationary: px² of the box; left_object: fraction of the zone's area
+    people_min: int
+    spacing: float  # person-box heights
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A file of the catalogue, checked."""
+
+    id: str
+    kind: str
+    title: str
+    title_zh: str
+    needs: str
+    requires: tuple[str, ...]  # parameters that a use must give
+    defaults: Mapping[str, object]  # all but `zones`, and what the kind itself defaults
+
+    @property
+    def parameters(self) -> type[Parameters]:
+        return KINDS[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    scenarios: Mapping[str, Scenario]
+    categories: Mapping[str, Category]
+
+    def resolve(self, value: object) -> ScenarioUse:
+        """One member of a camera's `scenarios:` with its defaults. Raises pydantic's ValidationError, located."""
+        if not isinstance(value, dict):
+            raise _fault((), PydanticCustomError("model_type", "must be a mapping"), value)
+        if "use" not in value:
+            raise _fault(("use",), "missing", value)
+        use = value["use"]
+        scenario = self.scenarios.get(use) if isinstance(use, str) else None
+        if scenario is None:
+            raise _fault(("use",), PydanticCustomError("unknown_scenario", "is no scenario"), use)
+        given = {key: parameter for key, parameter in value.items() if key != "use"}
+        parameters = scenario.parameters.model_validate({**scenario.defaults, **given})
+        for name in scenario.requires:
+            if getattr(parameters, name) is None:
+                raise _fault((name,), "missing", value)
+        if parameters.category not in self.categories:
+            unknown = PydanticCustomError("unknown_category", "is no category")
+            raise _fault(("category",), unknown, parameters.category)
+        return _filled(scenario, parameters, self.categories[parameters.category])
+
+
+def _filled(scenario: Scenario, parameters: Parameters, category: Category) -> ScenarioUse:
+    return ScenarioUse(
+        use=scenario.id,
+        kind=scenario.kind,
+        zones=parameters.zones,
+        after_s=parameters.after_s,
+        clear_after_s=parameters.clear_after_s,
+        labels=parameters.labels,
+        score_min=parameters.score_min,
+        active=parse_schedule(parameters.active) if parameters.active is not None else None,
+        severity=parameters.severity,
+        repeat_s=parameters.repeat_s,
+        category=category,
+        anchor=parameters.anchor,
+        size_min=getattr(parameters, "size_min", 0.0),
+        people_min=getattr(parameters, "people_min", 0),
+        spacing=getattr(parameters, "spacing", 0.0),
+    )
+
+
+def _fault(loc: Loc, fault: str | PydanticCustomError, value: object) -> ValidationError:
+    return ValidationError.from_exception_data("scenario", [InitErrorDetails(type=fault, loc=loc, input=value)])
+
+
+class _ScenarioFile(Strict):
+    id: Id
+    kind: Literal["stationary", "left_object", "loitering", "gathering"]
+    title: Name
+    title_zh: Name
+    category: Name
+    severity: Severity
+    needs: Text
+    requires: tuple[Literal["active"], ...] = ()
+    defaults: dict[str, object]
+
+
+class _CategoryEntry(Strict):
+    code: Id
+    name: Name
+    standard: Name
+    edition: Name
+    verified: bool
+    extension: bool = False
+
+
+class _CategoriesFile(Strict):
+    categories: tuple[_CategoryEntry, ...] = Field(min_length=1)
+
+
+def load_catalogue(configs: Path) -> Catalogue:
+    """Read `configs/categories.yaml` and every `configs/scenarios/*.yaml`. Raises ConfigError."""
+    categories = _load_categories(configs / "categories.yaml")
+    files = sorted((configs / "scenarios").glob("*.yaml"))
+    if not files:
+        raise ConfigError(f"{configs / 'scenarios'}: holds no scenario; is the installation complete?")
+    scenarios = {path.stem: _load_scenario(path, categories) for path in files}
+    return Catalogue(MappingProxyType(scenarios), MappingProxyType(categories))
+
+
+@functools.cache
+def stock_catalogue() -> Catalogue:
+    """The catalogue that travels with the package."""
+    return load_catalogue(configs_dir())
+
+
+def _load_categories(path: Path) -> dict[str, Category]:
+    document = read_document(path)
+    try:
+        entries = _CategoriesFile.model_validate(document.data).categories
+    except ValidationError as error:
+        raise_first(document, problems_of(error, document, model=_CategoriesFile))
+    table: dict[str, Category] = {}
+    for row, entry in enumerate(entries):
+        if entry.code in table:
+            loc = ("categories", row, "code")
+            raise_first(document, [Problem(document.line(loc), f"categories[{row}]: code {entry.code} is repeated")])
+        table[entry.code] = Category(entry.code, entry.name, entry.standard, entry.extension)
+    return table
+
+
+def _load_scenario(path: Path, categories: Mapping[str, Category]) -> Scenario:
+    document = read_document(path)
+    try:
+        file = _ScenarioFile.model_validate(document.data)
+    except ValidationError as error:
+        raise_first(document, problems_of(error, document, model=_ScenarioFile))
+    if file.id != path.stem:
+        raise_first(document, [Problem(document.line(("id",)), f"id must be {path.stem}, as the file's name")])
+    if file.category not in categories:
+        raise_first(document, [Problem(document.line(("category",)), "category is not in categories.yaml")])
+    scenario = Scenario(
+        id=file.id,
+        kind=file.kind,
+        title=file.title,
+        title_zh=file.title_zh,
+        needs=file.needs,
+        requires=file.requires,
+        defaults=MappingProxyType({**file.defaults, "category": file.category, "severity": file.severity}),
+    )
+    _check_defaults(scenario, document)
+    return scenario
+
+
+def _check_defaults(scenario: Scenario, document: Document) -> None:
+    """The defaults must be whole: with a zone, and nothing else, they make a scenario."""
+    try:
+        scenario.parameters.model_validate({**scenario.defaults, "zones": ("zone",)})
+    except ValidationError as error:
+        raise_first(document, problems_of(error, document, model=scenario.parameters, prefix=("defaults",)))

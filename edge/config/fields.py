@@ -1,0 +1,75 @@
+"""The kinds of value that every model here is made of.
+
+Pydantic says where something is wrong, `problems.py` says it in words. A message here never repeats the value: it may
+have come from the environment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from edge.config.outline import outline_fault
+
+
+class Strict(BaseModel):
+    """No unknown keys, no guessed types, no changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}\z"
+# \z: pydantic's regular expressions are Rust's, where $ would do; JSON Schema's readers know only $.
+Id = Annotated[str, Field(pattern=ID_PATTERN, json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})]
+
+TEXT_MAX = 200
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise PydanticCustomError("printable", "must be one line without control characters")
+    return text
+
+
+Text = Annotated[str, Field(max_length=TEXT_MAX), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=TEXT_MAX), AfterValidator(_printable)]
+# A URL or a password: left out of repr() and of every message.
+Secret = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_printable)]
+
+
+def _fraction(number: float) -> float:
+    if not 0 <= number <= 1:
+        raise PydanticCustomError("fraction", "must lie in 0..1, a fraction of the frame's width or height")
+    return number
+
+
+Fraction = Annotated[float, Field(json_schema_extra={"minimum": 0, "maximum": 1}), AfterValidator(_fraction)]
+
+
+def _polygon(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    fault = outline_fault(points)
+    if fault:
+        raise PydanticCustomError("polygon", "{fault}", {"fault": fault})
+    return points
+
+
+Polygon = Annotated[
+    tuple[tuple[Fraction, Fraction], ...], Field(json_schema_extra={"minItems": 3}), AfterValidator(_polygon)
+]
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder, such as Asia
+        raise PydanticCustomError("timezone", "is no time zone; write one like Asia/Shanghai") from None
+    return name
+
+
+TimeZone = Annotated[str, Field(min_length=1, max_length=TEXT_MAX), AfterValidator(_timezone)]
+
+Severity = Literal["low", "normal", "high", "urgent"]
+Anchor = Literal["bottom", "center"]

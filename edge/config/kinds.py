@@ -1,0 +1,86 @@
+"""The parameters of each kind of scenario. A parameter that does not belong to a kind is an unknown key.
+
+What has no default here must be given by the scenario's file, with the reason beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from edge.config.fields import Anchor, Id, Name, Severity, Strict
+from edge.config.schedule import parse_schedule
+from edge.errors import ConfigError
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("distinct", "names the same one twice")
+    return names
+
+
+def _hours(text: str) -> str:
+    try:
+        parse_schedule(text)
+    except ConfigError as error:
+        raise PydanticCustomError("schedule", "{fault}", {"fault": str(error)}) from None
+    return text
+
+
+Seconds = Annotated[float, Field(ge=0, le=7 * 86_400)]
+ZoneIds = Annotated[tuple[Id, ...], Field(min_length=1, max_length=64), AfterValidator(_distinct)]
+Labels = Annotated[tuple[Name, ...], Field(max_length=100), AfterValidator(_distinct)]
+
+
+class Parameters(Strict):
+    """What every scenario has."""
+
+    zones: ZoneIds = Field(description="Zones of this camera that it looks at")
+    after_s: Seconds = Field(description="The condition must hold this long, while visible, before a case opens")
+    clear_after_s: Seconds = Field(description="The place must be seen empty this long before the case is cleared")
+    labels: Labels = Field(description="The model's labels that count; empty for things of no known class")
+    score_min: Annotated[float, Field(ge=0, le=1)] = Field(description="Detections below this score do not count")
+    repeat_s: Seconds = Field(description="An update for as long as the case is open, this often; 0 for none")
+    active: Annotated[str, AfterValidator(_hours)] | None = Field(
+        default=None, description="Opening hours, such as Mon-Sun 07:00-22:00; always if left out"
+    )
+    severity: Severity
+    category: Name = Field(description="Code of configs/categories.yaml")
+    anchor: Anchor = Field(
+        default="bottom", description="The point of a box that must be in the zone: middle of its lower edge, or centre"
+    )
+
+
+class StationaryParameters(Parameters):
+    size_min: Annotated[float, Field(ge=0)] = Field(default=0.0, description="Smallest box, in px² of the source")
+
+
+class LeftObjectParameters(Parameters):
+    size_min: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0005, description="Smallest thing, as a fraction of the zone's area"
+    )
+
+
+class LoiteringParameters(Parameters):
+    pass
+
+
+class GatheringParameters(Parameters):
+    people_min: Annotated[int, Field(ge=2, le=1000)] = Field(default=4, description="So many people are a gathering")
+    spacing: Annotated[float, Field(gt=0, le=20)] = Field(
+        default=1.5, description="People stand together when no further apart than this many person-box heights"
+    )
+
+
+KINDS: Mapping[str, type[Parameters]] = MappingProxyType(
+    {
+        "stationary": StationaryParameters,
+        "left_object": LeftObjectParameters,
+        "loitering": LoiteringParameters,
+        "gathering": GatheringParameters,
+    }
+)

@@ -1,0 +1,152 @@
+"""site.yaml to a `Site`: read, fill in `${NAME}` from the environment, check, resolve, fingerprint.
+
+Every fault is a ConfigError of one line that begins with `file:line`. What came from the environment is in the models,
+where it is used, and nowhere else: not in an error, not in the fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edge.config.catalogue import Catalogue, ScenarioUse, stock_catalogue
+from edge.config.document import Document, Loc, read_document, short
+from edge.config.models import SiteConfig
+from edge.config.problems import Problem, locate, problems_of, raise_first
+
+_OPENING = re.compile(r"\$\{([^}]*)(\}?)")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A configuration that can be run."""
+
+    config: SiteConfig
+    scenarios: Mapping[str, tuple[ScenarioUse, ...]]  # by camera id
+    config_sha256: str  # of the canonical JSON, defaults filled in, `${NAME}` not
+    path: Path = field(compare=False)
+
+
+def load_site(path: Path, *, environ: Mapping[str, str], catalogue: Catalogue | None = None) -> Site:
+    """Read and check a configuration. Raises ConfigError. Without `catalogue`, the one of the package."""
+    catalogue = catalogue or stock_catalogue()
+    document = read_document(path)
+    filled = _Expansion(document, environ)
+    data = filled.value(document.data, ())
+    try:
+        config = SiteConfig.model_validate(data, context={"catalogue": catalogue})
+    except ValidationError as error:
+        names = _Names(document, catalogue)
+        problems = filled.missing + _own_words(error, document, filled, names)
+        raise_first(document, problems)
+    if filled.missing:
+        raise_first(document, filled.missing)
+    return Site(
+        config=config,
+        scenarios={camera.id: camera.scenarios for camera in config.cameras},
+        config_sha256=_fingerprint(config, filled.written),
+        path=path,
+    )
+
+
+class _Expansion:
+    """Fills `${NAME}` into texts, and remembers where: those values are told to nobody."""
+
+    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+        self.document = document
+        self.environ = environ
+        self.missing: list[Problem] = []
+        self.unset: set[Loc] = set()  # where a variable could not be filled in
+        self.written: dict[Loc, str] = {}  # texts that hold a variable, as they stand in the file
+
+    def value(self, value: object, loc: Loc) -> object:
+        if isinstance(value, dict):
+            return {key: self.value(child, (*loc, key)) for key, child in value.items()}
+        if isinstance(value, tuple):
+            return tuple(self.value(child, (*loc, row)) for row, child in enumerate(value))
+        if isinstance(value, str) and "${" in value:
+            self.written[loc] = value
+            return _OPENING.sub(lambda match: self._variable(match, loc), value)
+        return value
+
+    def _variable(self, match: re.Match[str], loc: Loc) -> str:
+        name, closing = match.groups()
+        if not closing or not _VARIABLE.fullmatch(name):
+            self._miss(loc, "holds ${ that is not ${NAME}; to have it as text, put the whole text into a variable")
+        elif name not in self.environ:
+            self._miss(loc, f"needs the environment variable {short(name)}, which is not set")
+        return self.environ.get(name, match.group())
+
+    def origin(self, loc: Loc) -> str:
+        names = ", ".join(f"${{{name}}}" for name, _ in _OPENING.findall(self.written[loc]))
+        return f" (from {short(names)})"
+
+    def _miss(self, loc: Loc, words: str) -> None:
+        self.unset.add(loc)
+        where, key = locate(self.document, loc)
+        self.missing.append(Problem(self.document.line(loc), f"{where}: {key} {words}".removeprefix(": ")))
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What would have been right where a name is wrong, as the file writes it."""
+
+    document: Document
+    catalogue: Catalogue
+
+    def known(self, kind: str, loc: Loc) -> Collection[str]:
+        if kind == "unknown_scenario":
+            return tuple(self.catalogue.scenarios)
+        if kind == "unknown_category":
+            return tuple(self.catalogue.categories)
+        if kind == "unknown_zone":
+            zones = self.document.at((*loc[:2], "zones"))
+            members = range(len(zones)) if isinstance(zones, tuple) else ()
+            return [str(self.document.at((*loc[:2], "zones", row, "id"))) for row in members]
+        if kind == "extra_forbidden" and loc[2:3] == ("scenarios",):
+            scenario = self.catalogue.scenarios.get(str(self.document.at((*loc[:4], "use"))))
+            return ("use", *scenario.parameters.model_fields) if scenario else ()
+        return ()
+
+
+def _own_words(error: ValidationError, document: Document, filled: _Expansion, names: _Names) -> list[Problem]:
+    """Each fault in words. Of a value that came from the environment they tell only the variable's name."""
+    told: list[Problem] = []
+    details = error.errors(include_url=False)
+    problems = problems_of(error, document, model=SiteConfig, known=names.known)
+    for detail, problem in zip(details, problems, strict=True):
+        loc = detail["loc"]
+        if loc in filled.unset:
+            continue
+        if loc not in filled.written:
+            told.append(problem)
+        elif detail["type"] == "schedule":  # its words repeat the part that is wrong
+            where, key = locate(document, loc)
+            told.append(Problem(problem.line, f"{where}: {key} is not like Mon-Sun 07:00-22:00{filled.origin(loc)}"))
+        else:
+            told.append(Problem(problem.line, problem.words + filled.origin(loc)))
+    return told
+
+
+def _fingerprint(config: SiteConfig, written: Mapping[Loc, str]) -> str:
+    plain = _plain(config.model_dump(), (), written)
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: object, loc: Loc, written: Mapping[Loc, str]) -> object:
+    """The models as plain JSON, with texts that held a variable as they were written."""
+    if loc in written:
+        return written[loc]
+    if isinstance(value, dict):
+        return {key: _plain(child, (*loc, key), written) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(child, (*loc, row), written) for row, child in enumerate(value)]
+    return value

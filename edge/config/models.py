@@ -1,0 +1,188 @@
+"""site.yaml as frozen, strict models. They hold what the file says, with defaults; `loader.py` reads them from it.
+
+Validation needs the catalogue: `SiteConfig.model_validate(data, context={"catalogue": catalogue})`. Sequences are
+tuples. URLs and passwords stay out of `repr()`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from edge.config.catalogue import ScenarioUse, stock_catalogue
+from edge.config.document import Loc
+from edge.config.fields import Id, Polygon, Secret, Strict, Text, TimeZone
+
+EMBEDDED = "embedded"
+CAMERAS_MAX = 256
+
+
+def _faults(title: str, faults: list[tuple[Loc, PydanticCustomError]]) -> ValidationError:
+    details = [InitErrorDetails(type=fault, loc=loc, input=None) for loc, fault in faults]
+    return ValidationError.from_exception_data(title, details)
+
+
+def _name_from_id(value: Any) -> Any:
+    """A thing without a name is called by its id."""
+    if isinstance(value, dict) and "name" not in value and isinstance(value.get("id"), str):
+        return {**value, "name": value["id"]}
+    return value
+
+
+class SiteIdentity(Strict):
+    id: Id
+    name: Text = Field(default="", description="Shown to people; the id if left out")
+    timezone: TimeZone = Field(description="IANA name, such as Asia/Shanghai")
+
+    _name = model_validator(mode="before")(_name_from_id)
+
+
+class GatewayConfig(Strict):
+    id: Id
+
+
+def _broker_url(url: str) -> str:
+    if url == EMBEDDED:
+        return url
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"mqtt", "mqtts"} and bool(parts.hostname) and parts.port != 0
+        extra = parts.path.strip("/") or parts.query or parts.fragment
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        usable, extra = False, ""
+    if not usable or extra:
+        raise PydanticCustomError("broker_url", "must be mqtt://host:port, mqtts://host:port or embedded")
+    if "@" in parts.netloc:
+        raise PydanticCustomError("broker_url", "must not hold the user's name: use `username:` and `password:`")
+    return url
+
+
+def _mqtt_shorthand(value: Any) -> Any:
+    """`mqtt: embedded` stands for `mqtt: {url: embedded}`, `mqtt: none` for no broker."""
+    return {EMBEDDED: {"url": EMBEDDED}, "none": None}.get(value, value) if isinstance(value, str) else value
+
+
+class MqttConfig(Strict):
+    """The broker. `url` is `embedded` for the one inside the gateway."""
+
+    url: Annotated[Secret, AfterValidator(_broker_url)] = Field(repr=False)
+    username: Secret | None = Field(default=None, repr=False)
+    password: Secret | None = Field(default=None, repr=False)
+
+    @property
+    def embedded(self) -> bool:
+        return self.url == EMBEDDED
+
+    @model_validator(mode="after")
+    def _password_needs_a_user(self) -> MqttConfig:
+        if self.password is not None and self.username is None:
+            fault = PydanticCustomError("password", "needs a `username:` beside it (MQTT 3.1.1 demands one)")
+            raise _faults("mqtt", [(("password",), fault)])
+        return self
+
+
+class SamplingConfig(Strict):
+    decode: Literal["auto", "all", "keyframes"] = "auto"
+    fps: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Frames analysed a second, at most")
+
+
+class MasksConfig(Strict):
+    ignore: tuple[Polygon, ...] = Field(default=(), max_length=64, description="Not analysed")
+    privacy: tuple[Polygon, ...] = Field(default=(), max_length=64, description="Blurred in published pictures")
+
+
+class ZoneConfig(Strict):
+    id: Id
+    polygon: Polygon = Field(description="Points [x, y] in fractions 0..1 of the frame, in order round the zone")
+
+
+def _resolve(value: object, info: ValidationInfo) -> ScenarioUse:
+    if isinstance(value, ScenarioUse):
+        return value
+    catalogue = (info.context or {}).get("catalogue") or stock_catalogue()
+    resolved: ScenarioUse = catalogue.resolve(value)
+    return resolved
+
+
+def _unresolve(use: ScenarioUse) -> dict[str, object]:
+    return {**dataclasses.asdict(use), "active": use.active.text if use.active else None}
+
+
+Use = Annotated[ScenarioUse, PlainValidator(_resolve), PlainSerializer(_unresolve, return_type=dict[str, Any])]
+
+
+class CameraConfig(Strict):
+    id: Id
+    name: Text = Field(default="", description="Shown to people; the id if left out")
+    source: Secret = Field(repr=False, description="rtsp or http URL, a file, or a device such as /dev/video0")
+    evidence_source: Secret | None = Field(
+        default=None, repr=False, description="Main stream for evidence where `source` is the sub stream"
+    )
+    road: Text = ""
+    grid: Text = Field(default="", description="Grid cell of the city's grid management")
+    model: Text | None = Field(default=None, min_length=1, description="Instead of the site's model")
+    sampling: SamplingConfig = SamplingConfig()
+    masks: MasksConfig = MasksConfig()
+    zones: tuple[ZoneConfig, ...] = Field(default=(), max_length=64)
+    scenarios: tuple[Use, ...] = Field(default=(), max_length=64)
+
+    _name = model_validator(mode="before")(_name_from_id)
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> CameraConfig:
+        faults = _repeated("zones", [zone.id for zone in self.zones], key="id")
+        known = {zone.id for zone in self.zones}
+        used: set[tuple[str, str]] = set()
+        for row, scenario in enumerate(self.scenarios):
+            for place, zone in enumerate(scenario.zones):
+                loc = ("scenarios", row, "zones", place)
+                if zone not in known:
+                    faults.append((loc, PydanticCustomError("unknown_zone", "is no zone of this camera")))
+                elif (scenario.use, zone) in used:
+                    faults.append((loc, PydanticCustomError("repeated_use", "has this scenario already")))
+                used.add((scenario.use, zone))
+        if faults:
+            raise _faults("camera", faults)
+        return self
+
+
+class SiteConfig(Strict):
+    version: Literal[1]
+    site: SiteIdentity
+    gateway: GatewayConfig
+    model: Text = Field(
+        default="yolox-nano", min_length=1, description="A folder under the state's or the package's models/, or a path"
+    )
+    state_dir: Text | None = Field(
+        default=None, min_length=1, description="Database, evidence, keys; --state goes first"
+    )
+    mqtt: Annotated[MqttConfig | None, BeforeValidator(_mqtt_shorthand)] = None
+    cameras: tuple[CameraConfig, ...] = Field(min_length=1, max_length=CAMERAS_MAX)
+
+    @model_validator(mode="after")
+    def _cameras_differ(self) -> SiteConfig:
+        faults = _repeated("cameras", [camera.id for camera in self.cameras], key="id")
+        if faults:
+            raise _faults("site", faults)
+        return self
+
+
+def _repeated(owner: str, names: list[str], *, key: str) -> list[tuple[Loc, PydanticCustomError]]:
+    return [
+        ((owner, row, key), PydanticCustomError("repeated_id", "is taken by another one"))
+        for row, name in enumerate(names)
+        if name in names[:row]
+    ]
