@@ -41,7 +41,7 @@ _ROW = np.dtype(
         ("position", np.float64, 4),  # see kalman.Belief
         ("velocity", np.float64, 4),
         ("covariance", np.float64, (4, 3)),
-        ("seen_wh", np.float64, 2),  # size when last seen
+        ("seen_box", np.float64, 4),  # centre and size when last seen
         ("anchor", np.float64, 4),  # xyxy where the box came to rest
         ("rest_since_ns", np.int64),
         ("left_ns", np.int64),  # when the box was first seen off its anchor, -1 while on it
@@ -162,8 +162,8 @@ class Tracker:
         table = self._table
         table["missed"][rows] += 1
         rests = rows[self._resting(rows, mono_ns)]
-        table["velocity"][rests] = 0
-        seen_wh = table["seen_wh"][rows]
+        table["position"][rests], table["velocity"][rests] = table["seen_box"][rests], 0
+        seen_wh = table["seen_box"][rows, 2:]
         table["position"][rows, 2:] = np.clip(table["position"][rows, 2:], seen_wh * 0.5, seen_wh * 2)
 
     def _resting(self, rows: Int64, mono_ns: int) -> Bool:
@@ -178,7 +178,7 @@ class Tracker:
         belief = kalman.correct(belief, measured, self.settings.motion)
         np.maximum(belief.position[:, 2:], 1, out=belief.position[:, 2:])
         self._store(rows, belief)
-        table["seen_wh"][rows] = belief.position[:, 2:]
+        table["seen_box"][rows] = belief.position
         table["score"][rows] = seen.score
         self._vote(rows, seen, (mono_ns - before["last_seen_ns"]) / self.settings.label_half_life_ns)
         table["hits"][rows] += 1
@@ -241,7 +241,7 @@ class Tracker:
         born["left_ns"] = -1
         born["confirmed"] = self.settings.confirm_ns <= 0
         born["position"], born["velocity"], born["covariance"] = belief.position, belief.velocity, belief.covariance
-        born["seen_wh"], born["anchor"] = measured[:, 2:], seen.xyxy
+        born["seen_box"], born["anchor"] = measured, seen.xyxy
         self._table = np.concatenate([self._table, born])
 
     def _forget(self, mono_ns: int) -> Int64:
