@@ -1,0 +1,156 @@
+"""The second reader: cv2.VideoCapture, where PyAV is not to be had, and a check on the first.
+
+It shows neither packets nor keyframes and ends without a word at a broken packet or a cut file; what it
+leaves unsaid is worked out here. Its own chatter on standard error is turned off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+
+from edge.capture import sources
+from edge.capture.sampling import Sampler
+from edge.capture.timeline import FrameOrigin, Timeline, interval_ns
+from edge.core.types import NS_PER_S, Frame, UInt8
+from edge.errors import CaptureError, redact
+from edge.ports import CaptureCounts, SourceInfo
+
+_NS_PER_MS = 1_000_000
+_REFUSED_LIMIT = 250  # grabs in a row without a picture: then it is the end of the file
+_AV_LOG_QUIET = "-8"
+_NETWORK_TIMEOUT_MS = 10_000
+
+
+class OpenCvCapture:
+    """One clip's frames, thinned to `fps`; the same answers as `PacketCapture`. It cannot decode keyframes only."""
+
+    info: SourceInfo
+    counts: CaptureCounts
+
+    def __init__(self, source: str, *, camera: str, fps: float, decode: str = "all", origin: FrameOrigin) -> None:
+        if decode == "keyframes":
+            raise CaptureError(
+                f"{redact(source)}: OpenCV decodes every frame; set decode: all, or use the default capture"
+            )
+        if decode not in ("all", "auto"):
+            raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
+        self._source = source
+        self._camera = camera
+        self._origin = origin
+        self._video = _open(source)
+        self.info = _info(self._video)
+        self.counts = CaptureCounts()
+        self._sampler = Sampler(fps)
+        self._timeline = Timeline(interval_ns(self.info.fps))
+        self._started = False
+        self._closed = False
+
+    @property
+    def repaired(self) -> int:
+        """Timestamps so far that were missing or did not go forward."""
+        return self._timeline.repaired
+
+    @property
+    def following(self) -> FrameOrigin:
+        """Where the next recording of this camera begins when it follows without a gap."""
+        return self._origin.after(duration_ns=self._timeline.end_ns, frames=self.counts.yielded)
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._started or self._closed:
+            raise CaptureError(f"{redact(self._source)}: a capture is read once; open it again")
+        self._started = True
+        return self._frames()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._video.release()
+
+    def _frames(self) -> Iterator[Frame]:
+        while self._grab():
+            self.counts.read += 1
+            self.counts.decoded += 1
+            media_ns = self._timeline.place(self._stamp_ns())
+            if self._sampler.takes(media_ns):
+                frame = Frame(
+                    camera=self._camera,
+                    index=self._origin.index + self.counts.yielded,
+                    mono_ns=self._origin.mono_ns + media_ns,
+                    wall_ns=self._origin.wall_ns + media_ns,
+                    bgr=self._picture(),
+                    media_ns=media_ns,
+                )
+                self.counts.yielded += 1
+                yield frame
+                if self._closed:
+                    return
+        if self.counts.decoded == 0:
+            raise sources.nothing_decodes(self._source)
+        self.counts.incomplete = self._falls_short()
+
+    def _grab(self) -> bool:
+        """Whether there is a next picture. After a broken packet OpenCV says no once, and goes on when asked again."""
+        for refused in range(_REFUSED_LIMIT):
+            if self._video.grab():
+                self.counts.corrupt += refused
+                return True
+        return False
+
+    def _stamp_ns(self) -> int | None:
+        stamp_ms = self._video.get(cv2.CAP_PROP_POS_MSEC)
+        unknown = stamp_ms == 0 and self.counts.decoded > 1  # OpenCV says 0 where a frame has no time
+        return None if unknown else round(stamp_ms * _NS_PER_MS)
+
+    def _picture(self) -> UInt8:
+        taken, bgr = self._video.retrieve()
+        if not taken:
+            raise sources.broke_off(self._source, "OpenCV could not convert a frame")
+        return np.ascontiguousarray(bgr, dtype=np.uint8)
+
+    def _falls_short(self) -> bool:
+        return sources.ended_early(
+            seen_s=self._timeline.end_ns / NS_PER_S,
+            declared_s=self.info.duration_s if sources.declares_length(self._source) else 0.0,
+        )
+
+
+def _open(source: str) -> cv2.VideoCapture:
+    address = sources.check_source(source)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _AV_LOG_QUIET)  # read once, when the first capture is made
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS]
+    with _silence():
+        video = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+    if not video.isOpened():
+        raise sources.unreadable(source, "OpenCV found no picture in it")
+    return video
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """OpenCV's own messages name its source files, not what is wrong with the clip."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _info(video: cv2.VideoCapture) -> SourceInfo:
+    fps = max(video.get(cv2.CAP_PROP_FPS), 0.0)
+    frames = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    fourcc = int(video.get(cv2.CAP_PROP_FOURCC))
+    return SourceInfo(
+        width_px=int(video.get(cv2.CAP_PROP_FRAME_WIDTH)),
+        height_px=int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+        fps=fps,
+        codec=fourcc.to_bytes(4, "little", signed=fourcc < 0).decode("ascii", "replace").strip("\0 "),
+        duration_s=frames / fps if fps else 0.0,
+        frames_declared=frames,
+        created_wall_ns=0,
+    )

@@ -1,0 +1,291 @@
+"""The default capture: packets, decoding and true timestamps through PyAV (FFmpeg's libraries).
+
+    file -> demux -> packet -> decode -> sample by time -> turn upright, to BGR -> Frame
+
+Only frames that are analysed are converted; decoding the rest costs no copy. The file is read at the reader's pace:
+nothing is dropped, nothing runs ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from edge.capture import sources
+from edge.capture.sampling import Sampler
+from edge.capture.timeline import FrameOrigin, Timeline, interval_ns
+from edge.core.types import NS_PER_S, Frame, UInt8
+from edge.errors import CaptureError
+from edge.ports import CaptureCounts, SourceInfo
+
+ALL = "all"
+KEYFRAMES = "keyframes"
+AUTO = "auto"
+
+_DECODER_THREADS = 2  # more cost memory for each camera (24 MB a thread at 1080p) and gain nothing at street rates
+_REFUSED_LIMIT = 250  # packets without one picture: ten seconds of a usual camera
+VideoPacket: TypeAlias = "av.Packet[VideoStream]"
+
+_NETWORK_TIMEOUT_S = (10.0, 10.0)  # open, read
+_OPTIONS = {"rtsp_transport": "tcp"}  # over UDP a lost datagram is a grey picture
+_FIRST_YEAR = 1990  # a recorder whose clock was never set writes 1904 or 1970
+
+# Formats whose header says how long they are. In others FFmpeg guesses from the size of the file.
+_DECLARES_LENGTH = {"mov", "mp4", "matroska", "webm", "avi", "flv", "asf"}
+_STORES_ROTATION = {"mov", "mp4", "matroska", "webm"}
+
+
+def inspect(source: str) -> SourceInfo:
+    """What a clip says of itself, its pictures not read. Raises CaptureError."""
+    container, stream = _open(source)
+    with container:
+        return _info(source, container, stream)
+
+
+class PacketCapture:
+    """One clip's frames, thinned to `fps`. `decode`: all, keyframes, or auto, which decodes all for now.
+
+    Raises CaptureError when the source cannot be opened, and while iterating when nothing in it can be decoded. A file
+    that breaks off gives what it has and sets `counts.incomplete`. A frame's array belongs to who receives it.
+    """
+
+    info: SourceInfo
+    counts: CaptureCounts
+
+    def __init__(self, source: str, *, camera: str, fps: float, decode: str = ALL, origin: FrameOrigin) -> None:
+        if decode not in (ALL, KEYFRAMES, AUTO):
+            raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
+        self._source = source
+        self._camera = camera
+        self._origin = origin
+        self._keyframes_only = decode == KEYFRAMES
+        self._container, self._stream = _open(source)
+        self._decoder = self._stream.codec_context
+        self._decoder.thread_count = _DECODER_THREADS
+        self._decoder.thread_type = "AUTO"
+        self.info = _info(source, self._container, self._stream)
+        self.counts = CaptureCounts()
+        self._sampler = Sampler(fps)
+        self._timeline = Timeline(interval_ns(self.info.fps))
+        self._converter = VideoReformatter()
+        # AVI stores no timestamps: those of its frames follow the order of decoding, and only the packets' are in line.
+        self._stamped_by_packet = self._container.format.name == "avi"
+        self._last_packet_torn = False
+        self._first_dts: int | None = None
+        self._last_dts: int | None = None
+        self._started = False
+        self._closed = False
+
+    @property
+    def repaired(self) -> int:
+        """Timestamps so far that were missing or did not go forward."""
+        return self._timeline.repaired
+
+    @property
+    def following(self) -> FrameOrigin:
+        """Where the next recording of this camera begins when it follows without a gap."""
+        return self._origin.after(duration_ns=self._end_ns, frames=self.counts.yielded)
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._started or self._closed:
+            raise CaptureError(f"{self._source}: a capture is read once; open it again")
+        self._started = True
+        return self._frames()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._container.close()
+
+    def _frames(self) -> Iterator[Frame]:
+        for picture in self._decoded():
+            self.counts.decoded += 1
+            media_ns = self._timeline.place(self._stamp_ns(picture))
+            if self._sampler.takes(media_ns):
+                frame = Frame(
+                    camera=self._camera,
+                    index=self._origin.index + self.counts.yielded,
+                    mono_ns=self._origin.mono_ns + media_ns,
+                    wall_ns=self._origin.wall_ns + media_ns,
+                    bgr=self._upright(picture),
+                    keyframe=picture.key_frame,
+                    media_ns=media_ns,
+                )
+                self.counts.yielded += 1
+                yield frame
+                if self._closed:
+                    return
+        if self.counts.decoded == 0:
+            raise sources.nothing_decodes(self._source)
+        self.counts.incomplete |= self._last_packet_torn or self._falls_short()
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        """Every picture that the decoder gives back, in the order of showing."""
+        for packet in self._packets():
+            if self._keyframes_only:
+                if packet.is_keyframe:
+                    yield from self._decode_alone(packet)
+            else:
+                yield from self._decode(packet)
+            if self.counts.decoded == 0 and self.counts.corrupt >= _REFUSED_LIMIT:
+                raise sources.nothing_decodes(self._source)
+        if not self._keyframes_only:
+            yield from self._decode(None)
+
+    def _packets(self) -> Iterator[VideoPacket]:
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size == 0:  # PyAV's own sign of the end
+                    continue
+                self.counts.read += 1
+                self._last_packet_torn = packet.is_corrupt
+                self._last_dts = packet.dts if packet.dts is not None else self._last_dts
+                self._first_dts = self._last_dts if self._first_dts is None else self._first_dts
+                yield packet
+        except (av.FFmpegError, OSError) as error:
+            if sources.is_url(self._source):
+                raise sources.broke_off(self._source, str(error)) from error
+            self.counts.incomplete = True
+
+    def _decode(self, packet: VideoPacket | None) -> Sequence[VideoFrame]:
+        """The pictures that become ready with this packet, or at the end (None); none when the decoder refuses it."""
+        try:
+            return self._decoder.decode(packet)
+        except EOFError:
+            return []
+        except av.FFmpegError:
+            self.counts.corrupt += 1
+            return []
+
+    def _decode_alone(self, packet: VideoPacket) -> Iterator[VideoFrame]:
+        # Fed with nothing but keyframes a decoder holds back one or two for B-frames that never come.
+        yield from self._decode(packet)
+        yield from self._decode(None)
+        self._decoder.flush_buffers()
+
+    def _stamp_ns(self, picture: VideoFrame) -> int | None:
+        stamp = picture.dts if self._stamped_by_packet or picture.pts is None else picture.pts
+        if stamp is None or self._stream.time_base is None:
+            return None
+        return round(stamp * self._stream.time_base * NS_PER_S)
+
+    def _upright(self, picture: VideoFrame) -> UInt8:
+        """(H, W, 3) BGR as a player would show it."""
+        bgr = self._converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
+        quarter_turns = round(picture.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(bgr, quarter_turns), dtype=np.uint8)
+
+    def _falls_short(self) -> bool:
+        declared_s = max(self.info.duration_s, _counted_s(self._container, self._stream))
+        return _declares_length(self._container) and sources.ended_early(
+            seen_s=self._end_ns / NS_PER_S, declared_s=declared_s
+        )
+
+    @property
+    def _end_ns(self) -> int:
+        """How far the source was read: to the last picture, or where most are skipped, to the last packet."""
+        if not self._keyframes_only or self._first_dts is None or self._last_dts is None:
+            return self._timeline.end_ns
+        span = (self._last_dts - self._first_dts) * (self._stream.time_base or 0) * NS_PER_S
+        return max(self._timeline.end_ns, round(span) + self._timeline.interval_ns)
+
+
+def _open(source: str) -> tuple[InputContainer, VideoStream]:
+    """The container and its video track, with a decoder that exists."""
+    address = sources.check_source(source)
+    try:
+        if sources.is_url(source):
+            container = av.open(address, timeout=_NETWORK_TIMEOUT_S, options=_OPTIONS)
+        else:
+            container = av.open(address)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise sources.unreadable(source, str(error)) from error
+    # A cover picture in a sound file is a video track of one frame.
+    tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
+    if not tracks:
+        container.close()
+        raise sources.no_picture(source)
+    if tracks[0].codec_context is None:
+        container.close()
+        raise sources.unknown_codec(source)
+    return container, tracks[0]
+
+
+def _info(source: str, container: InputContainer, stream: VideoStream) -> SourceInfo:
+    width_px, height_px = stream.codec_context.width, stream.codec_context.height
+    if _formats(container) & _STORES_ROTATION and _lies_on_its_side(source):
+        width_px, height_px = height_px, width_px
+    return SourceInfo(
+        width_px=width_px,
+        height_px=height_px,
+        fps=float(stream.average_rate or stream.guessed_rate or 0),
+        codec=stream.codec_context.name,
+        duration_s=_duration_s(container, stream),
+        frames_declared=stream.frames,
+        created_wall_ns=_created_wall_ns(container.metadata) or _created_wall_ns(stream.metadata),
+    )
+
+
+def _formats(container: InputContainer) -> set[str]:
+    return set(container.format.name.split(","))
+
+
+def _declares_length(container: InputContainer) -> bool:
+    return bool(_formats(container) & _DECLARES_LENGTH)
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float:
+    """The video track's own length: the container's may be that of a longer sound track. 0 where it is unknown."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    tagged_s = _clock_s(stream.metadata.get("DURATION", ""))  # Matroska keeps a track's length as a tag
+    return tagged_s or (container.duration or 0) / av.time_base
+
+
+def _counted_s(container: InputContainer, stream: VideoStream) -> float:
+    """The length that an AVI's count of frames stands for: FFmpeg fits the duration of a cut one to the file's size."""
+    if container.format.name != "avi" or not stream.average_rate:
+        return 0.0
+    return float(stream.frames / stream.average_rate)
+
+
+def _clock_s(text: str) -> float:
+    """`00:01:30.500000000` in seconds; 0 for anything else."""
+    try:
+        hours, minutes, seconds = (float(part) for part in text.split(":"))
+    except ValueError:
+        return 0.0
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _created_wall_ns(metadata: Mapping[str, str]) -> int:
+    """The creation time in nanoseconds since 1970, 0 if unknown. Without a zone it is UTC: so mp4 has it."""
+    try:
+        moment = datetime.fromisoformat(metadata.get("creation_time", ""))
+    except ValueError:
+        return 0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    if moment.year < _FIRST_YEAR:
+        return 0
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since // timedelta(microseconds=1)) * 1000
+
+
+def _lies_on_its_side(source: str) -> bool:
+    """Whether the first picture is shown turned by a quarter: only a decoded frame tells."""
+    try:
+        with av.open(sources.check_source(source)) as container:
+            first = next(container.decode(video=0), None)
+            return first is not None and round(first.rotation / 90) % 2 == 1
+    except (av.FFmpegError, OSError):
+        return False

@@ -1,0 +1,59 @@
+"""From a file's own timestamps, which may be missing or jump, to times that only go forward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge.core.types import NS_PER_S
+
+_JUMP_NS = NS_PER_S  # going back by more is a clock that was set; by less, a frame out of order
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOrigin:
+    """Where the first frame of a source stands: a clip's place among the successive recordings of one camera."""
+
+    mono_ns: int
+    wall_ns: int
+    index: int
+
+    def after(self, *, duration_ns: int, frames: int) -> FrameOrigin:
+        """Where the next recording begins when it follows this one without a gap."""
+        return FrameOrigin(self.mono_ns + duration_ns, self.wall_ns + duration_ns, self.index + frames)
+
+
+class Timeline:
+    """Nanoseconds since the first frame, strictly ascending.
+
+    A timestamp that is missing or does not go forward is replaced by the last one plus the average interval, and
+    counted in `repaired`. After a jump back of more than a second the time goes on from where it was.
+    """
+
+    def __init__(self, interval_ns: int) -> None:
+        self.interval_ns = interval_ns
+        self.repaired = 0
+        self._zero_ns: int | None = None  # the source's timestamp that counts as 0
+        self._last_ns: int | None = None
+
+    @property
+    def end_ns(self) -> int:
+        """When the frame after the last one would come; 0 before the first."""
+        return 0 if self._last_ns is None else self._last_ns + self.interval_ns
+
+    def place(self, stamp_ns: int | None) -> int:
+        """The time of the next frame, given the timestamp that the source claims for it."""
+        if stamp_ns is not None and self._zero_ns is None:
+            self._zero_ns = stamp_ns - self.end_ns
+        placed = None if stamp_ns is None or self._zero_ns is None else stamp_ns - self._zero_ns
+        if placed is None or (self._last_ns is not None and placed <= self._last_ns):
+            if placed is not None and stamp_ns is not None and self.end_ns - placed > _JUMP_NS:
+                self._zero_ns = stamp_ns - self.end_ns
+            placed = self.end_ns
+            self.repaired += 1
+        self._last_ns = placed
+        return placed
+
+
+def interval_ns(fps: float) -> int:
+    """The average distance between frames; 25 a second where the source does not say."""
+    return round(NS_PER_S / fps) if fps > 0 else NS_PER_S // 25
