@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge.delivery.message import dumps
+from edge.errors import StateError
 from edge.ports import Outbox
 from edge.state.database import Database
 
@@ -128,8 +129,6 @@ def test_any_interleaving_of_commits_and_failures_numbers_without_a_gap(
 
         @invariant()
         def every_stored_alert_and_no_other_is_there(self) -> None:
-            if not hasattr(self, "outbox"):
-                return
             rows = self.outbox.next_unsent(0, 1000)
             kept = [row for row in range(1, len(self.stored) + 1) if row not in self.deleted]
             assert [row.sequence for row in rows] == kept
@@ -158,8 +157,6 @@ class Breakage:
 class _Unreadable:
     """An appearance that cannot be written down."""
 
-    astype: Callable[..., object]
-
     def __getattr__(self, name: str) -> object:
         raise MemoryError(name)
 
@@ -168,5 +165,5 @@ BREAKAGES = [
     Breakage(ValueError, {}, {"data": {"score": float("nan")}}),
     Breakage(TypeError, {}, {"data": {"camera": object()}}),
     Breakage(MemoryError, {"appearance": _Unreadable()}, {}),
-    Breakage(Exception, {"state": "no such state"}, {}),
+    Breakage(StateError, {"state": "no such state"}, {}),
 ]

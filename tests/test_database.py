@@ -1,0 +1,221 @@
+"""The database keeps cases and alerts together, and leaves alone what is not its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import threading
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from alerts import MONO_TO_WALL, a_case, a_change, alert_of, topic_of
+
+from edge.core.types import CLEARED, NS_PER_S, PENDING, Case
+from edge.errors import StateError
+from edge.state.database import Database
+
+
+def same(first: Case, second: Case) -> bool:
+    return all(
+        np.array_equal(getattr(first, field.name), getattr(second, field.name))
+        if field.name == "appearance"
+        else getattr(first, field.name) == getattr(second, field.name)
+        for field in fields(Case)
+    )
+
+
+def store(database: Database, number: int = 1, **changes: object) -> int:
+    change = a_change(number, **changes)
+    return database.commit(change, alert_of(change), topic_of(change))
+
+
+def test_a_case_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "edge.db") as database:
+        store(database)
+    with Database.open(tmp_path / "edge.db") as database:
+        (case,) = database.running_cases("qiaonong-03")
+    assert same(case, a_case())
+    assert case.appearance.dtype == np.float32
+
+
+def test_a_case_with_numbers_straight_from_arrays_comes_back_as_it_was() -> None:
+    footprint = tuple(np.array([1.5, 2.5, 30, 40], np.float32))
+    with Database.open(":memory:") as database:
+        store(database, score=np.float32(0.5), count=np.int16(2), footprint=footprint, last_seen_ns=np.int64(99))
+        (case,) = database.running_cases("qiaonong-03")
+    assert same(case, a_case(score=0.5, count=2, footprint=(1.5, 2.5, 30.0, 40.0), last_seen_ns=99))
+
+
+def test_a_cleared_case_is_no_longer_running_and_another_cameras_never_was() -> None:
+    with Database.open(":memory:") as database:
+        store(database)
+        store(database, 2, camera="elsewhere")
+        store(database, kind="cleared", reason="left", state=CLEARED, cleared_ns=200 * NS_PER_S, alerts=2)
+        assert database.running_cases("qiaonong-03") == []
+        assert len(database.running_cases("elsewhere")) == 1
+
+
+def test_pending_cases_are_those_of_the_last_save() -> None:
+    kept, dropped, opened = a_case(1, state=PENDING), a_case(2, state=PENDING), a_case(3)
+    with Database.open(":memory:") as database:
+        database.save_running("qiaonong-03", [kept, dropped, opened])
+        database.save_running("qiaonong-03", [kept, opened])
+        found = {case.case_id for case in database.running_cases("qiaonong-03")}
+        assert found == {kept.case_id, opened.case_id}
+        database.save_running("qiaonong-03", [])
+        assert [case.case_id for case in database.running_cases("qiaonong-03")] == [opened.case_id]
+
+
+def test_after_a_reboot_a_case_keeps_its_dwell_on_the_new_monotonic_clock() -> None:
+    before = a_case()
+    shift_ns = 1_000 * NS_PER_S
+    with Database.open(":memory:") as database:
+        store(database)
+        (after,) = database.running_cases("qiaonong-03", mono_to_wall=MONO_TO_WALL - shift_ns)
+    assert after.started_ns == before.started_ns + shift_ns
+    assert after.last_seen_ns - after.started_ns == before.last_seen_ns - before.started_ns
+    assert after.opened_ns - after.started_ns == before.opened_ns - before.started_ns
+    assert after.started_wall_ns == before.started_wall_ns
+
+
+def test_a_pending_case_is_still_unopened_after_a_reboot() -> None:
+    with Database.open(":memory:") as database:
+        database.save_running("qiaonong-03", [a_case(state=PENDING, opened_ns=0, opened_wall_ns=0)])
+        (case,) = database.running_cases("qiaonong-03", mono_to_wall=0)
+    assert case.opened_ns == 0
+
+
+def test_a_commit_reaches_the_disk_before_it_returns(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "edge.db") as database:
+        pragmas = {
+            name: database._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2}
+
+
+def test_two_threads_share_one_numbering() -> None:
+    with Database.open(":memory:") as database:
+        numbers: list[int] = []
+
+        def work(first: int) -> None:
+            numbers.extend(store(database, number) for number in range(first, first + 50))
+
+        threads = [threading.Thread(target=work, args=(first,)) for first in (0, 50, 100, 150)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(numbers) == list(range(1, 201))
+
+
+def _work_in_process(path: Path, first: int, begin: threading.Barrier) -> None:
+    begin.wait(30)
+    with Database.open(path, busy_s=30) as database:
+        for number in range(first, first + 20):
+            store(database, number)
+
+
+def test_processes_that_make_one_database_together_share_one_numbering(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    begin = context.Barrier(3)
+    workers = [
+        context.Process(target=_work_in_process, args=(tmp_path / "edge.db", first, begin)) for first in (0, 20, 40)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    with Database.open(tmp_path / "edge.db") as database:
+        assert [row.sequence for row in database.next_unsent(0, 100)] == list(range(1, 61))
+
+
+@pytest.mark.parametrize(
+    "content", [b"site: {id: xiaohe}\n" * 100, b"SQLite format 3\0" + b"\xff" * 4096], ids=["text", "damaged header"]
+)
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "edge.db"
+    path.write_bytes(content)
+    with pytest.raises(StateError, match=r"edge\.db: this is not a database; move the file away"):
+        Database.open(path)
+    assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["edge.db"]
+
+
+def test_a_damaged_database_is_named_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "edge.db"
+    with Database.open(path) as database:
+        for number in range(50):
+            store(database, number)
+    content = path.read_bytes()
+    page = 4096
+    path.write_bytes(content[:page] + b"\xa5" * (len(content) - page))
+    damaged = path.read_bytes()
+    with pytest.raises(StateError, match=r"edge\.db: the database is damaged; move it away"):
+        Database.open(path)
+    assert path.read_bytes() == damaged
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "edge.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE recipe (name TEXT)")
+    other.close()
+    content = path.read_bytes()
+    with pytest.raises(StateError, match="another program's database"):
+        Database.open(path)
+    assert path.read_bytes() == content
+
+
+def test_a_newer_databases_version_is_named_and_the_file_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "edge.db"
+    Database.open(path).close()
+    newer = sqlite3.connect(path)
+    newer.execute("UPDATE meta SET value = '7' WHERE key = 'schema_version'")
+    newer.commit()
+    newer.close()
+    content = path.read_bytes()
+    with pytest.raises(StateError, match="has schema version 7, this program knows 1; install the version"):
+        Database.open(path)
+    assert path.read_bytes() == content
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"nowhere/edge\.db: cannot be opened; check that the folder exists"):
+        Database.open(tmp_path / "nowhere" / "edge.db")
+
+
+def test_a_full_disk_is_named_and_takes_nothing_half(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "edge.db") as database:
+        store(database)
+        (pages,) = database._connection.execute("PRAGMA page_count").fetchone()
+        database._connection.execute(f"PRAGMA max_page_count = {pages}")
+        change = a_change(2, appearance=np.zeros((200, 200), np.float32))
+        alert = alert_of(change)
+        with pytest.raises(StateError, match="the disk is full; free some space"):
+            database.commit(change, alert, topic_of(change))
+        assert alert["sequence"] == 0
+        assert [row.sequence for row in database.next_unsent(0, 9)] == [1]
+        database._connection.execute("PRAGMA max_page_count = 100000")
+        assert database.commit(change, alert, topic_of(change)) == 2
+
+
+def test_a_database_that_may_not_be_written_is_named() -> None:
+    with Database.open(":memory:") as database:
+        database._connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(StateError, match="may not be written; check the rights"):
+            store(database)
+
+
+def test_a_database_held_by_another_program_is_named_and_works_afterwards(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "edge.db", busy_s=0.05) as database:
+        other = sqlite3.connect(tmp_path / "edge.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateError, match=r"another program has held the database for 0\.05 s"):
+            store(database)
+        other.execute("ROLLBACK")
+        other.close()
+        assert store(database) == 1
