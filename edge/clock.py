@@ -58,6 +58,11 @@ class Stopwatch:
             self.count[name] = self.count.get(name, 0) + 1
 
 
+def elapsed_s() -> float:
+    """Seconds from an arbitrary start, for differences only."""
+    return time.perf_counter()
+
+
 def cpu_s() -> float:
     """CPU seconds of this process so far, all threads."""
     return time.process_time()

@@ -1,0 +1,83 @@
+"""`edge replay`: recorded footage to alerts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edge.core.types import Frame
+    from edge.wiring import ReplayResult
+
+
+def replay(
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Successive recordings of one camera.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration, usually site.yaml.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for alerts, evidence and report.")],
+    camera: Annotated[str | None, typer.Option(help="Which camera of the configuration recorded the clips.")] = None,
+    start: Annotated[str | None, typer.Option(help="When the first clip begins, ISO 8601; else what it says.")] = None,
+    annotate: Annotated[bool, typer.Option("--annotate", help="Also write annotated.mp4.")] = False,
+    mqtt: Annotated[str | None, typer.Option(metavar="URL", help="Also publish the alerts to this broker.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Folder of an earlier replay: print what changed.")] = None,
+) -> int:
+    """Replay recorded footage: the same frame path as the service, the same answer every time.
+
+    Example: edge replay monday.mp4 --config site.yaml --out monday
+
+    Exit status: 0 done, 1 failed or the footage is cut short, 2 misused.
+    """
+    from edge.config.loader import load_site
+    from edge.runtime.comparison import differences, read_alerts
+    from edge.wiring import ReplayOrder
+    from edge.wiring import replay as run_replay
+
+    site = load_site(config, environ=os.environ)
+    before = read_alerts(against) if against is not None else None
+    order = ReplayOrder(clips=clips, out=out, camera=camera, start=start, annotate=annotate, mqtt_url=mqtt)
+    with progress() as on_frame:
+        result = run_replay(site, order, on_frame=on_frame)
+    print(told(result))
+    if before is not None:
+        changed = differences(before, result.alerts)
+        print("\n".join(changed) if changed else f"no case differs from {against}")
+    if result.incomplete:
+        print(f"edge: {clips[-1]}: the footage is cut short; what could be decoded was replayed", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Frame, float], None]]:
+    """A bar on a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda frame, total_s: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("replay", total=None)
+
+        def on_frame(frame: Frame, total_s: float) -> None:
+            bar.update(task, total=total_s or None, completed=frame.mono_ns / 1e9)
+
+        yield on_frame
+
+
+def told(result: ReplayResult) -> str:
+    """The outcome in two lines."""
+    summary = result.summary
+    alerts = summary["alerts"]
+    assert isinstance(alerts, dict)
+    counts = ", ".join(f"{count} {kind}" for kind, count in alerts.items() if count) or "no alerts"
+    return (
+        f"{counts}; {summary['media_s']} s of footage in {summary['wall_s']} s ({summary['times_real_time']} times real "
+        f"time)\n{result.folder / 'report.html'}"
+    )

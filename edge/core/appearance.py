@@ -1,0 +1,87 @@
+"""What a place looks like: a small luma patch with its surroundings, and how much of it is still the same.
+
+The patch covers the box and a rim of one sixth round it. The rim says how the light has changed; the inside is
+compared block by block, so that a pedestrian before a third of a car leaves two thirds that still agree.
+
+    +--------+   8 x 8 blocks of 8 x 8 px
+    | rim    |   the inner 6 x 6 blocks are the box
+    |  +--+  |
+    |  |  |  |
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edge.core.types import Float32, UInt8
+
+PATCH_PX = 64
+BLOCKS = 8
+_BLOCK_PX = PATCH_PX // BLOCKS
+_TEXTURED_STD = 5.0  # grey levels; below this a block is flat and only its brightness can be compared
+_CORRELATION_MIN = 0.55
+_LEVEL_MAX = 14.0  # grey levels between two flat blocks after the light is taken out
+
+
+def empty_patch() -> Float32:
+    return np.zeros((PATCH_PX, PATCH_PX), np.float32)
+
+
+def luma_patch(picture: UInt8, xyxy: Float32) -> Float32:
+    """(H, W, 3) BGR or (H, W) luma, (4,) px -> (PATCH_PX, PATCH_PX) luma 0..255 of the box and its rim.
+
+    Beyond the picture its edge is repeated.
+    """
+    height, width = picture.shape[:2]
+    rim_x, rim_y = (xyxy[2] - xyxy[0]) / 6, (xyxy[3] - xyxy[1]) / 6
+    left, right = int(np.floor(xyxy[0] - rim_x)), int(np.ceil(xyxy[2] + rim_x))
+    top, bottom = int(np.floor(xyxy[1] - rim_y)), int(np.ceil(xyxy[3] + rim_y))
+    x0, x1 = min(max(left, 0), width - 1), max(min(right, width), 1)
+    y0, y1 = min(max(top, 0), height - 1), max(min(bottom, height), 1)
+    if x1 <= x0 or y1 <= y0:
+        return empty_patch()
+    crop = picture[y0:y1, x0:x1]
+    luma = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY) if crop.ndim == 3 else crop
+    padded = cv2.copyMakeBorder(
+        luma,
+        max(y0 - top, 0),
+        max(bottom - y1, 0),
+        max(x0 - left, 0),
+        max(right - x1, 0),
+        cv2.BORDER_REPLICATE,
+    )
+    return cv2.resize(padded, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def agreement(before: Float32, now: Float32) -> float:
+    """Share 0..1 of the inner blocks that still show the same thing.
+
+    Textured blocks must correlate (zero-mean normalised cross-correlation); flat blocks must keep their level
+    once the light of the rim is taken out. A block that gained or lost its texture does not agree.
+    """
+    first, second = _blocks(before), _blocks(now)
+    level_a, level_b = first.mean(axis=2), second.mean(axis=2)
+    first, second = first - level_a[..., None], second - level_b[..., None]
+    spread_a, spread_b = first.std(axis=2), second.std(axis=2)
+    gain = float(np.clip(np.median((level_b[_RIM] + 1) / (level_a[_RIM] + 1)), 0.4, 2.5))
+    textured_a, textured_b = spread_a * gain >= _TEXTURED_STD, spread_b >= _TEXTURED_STD
+    correlation = (first * second).mean(axis=2) / np.maximum(spread_a * spread_b, 1e-6)
+    same_texture = textured_a & textured_b & (correlation >= _CORRELATION_MIN)
+    same_level = ~textured_a & ~textured_b & (np.abs(level_b - gain * level_a) <= _LEVEL_MAX)
+    return float((same_texture | same_level)[~_RIM].mean())
+
+
+def _rim() -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    rim = np.ones((BLOCKS, BLOCKS), np.bool_)
+    rim[1:-1, 1:-1] = False
+    return rim
+
+
+_RIM = _rim()
+
+
+def _blocks(patch: Float32) -> Float32:
+    """(P, P) -> (BLOCKS, BLOCKS, pixels of a block)."""
+    tiled = patch.reshape(BLOCKS, _BLOCK_PX, BLOCKS, _BLOCK_PX).swapaxes(1, 2)
+    return tiled.reshape(BLOCKS, BLOCKS, _BLOCK_PX * _BLOCK_PX)

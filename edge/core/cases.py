@@ -1,0 +1,427 @@
+"""The life of cases: keyed by place and appearance, never by a track's number alone.
+
+A finding begins a *pending* case. It opens when the condition held for `after_ns` while it could be seen, and is
+cleared when its place was seen to be empty for `clear_after_ns`. Between looks a place is one of
+
+    seen      found there again, or its pixels still show the same thing although the detector missed it
+    hidden    something else stands before it: no clock runs
+    unknown   it looks different but is not at rest: something moves there, no clock runs
+    empty     it looks different, at rest, with nothing before it; or its own track was seen to go
+
+How a case is found again differs by kind: things that stand are matched by place and appearance, people who walk
+about by their track and then by nearness, gatherings by the ground that they share.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from edge.core import appearance, boxes
+from edge.core.scenarios.rule import GATHERING, LEFT_OBJECT, LOITERING, STATIONARY, Rule
+from edge.core.scene import Scene
+from edge.core.types import (
+    CLEARED,
+    NS_PER_S,
+    OPENED,
+    PENDING,
+    WITHDRAWN,
+    Bool,
+    Case,
+    CaseChange,
+    Findings,
+    Float32,
+    Tracks,
+)
+from edge.core.zones import GAP_MAX_NS
+
+NAMESPACE = uuid.UUID("5b1f6a52-5d1c-5a0e-9d0c-3f0f4c6f9a10")  # uuid5 of every case and alert lives under this
+
+LIVE_MAX = 256  # pending and open cases of one rule; beyond, new ones are refused and counted
+SAME_THING = 0.5  # agreement from which the pixels say: still there
+OTHER_THING = 0.35  # agreement below which they say: something else, or nothing
+HIDDEN_SHARE = 0.25  # of the footprint covered by others
+# A case opens only if the finder itself saw it in this share of the looks, and for a second at least: pixels alone
+# would carry one false box on a wall for ever, and a painted kerb that is a bus in every fifth look is no bus.
+FOUND_SHARE = 0.35
+# A sign or a caption that the detector takes for a bus has always been there; a car has come. What was there before
+# the first look, or looks as it did minutes ago, must therefore be a surer thing: the mean score that it needs.
+FIXTURE_SCORE_MIN = 0.5
+PENDING_GONE_NS = 2 * NS_PER_S  # a pending thing that left starts anew when it comes back
+PENDING_UNSEEN_NS = 30 * NS_PER_S  # a pending thing hidden for longer is forgotten
+FOLLOW_GAP_NS = 3 * NS_PER_S  # a lost walker is the same one if met again this soon and near
+FOLLOW_SPEED = 1.5  # body heights a second that a lost walker may have moved
+
+_PLACE_KINDS = (STATIONARY, LEFT_OBJECT)
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """A case in the making, with what only the book needs to know. `case` is replaced, never changed."""
+
+    case: Case
+    row: int  # of the camera's zones
+    track_id: int
+    footprint: Float32  # (4,) px
+    patch: Float32
+    found_ns: int  # how long the finder itself saw it, by a score that counts
+    last_patch: Float32 = field(default_factory=appearance.empty_patch)
+    empty_ns: int = 0
+    told_ns: int = 0
+    found_looks: int = 1
+    score_sum: float = 0.0
+    arrived: bool = True  # its place looked different before it came
+
+
+class CaseBook:
+    """The live cases of one rule at one camera. `advance` once for each analysed frame, in time order."""
+
+    def __init__(self, rule: Rule, *, camera: str, gateway: str) -> None:
+        self.rule = rule
+        self.refused = 0
+        self._camera = camera
+        self._gateway = gateway
+        self._lives: list[_Life] = []
+        self._looked_ns = -1
+
+    @property
+    def live(self) -> list[Case]:
+        """Pending and open cases, in the order of their beginning."""
+        return [life.case for life in self._lives]
+
+    def advance(self, findings: Findings, scene: Scene, *, active: bool = True) -> list[CaseChange]:
+        """Take one frame's findings in; returns what the outside must be told, in order."""
+        now_ns = scene.frame.mono_ns
+        step_ns = min(now_ns - self._looked_ns, GAP_MAX_NS) if self._looked_ns >= 0 else 0
+        self._looked_ns = now_ns
+        if not active:
+            return self._end_all(now_ns, "hours")
+        # A camera has a handful of live cases, each a small state machine: a loop over them is the clear form.
+        patches = [self._patch(life, scene) for life in self._lives]
+        rows = self._match(findings, patches, scene)
+        for life, patch, row in zip(self._lives, patches, rows, strict=True):
+            if row >= 0:
+                self._see(life, patch, (findings, row), scene, step_ns)
+            else:
+                self._judge_unfound(life, patch, scene, step_ns)
+            life.last_patch = patch
+        self._begin(findings, rows, scene)
+        return self._turn(scene)
+
+    def restore(self, cases: Iterable[Case]) -> list[CaseChange]:
+        """Go on with cases of an earlier run; those whose zone the rule no longer watches are withdrawn."""
+        gone: list[CaseChange] = []
+        watched = {self.rule.zone_names[row]: row for row in self.rule.zones}
+        for case in cases:
+            if case.zone in watched:
+                footprint = np.array(case.footprint, np.float32)
+                life = _Life(case, watched[case.zone], -1, footprint, case.appearance, case.visible_ns)
+                life.told_ns = case.last_seen_ns
+                self._lives.append(life)
+            elif case.state == OPENED:
+                gone.append(_ended(case, WITHDRAWN, case.last_seen_ns, "zone-removed"))
+        return gone
+
+    def withdraw(self, case_id: str, *, mono_ns: int, reason: str) -> CaseChange | None:
+        """End an open case by a person's word, or None if no such case is open."""
+        for life in self._lives:
+            if life.case.case_id == case_id and life.case.state == OPENED:
+                self._lives.remove(life)
+                return _ended(life.case, WITHDRAWN, mono_ns, reason)
+        return None
+
+    # Finding again
+
+    def _match(self, findings: Findings, patches: list[Float32], scene: Scene) -> list[int]:
+        """For each live case the row of its finding, or -1; the strongest pairs first, each used once."""
+        rows = [-1] * len(self._lives)
+        affinity = np.zeros((len(self._lives), len(findings)), np.float32)
+        for index, (life, patch) in enumerate(zip(self._lives, patches, strict=True)):
+            affinity[index] = self._affinity(life, patch, findings, scene.frame.mono_ns)
+        while affinity.size and affinity.max() > 0:
+            index, row = divmod(int(affinity.argmax()), len(findings))
+            rows[index] = row
+            affinity[index, :] = 0
+            affinity[:, row] = 0
+        return rows
+
+    def _affinity(self, life: _Life, patch: Float32, findings: Findings, now_ns: int) -> Float32:
+        """(N,) how well each finding continues this case; 0 for not at all."""
+        same_track = (findings.track_id >= 0) & (findings.track_id == life.track_id)
+        if self.rule.kind in _PLACE_KINDS:
+            strength = self._place_affinity(life, patch, findings, same_track)
+        elif self.rule.kind == LOITERING:
+            strength = np.where(same_track, 2, _nearness(life, findings, now_ns))
+        else:
+            strength = _ground_shared(life.footprint, findings.xyxy)
+        return np.where(findings.zone == life.row, strength, 0).astype(np.float32)
+
+    def _place_affinity(self, life: _Life, patch: Float32, findings: Findings, same_track: Bool) -> Float32:
+        overlap = _place_overlap(life.footprint, findings.xyxy)
+        agrees = appearance.agreement(life.patch, patch)
+        never_left = same_track | (findings.since_ns <= life.case.last_seen_ns)
+        opened = life.case.state == OPENED
+        alike = agrees >= (OTHER_THING if opened else SAME_THING)
+        # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
+        # queue would add its halts up to one long stop.
+        moved = same_track & opened
+        strength = np.where((overlap >= 0.4) & (never_left | alike), overlap + same_track, 0)
+        return np.where((strength == 0) & moved, 0.1, strength).astype(np.float32)
+
+    def _patch(self, life: _Life, scene: Scene) -> Float32:
+        if self.rule.kind not in _PLACE_KINDS:
+            return life.patch
+        return appearance.luma_patch(scene.frame.bgr, life.footprint)
+
+    # One look at one case
+
+    def _see(self, life: _Life, patch: Float32, found: tuple[Findings, int], scene: Scene, step_ns: int) -> None:
+        findings, row = found
+        box = findings.xyxy[row]
+        same_track = int(findings.track_id[row]) == life.track_id
+        life.track_id = int(findings.track_id[row])
+        life.found_ns += step_ns
+        life.found_looks += 1
+        life.score_sum += float(findings.score[row])
+        life.case = replace(
+            life.case,
+            label=self._label(findings, row) if life.case.state == PENDING else life.case.label,
+            score=max(life.case.score, float(findings.score[row])),
+            count=max(life.case.count, int(findings.count[row])),
+        )
+        if self.rule.kind in _PLACE_KINDS:
+            self._settle(life, patch, box, scene, same_track=same_track)
+        else:
+            life.footprint = box
+        self._credit(life, scene.frame.mono_ns, step_ns)
+
+    def _settle(self, life: _Life, patch: Float32, box: Float32, scene: Scene, *, same_track: bool) -> None:
+        """Keep footprint and appearance true, slowly, and never learn the one who stands before the thing."""
+        overlap = float(boxes.iou(life.footprint[None], box[None])[0, 0])
+        if overlap < 0.4 and same_track:
+            life.footprint = box
+            life.patch = appearance.luma_patch(scene.frame.bgr, box)
+            return
+        if _hidden_share(life, scene.tracks) > 0.1:
+            return
+        agrees = appearance.agreement(life.patch, patch) >= SAME_THING
+        rate = np.float32(0.1 if agrees else 0.3)
+        life.patch = life.patch + rate * (patch - life.patch)
+        if overlap >= 0.8:
+            life.footprint = life.footprint + np.float32(0.1) * (box - life.footprint)
+
+    def _judge_unfound(self, life: _Life, patch: Float32, scene: Scene, step_ns: int) -> None:
+        if self.rule.kind not in _PLACE_KINDS:
+            life.empty_ns += step_ns
+            return
+        agrees = appearance.agreement(life.patch, patch)
+        if agrees >= SAME_THING:
+            self._credit(life, scene.frame.mono_ns, step_ns)
+        elif agrees < OTHER_THING and (_went_away(life, scene.tracks) or self._lies_open(life, patch, scene)):
+            life.empty_ns += step_ns
+
+    def _lies_open(self, life: _Life, patch: Float32, scene: Scene) -> bool:
+        """Nothing stands before the place, and nothing moves in it."""
+        at_rest = appearance.agreement(life.last_patch, patch) >= SAME_THING
+        return at_rest and _hidden_share(life, scene.tracks) < HIDDEN_SHARE
+
+    def _credit(self, life: _Life, now_ns: int, step_ns: int) -> None:
+        life.empty_ns = 0
+        life.case = replace(
+            life.case,
+            footprint=(
+                float(life.footprint[0]),
+                float(life.footprint[1]),
+                float(life.footprint[2]),
+                float(life.footprint[3]),
+            ),
+            appearance=life.patch,
+            last_seen_ns=now_ns,
+            visible_ns=life.case.visible_ns + step_ns,
+        )
+
+    # Beginnings and ends
+
+    def _begin(self, findings: Findings, rows: list[int], scene: Scene) -> None:
+        fresh = np.ones(len(findings), np.bool_)
+        fresh[[row for row in rows if row >= 0]] = False
+        for row in np.nonzero(fresh)[0]:
+            box = findings.xyxy[row]
+            if any(self._is_part_of(box, int(findings.zone[row]), life, scene) for life in self._lives):
+                continue
+            if len(self._lives) >= LIVE_MAX:
+                self.refused += 1
+                continue
+            self._lives.append(self._pending(findings, int(row), scene))
+
+    def _is_part_of(self, box: Float32, zone: int, life: _Life, scene: Scene) -> bool:
+        """A second box on a thing that was seen at this very look: no case of its own.
+
+        A static region breaks into pieces more readily than a box of the detector's, so a share is enough there.
+        """
+        if life.row != zone or life.case.last_seen_ns != scene.frame.mono_ns or self.rule.kind == LOITERING:
+            return False
+        mine, theirs = box[None], life.footprint[None]
+        if self.rule.kind == LEFT_OBJECT:
+            return bool(max(boxes.coverage(mine, theirs)[0, 0], boxes.coverage(theirs, mine)[0, 0]) >= 0.4)
+        return bool(boxes.iou(mine, theirs)[0, 0] >= 0.5)
+
+    def _pending(self, findings: Findings, row: int, scene: Scene) -> _Life:
+        now_ns, box = scene.frame.mono_ns, findings.xyxy[row]
+        since_ns = int(findings.since_ns[row])
+        patch = appearance.luma_patch(scene.frame.bgr, box)
+        zone = int(findings.zone[row])
+        started_wall_ns = scene.frame.wall_ns - (now_ns - since_ns)
+        name = "/".join(
+            (
+                self._gateway,
+                self._camera,
+                self.rule.scenario,
+                self.rule.zone_names[zone],
+                str(started_wall_ns),
+                ",".join(str(round(float(value), 1)) for value in box),
+            )
+        )
+        case = Case(
+            case_id=str(uuid.uuid5(NAMESPACE, name)),
+            camera=self._camera,
+            scenario=self.rule.scenario,
+            zone=self.rule.zone_names[zone],
+            state=PENDING,
+            label=self._label(findings, row),
+            score=float(findings.score[row]),
+            count=int(findings.count[row]),
+            footprint=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+            appearance=patch,
+            started_ns=since_ns,
+            opened_ns=0,
+            last_seen_ns=now_ns,
+            visible_ns=now_ns - since_ns,
+            cleared_ns=0,
+            started_wall_ns=started_wall_ns,
+            opened_wall_ns=0,
+            alerts=0,
+        )
+        found_ns = min(now_ns - since_ns, NS_PER_S)
+        life = _Life(case, zone, int(findings.track_id[row]), box, patch, found_ns, patch)
+        life.score_sum = case.score
+        life.arrived = self.rule.kind != STATIONARY or _has_arrived(box, patch, since_ns, scene)
+        return life
+
+    def _turn(self, scene: Scene) -> list[CaseChange]:
+        """Open, update, clear and forget what has come so far."""
+        changes: list[CaseChange] = []
+        now_ns = scene.frame.mono_ns
+        for life in list(self._lives):
+            case = life.case
+            seen_now = case.last_seen_ns == now_ns
+            if case.state == PENDING and seen_now and self._is_due(life):
+                opened = replace(case, state=OPENED, opened_ns=now_ns, opened_wall_ns=scene.frame.wall_ns)
+                changes.append(_told(life, opened, OPENED, now_ns))
+                changes += self._replaced_by(life, now_ns)
+            elif case.state == OPENED and seen_now and 0 < self.rule.repeat_ns <= now_ns - life.told_ns:
+                changes.append(_told(life, case, "updated", now_ns))
+            elif case.state == OPENED and life.empty_ns >= self.rule.clear_after_ns and life in self._lives:
+                self._lives.remove(life)
+                reason = "seen-empty" if self.rule.kind in _PLACE_KINDS else "left"
+                changes.append(_ended(case, CLEARED, now_ns, reason))
+            elif case.state == PENDING and self._is_forgotten(life, now_ns) and life in self._lives:
+                self._lives.remove(life)
+        return changes
+
+    def _is_due(self, life: _Life) -> bool:
+        visible_ns = life.case.visible_ns
+        found_min_ns = max(min(self.rule.after_ns, NS_PER_S), round(visible_ns * FOUND_SHARE))
+        sure = life.arrived or life.score_sum >= FIXTURE_SCORE_MIN * life.found_looks
+        return sure and visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns
+
+    def _is_forgotten(self, life: _Life, now_ns: int) -> bool:
+        gone_ns = FOLLOW_GAP_NS if self.rule.kind in (LOITERING, GATHERING) else PENDING_GONE_NS
+        return life.empty_ns >= gone_ns or now_ns - life.case.last_seen_ns >= PENDING_UNSEEN_NS
+
+    def _replaced_by(self, newcomer: _Life, now_ns: int) -> list[CaseChange]:
+        """Cases whose place the newcomer has taken: another car in the same bay."""
+        changes: list[CaseChange] = []
+        if self.rule.kind not in _PLACE_KINDS:
+            return changes
+        for life in list(self._lives):
+            unseen = life.case.last_seen_ns <= newcomer.case.started_ns
+            same_place = float(boxes.iou(life.footprint[None], newcomer.footprint[None])[0, 0]) >= 0.5
+            if life is not newcomer and life.row == newcomer.row and unseen and same_place:
+                self._lives.remove(life)
+                if life.case.state == OPENED:
+                    changes.append(_ended(life.case, CLEARED, now_ns, "replaced"))
+        return changes
+
+    def _end_all(self, now_ns: int, reason: str) -> list[CaseChange]:
+        opened = [life.case for life in self._lives if life.case.state == OPENED]
+        self._lives.clear()
+        return [_ended(case, CLEARED, now_ns, reason) for case in opened]
+
+    def _label(self, findings: Findings, row: int) -> str:
+        label = int(findings.label[row])
+        return self.rule.label_names[label] if label >= 0 else ""
+
+
+def _has_arrived(box: Float32, patch: Float32, since_ns: int, scene: Scene) -> bool:
+    """The place looked different some seconds before the thing was there."""
+    earlier = scene.memory.before(since_ns)
+    same_size = earlier is not None and earlier.shape == scene.frame.bgr.shape[:2]
+    if earlier is None or not same_size:
+        return False
+    return appearance.agreement(appearance.luma_patch(earlier, box), patch) < SAME_THING
+
+
+def _told(life: _Life, case: Case, kind: str, now_ns: int) -> CaseChange:
+    life.case = replace(case, alerts=case.alerts + 1)
+    life.told_ns = now_ns
+    return CaseChange(life.case, kind, "")
+
+
+def _ended(case: Case, state: str, now_ns: int, reason: str) -> CaseChange:
+    return CaseChange(replace(case, state=state, cleared_ns=now_ns, alerts=case.alerts + 1), state, reason)
+
+
+def _place_overlap(footprint: Float32, xyxy: Float32) -> Float32:
+    """(4,), (N, 4) -> (N,): IoU, or how much of a box cut short by an occluder lies in the footprint."""
+    one = footprint[None]
+    iou = boxes.iou(one, xyxy)[0]
+    within = boxes.coverage(xyxy, one)[:, 0]
+    share = boxes.coverage(one, xyxy)[0]
+    cut_short = np.where((share >= 0.4) & (within >= 0.8), 0.8 * within, 0)
+    return np.maximum(iou, cut_short).astype(np.float32, copy=False)
+
+
+def _nearness(life: _Life, findings: Findings, now_ns: int) -> Float32:
+    """(N,) 0..1 for walkers who appeared after this one was lost, soon and near enough to be the same."""
+    gap_ns = now_ns - life.case.last_seen_ns
+    height = max(float(life.footprint[3] - life.footprint[1]), 1.0)
+    reach = height * (0.5 + FOLLOW_SPEED * gap_ns / NS_PER_S)
+    foot = boxes.anchors(life.footprint[None])
+    distance = np.hypot(*(boxes.anchors(findings.xyxy) - foot).T)
+    later = findings.since_ns >= life.case.last_seen_ns
+    soon = gap_ns <= FOLLOW_GAP_NS
+    return np.where(later & soon & (distance <= reach), 1 - distance / (reach + 1), 0).astype(np.float32)
+
+
+def _ground_shared(footprint: Float32, xyxy: Float32) -> Float32:
+    """(4,), (N, 4) -> (N,): the larger share that one box has in the other, 0 below a third."""
+    one = footprint[None]
+    share = np.maximum(boxes.coverage(one, xyxy)[0], boxes.coverage(xyxy, one)[:, 0])
+    shared: Float32 = np.where(share >= 1 / 3, share, np.float32(0))
+    return shared
+
+
+def _hidden_share(life: _Life, tracks: Tracks) -> float:
+    """Share of the footprint that tracks other than the thing's own cover; overlaps of theirs count twice."""
+    others = tracks.track_id != life.track_id
+    return min(float(boxes.coverage(life.footprint[None], tracks.xyxy[others]).sum()), 1.0)
+
+
+def _went_away(life: _Life, tracks: Tracks) -> bool:
+    """The thing's own track is seen in this frame, and not at its place."""
+    own = (tracks.track_id == life.track_id) & (tracks.detection >= 0)
+    return bool(own.any()) and float(boxes.iou(life.footprint[None], tracks.xyxy[own]).max()) < 0.4

@@ -1,0 +1,41 @@
+"""Something of no known class that was put down in a zone and stayed (the static-object model says what)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.core import boxes, polygons
+from edge.core.scenarios.rule import Rule
+from edge.core.scene import Scene
+from edge.core.types import Findings, Float32
+from edge.core.zones import ZoneMap
+
+AREA_MIN_PX = 40.0  # px² of the source: below this a region is noise whatever the zone's size
+
+
+class LeftObject:
+    def __init__(self, rule: Rule, zones: Sequence[Float32]) -> None:
+        self.rule = rule
+        self._zones = ZoneMap(zones, anchor=boxes.CENTER)
+        self._zone_area = np.array([polygons.area(zone) for zone in zones])  # (Z,) of the frame's area
+
+    def find(self, scene: Scene) -> Findings:
+        regions = scene.regions
+        width, height = scene.frame.size_px
+        area_px = boxes.area(regions.xyxy)
+        size_min_px = np.maximum(self._zone_area * (width * height) * self.rule.size_min, AREA_MIN_PX)
+        unexplained = regions.appeared & (regions.explained_by < 0)
+        inside = self._zones.inside(regions.xyxy, width=width, height=height)
+        large = area_px[None, :] >= size_min_px[:, None]
+        zone, row = np.nonzero(inside & large & self.rule.zone_mask()[:, None] & unexplained[None, :])
+        return Findings(
+            zone=zone.astype(np.int16),
+            xyxy=regions.xyxy[row],
+            label=np.full(len(row), -1, np.int16),
+            score=regions.score[row],
+            track_id=np.full(len(row), -1, np.int64),
+            since_ns=regions.since_ns[row],
+            count=np.ones(len(row), np.int16),
+        )

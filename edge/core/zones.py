@@ -1,0 +1,73 @@
+"""Which track is in which zone, and the visits that follow from it.
+
+A visit begins with the first look inside and ends after `leave_ns` outside: a box's lower edge that trembles on
+the line neither ends a visit nor begins one. The state is rows beside the tracker's table and dies with the track.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.core import boxes, polygons
+from edge.core.types import NS_PER_S, Bool, Detections, Float32, Int64, Presence, Tracks
+
+LEAVE_NS = 3 * NS_PER_S // 2
+# Time between two looks that still counts as seen; a longer gap is time in which nobody knows.
+GAP_MAX_NS = 10 * NS_PER_S
+
+
+class ZoneMap:
+    """The zones of one camera, and the present visits to them by one kind of anchor point."""
+
+    def __init__(self, zones: Sequence[Float32], *, anchor: str = boxes.BOTTOM, leave_ns: int = LEAVE_NS) -> None:
+        self._zones = tuple(np.asarray(zone, np.float32) for zone in zones)  # Z polygons in fractions
+        self._anchor = anchor
+        self._leave_ns = leave_ns
+        self._looked_ns = -1
+        self._track_id = np.zeros(0, np.int64)  # (T,) of the last look
+        self._entered_ns = np.zeros((len(zones), 0), np.int64)  # (Z, T), 0 outside
+        self._visible_ns = np.zeros((len(zones), 0), np.int64)
+        self._inside_ns = np.zeros((len(zones), 0), np.int64)  # last time inside
+
+    def locate(self, tracks: Tracks, *, width: int, height: int, mono_ns: int) -> Presence:
+        """Where each track is now. Coasting tracks stay where they were last seen."""
+        inside = self.inside(tracks.xyxy, width=width, height=height)
+        entered, visible, last_inside = self._carry_over(tracks.track_id)
+        step_ns = min(mono_ns - self._looked_ns, GAP_MAX_NS) if self._looked_ns >= 0 else 0
+        visiting = inside | ((entered > 0) & (mono_ns - last_inside <= self._leave_ns))
+        entered = np.where(visiting, np.where(entered > 0, entered, max(mono_ns, 1)), 0)
+        seen = visiting & (tracks.detection >= 0)[None, :] & (entered < mono_ns)
+        visible = np.where(visiting, visible + np.where(seen, step_ns, 0), 0)
+        self._track_id, self._entered_ns, self._visible_ns = tracks.track_id, entered, visible
+        self._inside_ns = np.where(inside, mono_ns, last_inside)
+        self._looked_ns = mono_ns
+        return Presence(visiting, entered, visible)
+
+    def inside(self, xyxy: Float32, *, width: int, height: int) -> Bool:
+        """(N, 4) px -> (Z, N): whose anchor point lies in which zone, at this very look."""
+        points = boxes.anchors(xyxy, self._anchor)
+        # A box cut by the frame's lower edge has its foot on the last line: keep it inside a zone that ends there.
+        points = np.minimum(points, np.array([width - 0.5, height - 0.5], np.float32))
+        rows = [polygons.contains(polygons.to_pixels(zone, width=width, height=height), points) for zone in self._zones]
+        return np.array(rows, np.bool_).reshape(len(self._zones), len(xyxy))
+
+    def _carry_over(self, track_id: Int64) -> tuple[Int64, Int64, Int64]:
+        """The last look's rows in the order of the present tracks; zero for a track that is new."""
+        known = np.isin(track_id, self._track_id, assume_unique=True)
+        source = np.searchsorted(self._track_id, track_id[known])
+        carried = []
+        for rows in (self._entered_ns, self._visible_ns, self._inside_ns):  # three arrays, one order
+            moved = np.zeros((len(self._zones), len(track_id)), np.int64)
+            moved[:, known] = rows[:, source]
+            carried.append(moved)
+        return carried[0], carried[1], carried[2]
+
+
+def outside_masks(detections: Detections, masks: Sequence[Float32], *, width: int, height: int) -> Detections:
+    """The detections whose middle lies in none of the masks (polygons in fractions)."""
+    if not masks:
+        return detections
+    hidden = ZoneMap(masks, anchor=boxes.CENTER).inside(detections.xyxy, width=width, height=height)
+    return detections.take(np.asarray(~hidden.any(axis=0), np.bool_))

@@ -1,0 +1,168 @@
+"""Recorded footage through the frame path, into one folder of files.
+
+Clips are successive recordings of one camera on one clock. What is written depends on the clips, the configuration
+and the versions alone: never on the present time, the machine's load or the folder's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from edge.capture.timeline import FrameOrigin
+from edge.clock import Stopwatch, iso
+from edge.core.scene import Scene
+from edge.core.types import NS_PER_S, OPENED, CaseChange, Frame, seconds_to_ns
+from edge.delivery.message import dumps
+from edge.errors import EvidenceError
+from edge.ports import Capture, Outbox, SourceInfo
+from edge.runtime.output import PRODUCED_BY
+from edge.runtime.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One recording and the time at which it begins on the replay's clock."""
+
+    path: Path
+    info: SourceInfo
+    start_wall_ns: int
+
+
+class Sketch(Protocol):
+    """Whoever wants to see each analysed frame: the annotated video."""
+
+    def begin(self, clip: Clip) -> None: ...
+
+    def add(self, frame: Frame, scene: Scene, worker: Worker) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Journal:
+    """The outbox of a replay: commits to the database, then writes the alert as one line."""
+
+    def __init__(self, outbox: Outbox, lines: TextIO, *, on_alert: Callable[[], None]) -> None:
+        self._outbox = outbox
+        self._on_alert = on_alert
+        self._lines = lines
+        self.alerts: list[dict[str, object]] = []
+        self.told = dict.fromkeys(("opened", "updated", "cleared", "withdrawn"), 0)
+
+    def commit(self, change: CaseChange, alert: dict[str, object], topic: str) -> int:
+        sequence = self._outbox.commit(change, alert, topic)
+        self._lines.write(dumps(alert) + "\n")
+        self.alerts.append(alert)
+        self.told[change.kind] += 1
+        self._on_alert()
+        return sequence
+
+
+class Replay:
+    """One camera's clips through one worker. `run` once, then `write`."""
+
+    def __init__(
+        self,
+        *,
+        worker: Worker,
+        clips: Sequence[Clip],
+        open_clip: Callable[[Clip, FrameOrigin], Capture],
+        journal: Journal,
+        stopwatch: Stopwatch,
+        on_frame: Callable[[Frame], None] = lambda frame: None,
+        sketch: Sketch | None = None,
+    ) -> None:
+        self._worker = worker
+        self._clips = clips
+        self._open_clip = open_clip
+        self._journal = journal
+        self._stopwatch = stopwatch
+        self._on_frame = on_frame
+        self._sketch = sketch
+        self._frames = dict.fromkeys(("read", "decoded", "analysed", "dropped", "corrupt"), 0)
+        self._told_clips: list[dict[str, object]] = []
+        self._media_s = 0.0
+        self._ended_wall_ns = 0
+        self.incomplete = False
+
+    def run(self) -> None:
+        """Every clip's frames, in order. Raises EdgeError when a clip or its evidence cannot be used at all."""
+        for clip in self._clips:
+            media_ns, incomplete = self._run_clip(clip)
+            self.incomplete |= incomplete
+            self._media_s += media_ns / NS_PER_S
+            self._told_clips.append(_clip_summary(clip, incomplete))
+        if self._sketch is not None:
+            self._sketch.close()
+        if self._worker.evidence_failures:
+            raise EvidenceError(self._worker.evidence_failures[0])
+
+    def summary(
+        self, *, wall_s: float, cpu_s: float, timezone: tzinfo, identity: dict[str, object]
+    ) -> dict[str, object]:
+        """What was read, what was told and what it cost. `identity`: camera, model, configuration, software."""
+        open_at_end = [case.case_id for case in self._worker.cases if case.state == OPENED]
+        return {
+            "produced_by": PRODUCED_BY,
+            **identity,
+            "clips": [
+                clip | {"started_at": iso(planned.start_wall_ns, timezone)}
+                for clip, planned in zip(self._told_clips, self._clips, strict=True)
+            ],
+            "incomplete": self.incomplete,
+            "started_at": iso(self._clips[0].start_wall_ns, timezone),
+            "ended_at": iso(self._ended_wall_ns, timezone),
+            "frames": self._frames,
+            "media_s": round(self._media_s, 3),
+            "wall_s": round(wall_s, 3),
+            "cpu_s": round(cpu_s, 3),
+            "times_real_time": round(self._media_s / wall_s, 2) if wall_s else 0.0,
+            "stages": {
+                name: {"wall_s": round(self._stopwatch.wall_s[name], 3), "count": self._stopwatch.count[name]}
+                for name in self._stopwatch.wall_s
+            },
+            "alerts": self._journal.told,
+            "open_at_end": open_at_end,
+        }
+
+    def _run_clip(self, clip: Clip) -> tuple[int, bool]:
+        """Returns how much of the clip was seen, and whether it broke off."""
+        first = self._clips[0].start_wall_ns
+        origin = FrameOrigin(clip.start_wall_ns - first, clip.start_wall_ns, self._frames["analysed"])
+        capture = self._open_clip(clip, origin)
+        if self._sketch is not None:
+            self._sketch.begin(clip)
+        media_ns = 0
+        try:
+            for frame, scene in self._worker.run(capture):
+                media_ns, self._ended_wall_ns = frame.media_ns, frame.wall_ns
+                if self._sketch is not None:
+                    with self._stopwatch.stage("annotate"):
+                        self._sketch.add(frame, scene, self._worker)
+                self._on_frame(frame)
+        finally:
+            capture.close()
+        counts = capture.counts
+        self._frames["read"] += counts.read
+        self._frames["decoded"] += counts.decoded
+        self._frames["analysed"] += counts.yielded
+        self._frames["corrupt"] += counts.corrupt
+        seen_ns = media_ns if counts.incomplete else max(media_ns, seconds_to_ns(clip.info.duration_s))
+        return seen_ns, counts.incomplete
+
+
+def _clip_summary(clip: Clip, incomplete: bool) -> dict[str, object]:
+    info = clip.info
+    return {
+        "path": clip.path.name,
+        "duration_s": round(info.duration_s, 3),
+        "frames_declared": info.frames_declared,
+        "width_px": info.width_px,
+        "height_px": info.height_px,
+        "codec": info.codec,
+        "fps": round(info.fps, 3),
+        "incomplete": incomplete,
+    }

@@ -1,0 +1,129 @@
+"""The frame path: from a camera's picture to rows in the outbox, read from top to bottom.
+
+    capture -> detect -> track -> static regions -> zones -> scenarios -> cases -> evidence -> outbox
+
+The worker decides in which order; the parts compute. It knows no file, no broker and no clock: `wiring.py` puts in
+live parts for the service and recorded ones for replay, and this is the same code for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edge.clock import Stopwatch
+from edge.core.background import BackgroundModel
+from edge.core.cases import CaseBook
+from edge.core.memory import StreetMemory
+from edge.core.scenarios import Scenario
+from edge.core.scene import Scene
+from edge.core.tracker import Tracker
+from edge.core.types import Case, CaseChange, Float32, Frame, StaticRegions
+from edge.core.zones import ZoneMap, outside_masks
+from edge.errors import EvidenceError
+from edge.ports import Detector, EvidenceFile, Outbox, Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One scenario as this camera uses it, and the cases that it has found."""
+
+    scenario: Scenario
+    cases: CaseBook
+    active: Callable[[int], bool]  # wall_ns -> within the opening hours
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An alert in words: what `delivery` makes of a change, and where it is to be published."""
+
+    alert: dict[str, object]
+    topic: str
+
+
+class Worker:
+    """One camera's frame path. Not thread-safe; feed it frames in time order."""
+
+    def __init__(  # every part of the frame path, by name
+        self,
+        *,
+        detector: Detector,
+        tracker: Tracker,
+        zones: Mapping[str, ZoneMap],  # by anchor
+        background: BackgroundModel | None,
+        watches: Sequence[Watch],
+        ignored: Sequence[Float32],
+        recorder: Recorder,
+        tell: Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told],
+        outbox: Outbox,
+        stopwatch: Stopwatch,
+    ) -> None:
+        self._detector = detector
+        self._tracker = tracker
+        self._zones = zones
+        self._background = background
+        self._watches = watches
+        self._ignored = ignored
+        self._recorder = recorder
+        self._tell = tell
+        self._outbox = outbox
+        self._stage = stopwatch.stage
+        self._memory = StreetMemory()
+        self.evidence_failures: list[str] = []
+
+    def run(self, frames: Iterable[Frame]) -> Iterable[tuple[Frame, Scene]]:
+        """Every frame's way; yields what was seen in each, for whoever draws or counts."""
+        waiting = iter(frames)
+        while True:
+            with self._stage("decode"):
+                frame = next(waiting, None)
+            if frame is None:
+                return
+            yield frame, self.step(frame)
+
+    def step(self, frame: Frame) -> Scene:
+        scene = self._look(frame)
+        with self._stage("rules"):
+            changes = [change for watch in self._watches for change in self._judge(watch, scene)]
+        with self._stage("evidence"):
+            self._recorder.watch(self.cases, frame)
+            for change in changes:
+                evidence, failure = self._fix(change, frame)
+                told = self._tell(change, frame, evidence, failure)
+                self._outbox.commit(change, told.alert, told.topic)
+        return scene
+
+    @property
+    def cases(self) -> list[Case]:
+        """Pending and open cases of all scenarios."""
+        return [case for watch in self._watches for case in watch.cases.live]
+
+    def _look(self, frame: Frame) -> Scene:
+        width, height = frame.size_px
+        with self._stage("detect"):
+            detections = self._detector.detect([frame.bgr])[0]
+        with self._stage("track"):
+            detections = outside_masks(detections, self._ignored, width=width, height=height)
+            tracks = self._tracker.update(detections, frame.mono_ns)
+        with self._stage("static"):
+            regions = StaticRegions.empty()
+            if self._background is not None:
+                regions = self._background.update(frame.bgr, tracks, frame.mono_ns)
+        with self._stage("zones"):
+            presence = {
+                anchor: zones.locate(tracks, width=width, height=height, mono_ns=frame.mono_ns)
+                for anchor, zones in self._zones.items()
+            }
+        self._memory.keep(frame)
+        return Scene(frame, detections, tracks, presence, regions, self._memory)
+
+    def _judge(self, watch: Watch, scene: Scene) -> list[CaseChange]:
+        active = watch.active(scene.frame.wall_ns)
+        return watch.cases.advance(watch.scenario.find(scene), scene, active=active)
+
+    def _fix(self, change: CaseChange, frame: Frame) -> tuple[Sequence[EvidenceFile], str]:
+        try:
+            return self._recorder.record(change, frame), ""
+        except EvidenceError as error:  # the alert goes out all the same, and says why nothing is attached
+            self.evidence_failures.append(str(error))
+            return (), str(error)
