@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.document import Document, Loc, read_document
-from edge.config.fields import Id, Name, Severity, Strict, Text
+from edge.config.fields import NOT_EMPTY, Id, Name, Severity, Strict, Text
 from edge.config.kinds import KINDS, Parameters
 from edge.config.problems import Problem, problems_of, raise_first
 from edge.config.schedule import Schedule, parse_schedule
@@ -145,7 +145,7 @@ class _CategoryEntry(Strict):
 
 
 class _CategoriesFile(Strict):
-    categories: tuple[_CategoryEntry, ...] = Field(min_length=1)
+    categories: Annotated[tuple[_CategoryEntry, ...], NOT_EMPTY]
 
 
 def load_catalogue(configs: Path) -> Catalogue:

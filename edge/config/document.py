@@ -25,6 +25,7 @@ NODES_MAX = 100_000  # 64 cameras with all their zones need about 15,000
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+")
+_NUMBER_MAX = 30  # characters; Python refuses to read numbers of thousands of digits
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -82,8 +83,6 @@ def _read_text(path: Path) -> str:
             content = file.read(SIZE_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError:
-        raise ConfigError(f"{str(path)!r}: is not a file name") from None
     if len(content) > SIZE_MAX_BYTES:
         raise ConfigError(f"{path}: is larger than {SIZE_MAX_BYTES // 1000} kB; a configuration is not")
     try:
@@ -135,6 +134,8 @@ def _syntax_words(error: yaml.MarkedYAMLError) -> str:
         return "a text that begins with ! must stand in quotes"
     if "single document" in (error.context or ""):
         return "a second document (after ---) is not read; keep one document a file"
+    if "anchor" in (error.context or ""):
+        return "a text that begins with & must stand in quotes (or: one anchor is given twice)"
     return f"not valid YAML: {problem.splitlines()[0]}"
 
 
@@ -192,7 +193,7 @@ class _Reader:
     def _number(self, node: yaml.ScalarNode, text: str) -> int | float:
         if text.lower().lstrip("+-") in {".inf", ".nan"}:
             return float(text.replace(".", "", 1))
-        if not _PLAIN_NUMBER.fullmatch(text) or len(text) > 30:
+        if not is_number(text):
             raise self._error(
                 node,
                 "YAML reads this as a number in another notation (octal, hexadecimal, base 60 or with _): "
@@ -210,6 +211,11 @@ class _Reader:
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
+
+
+def is_number(text: str) -> bool:
+    """Whether the text would be a number if it stood without quotes."""
+    return len(text) <= _NUMBER_MAX and bool(_PLAIN_NUMBER.fullmatch(text))
 
 
 def short(text: str) -> str:

@@ -6,7 +6,7 @@ have come from the environment.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -38,6 +38,17 @@ Text = Annotated[str, Field(max_length=TEXT_MAX), AfterValidator(_printable)]
 Name = Annotated[str, Field(min_length=1, max_length=TEXT_MAX), AfterValidator(_printable)]
 # A URL or a password: left out of repr() and of every message.
 Secret = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_printable)]
+
+
+def _some(members: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not members:
+        raise PydanticCustomError("too_few", "needs at least one")
+    return members
+
+
+# Pydantic's own min_length counts only the members that are right, and so calls a list with one wrong member empty.
+NOT_EMPTY = AfterValidator(_some)
+ONE_OR_MORE: Any = {"minItems": 1}  # the same, for the JSON Schema
 
 
 def _fraction(number: float) -> float:

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from edge.config.fields import Anchor, Id, Name, Severity, Strict
+from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Anchor, Id, Name, Severity, Strict
 from edge.config.schedule import parse_schedule
 from edge.errors import ConfigError
 
@@ -32,7 +32,9 @@ def _hours(text: str) -> str:
 
 
 Seconds = Annotated[float, Field(ge=0, le=7 * 86_400)]
-ZoneIds = Annotated[tuple[Id, ...], Field(min_length=1, max_length=64), AfterValidator(_distinct)]
+ZoneIds = Annotated[
+    tuple[Id, ...], Field(max_length=64, json_schema_extra=ONE_OR_MORE), NOT_EMPTY, AfterValidator(_distinct)
+]
 Labels = Annotated[tuple[Name, ...], Field(max_length=100), AfterValidator(_distinct)]
 
 

@@ -24,7 +24,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.catalogue import ScenarioUse, stock_catalogue
 from edge.config.document import Loc
-from edge.config.fields import Id, Polygon, Secret, Strict, Text, TimeZone
+from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Polygon, Secret, Strict, Text, TimeZone
 
 EMBEDDED = "embedded"
 CAMERAS_MAX = 256
@@ -170,7 +170,9 @@ class SiteConfig(Strict):
         default=None, min_length=1, description="Database, evidence, keys; --state goes first"
     )
     mqtt: Annotated[MqttConfig | None, BeforeValidator(_mqtt_shorthand)] = None
-    cameras: tuple[CameraConfig, ...] = Field(min_length=1, max_length=CAMERAS_MAX)
+    cameras: Annotated[tuple[CameraConfig, ...], NOT_EMPTY] = Field(
+        max_length=CAMERAS_MAX, json_schema_extra=ONE_OR_MORE
+    )
 
     @model_validator(mode="after")
     def _cameras_differ(self) -> SiteConfig:

@@ -16,7 +16,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge.config.document import Document, Loc, short
+from edge.config.document import Document, Loc, is_number, short
 from edge.config.fields import ID_PATTERN
 from edge.errors import ConfigError
 
@@ -60,7 +60,7 @@ def _problem(
 ) -> Problem:
     loc = (*prefix, *detail["loc"])
     kind = detail["type"]
-    owner = owner_of(document, loc[:-1] if kind in {"missing", "extra_forbidden"} else loc)
+    owner = owner_of(document, loc)
     if kind == "extra_forbidden":
         names = known(kind, loc) or keys_of(model, detail["loc"][:-1])
         words = f"unknown key {short(str(loc[-1]))}{_choice(str(loc[-1]), names, 'known keys')}"
@@ -88,6 +88,8 @@ def _words(detail: ErrorDetails, document: Document, loc: Loc, known: Callable[[
         words = "must be text" + _unquoted_hint(document, loc)
     elif kind in _COMPLETE:
         words = detail["msg"]
+    elif kind in _NUMERIC and isinstance(document.at(loc), str) and is_number(written):
+        words = f'{_BUILT_IN[kind](context)}, has the text "{written}": leave out the quotes'
     elif kind in _BUILT_IN:
         words = _BUILT_IN[kind](context) + _has(document, loc)
     else:
@@ -95,8 +97,9 @@ def _words(detail: ErrorDetails, document: Document, loc: Loc, known: Callable[[
     return words
 
 
+_NUMERIC = frozenset({"literal_error", "int_type", "float_type"})
 # Their messages say what was found, or must not.
-_COMPLETE = frozenset({"polygon", "schedule", "broker_url", "password", "distinct", "printable"})
+_COMPLETE = frozenset({"polygon", "schedule", "broker_url", "password", "distinct", "printable", "too_few"})
 
 _NAMES: Mapping[str, tuple[str, str]] = {
     "unknown_scenario": ("is no scenario", "known scenarios"),
@@ -125,7 +128,6 @@ _BUILT_IN: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "less_than_equal": lambda context: f"must be {context['le']:g} or less",
     "string_too_short": lambda _: "must not be empty",
     "string_too_long": lambda context: f"must have {context['max_length']} characters or fewer",
-    "too_short": lambda context: f"needs {context['min_length']} or more members, has {context['actual_length']}",
     "too_long": lambda context: f"may have {context['max_length']} members or fewer",
 }
 
@@ -208,7 +210,7 @@ def _choice(given: str, names: Collection[str], listed: str) -> str:
 
 
 def _nearest(given: str, names: Collection[str]) -> str:
-    close = difflib.get_close_matches(given[:100], sorted(names), n=1)
+    close = difflib.get_close_matches(given[:100], sorted(names), n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -37,9 +37,9 @@ class Schedule:
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Raises ConfigError, without a place: the caller knows where the text stands."""
+    """Raises ConfigError, the end of a sentence: the caller knows where the text stands and what it is called."""
     if len(text) > _TEXT_MAX:
-        raise ConfigError(f"opening hours are longer than {_TEXT_MAX} characters")
+        raise ConfigError(f"is longer than {_TEXT_MAX} characters")
     spans: list[tuple[int, int]] = []
     for group in re.sub(r"\s*[-–]\s*", "-", text.strip().lower()).split(";"):
         spans += _group(group)
@@ -54,7 +54,7 @@ def _group(group: str) -> list[tuple[int, int]]:
     for word in re.findall(r"[^\s,]+", group):
         if word[0].isdigit():
             if not days:
-                raise ConfigError(f"opening hours name no day before {word[:20]}; {_EXAMPLE}")
+                raise ConfigError(f"names no day before {word[:20]}; {_EXAMPLE}")
             begin, length = _span(word)
             spans += [(day * DAY_MIN + begin, day * DAY_MIN + begin + length) for day in days]
             timed = True
@@ -62,7 +62,7 @@ def _group(group: str) -> list[tuple[int, int]]:
             days = _days(word) if timed else days + _days(word)
             timed = False
     if not timed:
-        raise ConfigError(f"opening hours name no times{' after the days' if days else ''}; {_EXAMPLE}")
+        raise ConfigError(f"names no times{' after the days' if days else ''}; {_EXAMPLE}")
     return spans
 
 
@@ -70,7 +70,7 @@ def _days(word: str) -> list[int]:
     first, dash, last = word.partition("-")
     for name in (first, last) if dash else (first,):
         if name not in _NAMES:
-            raise ConfigError(f"opening hours: {name[:20]!r} is no day; days are Mon Tue Wed Thu Fri Sat Sun")
+            raise ConfigError(f"has {name[:20]!r}, which is no day; days are Mon Tue Wed Thu Fri Sat Sun")
     if not dash:
         return [_NAMES[first]]
     count = (_NAMES[last] - _NAMES[first]) % 7 + 1
@@ -81,13 +81,13 @@ def _span(word: str) -> tuple[int, int]:
     """`22:00-04:00` as begin and length, in minutes."""
     match = _SPAN.fullmatch(word)
     if not match:
-        raise ConfigError(f"opening hours: {word[:20]!r} is no span of time; {_EXAMPLE}")
+        raise ConfigError(f"has {word[:20]!r}, which is no span of time; {_EXAMPLE}")
     hour, minute, end_hour, end_minute = map(int, match.groups())
     begin, end = hour * 60 + minute, end_hour * 60 + end_minute
     if minute > 59 or end_minute > 59 or begin >= DAY_MIN or end > DAY_MIN:
-        raise ConfigError(f"opening hours: {word} leaves the day; it begins at 00:00 and ends at 24:00")
+        raise ConfigError(f"has {word}, which leaves the day; it begins at 00:00 and ends at 24:00")
     if begin == end:
-        raise ConfigError(f"opening hours: {word} is empty; a whole day is 00:00-24:00")
+        raise ConfigError(f"has {word}, which is empty; a whole day is 00:00-24:00")
     return begin, (end - begin) % DAY_MIN or DAY_MIN
 
 

@@ -1,0 +1,676 @@
+"""site.yaml: what is right loads with every default filled in; what is wrong is one line with file and line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge.config.catalogue import ScenarioUse, load_catalogue, stock_catalogue
+from edge.config.kinds import KINDS
+from edge.config.loader import Site, load_site
+from edge.config.outline import outline_fault
+from edge.config.schema import json_schema
+from edge.errors import ConfigError
+from edge.resources import configs_dir
+
+SITE = """\
+version: 1
+site: {id: xiaohe, name: 小河街道, timezone: Asia/Shanghai}
+gateway: {id: gw-01}
+model: yolox-nano
+mqtt: {url: mqtts://brain.example:8883, username: gw-01, password: "${MQTT_PASSWORD}"}
+cameras:
+  - id: gate
+    name: 桥弄街 3 号
+    source: rtsp://user:${CAM_PASSWORD}@10.0.0.8/stream1
+    road: 桥弄街
+    grid: G-17
+    sampling: {decode: auto, fps: 5}
+    masks: {ignore: [], privacy: []}
+    zones:
+      - {id: kerb, polygon: [[0.41, 0.22], [0.52, 0.22], [0.58, 0.66], [0.38, 0.66]]}
+      - {id: pavement, polygon: [[0, 0], [1, 0], [1, 1]]}
+    scenarios:
+      - {use: illegal-parking, zones: [kerb], after_s: 45}
+      - {use: out-of-store-trading, zones: [pavement], active: "Mon-Sun 07:00-22:00"}
+"""
+KERB = "[[0.41, 0.22], [0.52, 0.22], [0.58, 0.66], [0.38, 0.66]]"
+SECRETS = {"MQTT_PASSWORD": "kingfisher-7", "CAM_PASSWORD": "heron-42"}
+
+
+def load(folder: Path, text: str, environ: Mapping[str, str] = SECRETS) -> Site:
+    path = folder / "site.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_site(path, environ=environ)
+
+
+def fault(folder: Path, text: str, environ: Mapping[str, str] = SECRETS) -> str:
+    """The error's text with the file's folder cut off: `site.yaml:7: ...`."""
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, environ)
+    words = str(caught.value)
+    assert "\n" not in words
+    for secret in SECRETS.values():
+        assert secret not in words
+    return words.removeprefix(f"{folder}{os.sep}")
+
+
+def changed(old: str, new: str) -> str:
+    assert SITE.count(old) == 1, f"{old!r} must stand in SITE once"
+    return SITE.replace(old, new)
+
+
+# What is right
+
+
+def test_the_example_of_the_design_loads_with_all_defaults_filled_in(tmp_path: Path) -> None:
+    site = load(tmp_path, SITE)
+    parking, trading = site.scenarios["gate"]
+    assert (parking.use, parking.kind, parking.zones, parking.after_s) == (
+        "illegal-parking",
+        "stationary",
+        ("kerb",),
+        45.0,
+    )
+    assert (parking.clear_after_s, parking.labels, parking.score_min) == (20.0, ("car", "truck", "bus"), 0.25)
+    assert (parking.anchor, parking.severity, parking.active) == ("bottom", "normal", None)
+    assert dataclasses.astuple(parking.category) == ("0505", "机动车乱停放", "GB/T 30428.2", False)
+    assert trading.active is not None
+    assert trading.active.holds(7 * 60)
+    assert not trading.active.holds(22 * 60)
+
+
+def test_optional_parts_may_be_left_out(tmp_path: Path) -> None:
+    text = "version: 1\nsite: {id: s, timezone: UTC}\ngateway: {id: g}\ncameras: [{id: c, source: clip.mp4}]\n"
+    config = load(tmp_path, text, {}).config
+    assert config.mqtt is None
+    assert config.site.name == "s"
+    assert (config.cameras[0].name, config.cameras[0].sampling.decode, config.cameras[0].sampling.fps) == (
+        "c",
+        "auto",
+        5.0,
+    )
+
+
+@pytest.mark.parametrize(("written", "embedded"), [("embedded", True), ("{url: embedded}", True), ("none", None)])
+def test_mqtt_may_be_embedded_or_none(tmp_path: Path, written: str, embedded: bool | None) -> None:
+    text = re.sub(r"mqtt: .*", f"mqtt: {written}", SITE)
+    mqtt = load(tmp_path, text).config.mqtt
+    assert (mqtt.embedded if mqtt else None) == embedded
+
+
+def test_variables_are_filled_in_where_they_are_used(tmp_path: Path) -> None:
+    config = load(tmp_path, SITE).config
+    assert config.cameras[0].source == "rtsp://user:heron-42@10.0.0.8/stream1"
+    assert config.mqtt is not None
+    assert config.mqtt.password == "kingfisher-7"
+
+
+def test_a_secret_is_in_no_repr(tmp_path: Path) -> None:
+    site = load(tmp_path, SITE)
+    shown = "".join(f"{thing!r} {thing}" for thing in (site, site.config, site.config.mqtt, *site.config.cameras))
+    assert not any(secret in shown for secret in SECRETS.values())
+
+
+def test_the_fingerprint_is_of_the_meaning_and_not_of_the_secrets(tmp_path: Path) -> None:
+    base = load(tmp_path, SITE).config_sha256
+    assert re.fullmatch("[0-9a-f]{64}", base)
+    same = [
+        (SITE, {"MQTT_PASSWORD": "other", "CAM_PASSWORD": "words"}),
+        (changed("gateway: {id: gw-01}", "gateway:\n  # a comment\n  id: 'gw-01'"), SECRETS),
+        (changed("fps: 5}", "fps: 5.0}"), SECRETS),
+        (changed("zones: [kerb], after_s: 45", "after_s: 45, severity: normal, zones: [kerb]"), SECRETS),
+    ]
+    for text, environ in same:
+        assert load(tmp_path, text, environ).config_sha256 == base
+    for text in (changed("after_s: 45", "after_s: 46"), changed("0.41", "0.42"), changed("${CAM_", "${MQTT_")):
+        assert load(tmp_path, text).config_sha256 != base
+
+
+def test_models_and_uses_cannot_be_changed(tmp_path: Path) -> None:
+    site = load(tmp_path, SITE)
+    with pytest.raises(ValueError, match="frozen"):
+        site.config.cameras[0].id = "other"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        site.scenarios["gate"][0].after_s = 1.0  # type: ignore[misc]
+
+
+def test_an_alias_may_share_a_zone(tmp_path: Path) -> None:
+    text = changed(f"polygon: {KERB}", f"polygon: &shape {KERB}")
+    text = text.replace("polygon: [[0, 0], [1, 0], [1, 1]]", "polygon: *shape")
+    first, second = load(tmp_path, text).config.cameras[0].zones
+    assert first.polygon == second.polygon
+
+
+# What is wrong: the place and the words
+
+PARKING = "{use: illegal-parking, zones: [kerb], after_s: 45}"
+
+FAULTS = {
+    "zone with two points": (
+        changed(KERB, "[[0.1, 0.2], [0.5, 0.2]]"),
+        "site.yaml:15: cameras.gate.zones.kerb: polygon needs 3 points, has 2",
+    ),
+    "zone without length": (
+        changed(KERB, "[[0.1, 0.2], [0.1, 0.2], [0.1, 0.2]]"),
+        "site.yaml:15: cameras.gate.zones.kerb: polygon has no area: all its points lie at one place",
+    ),
+    "zone without area": (
+        changed(KERB, "[[0.1, 0.1], [0.2, 0.2], [0.3, 0.3], [0.15, 0.15]]"),
+        "site.yaml:15: cameras.gate.zones.kerb: polygon has no area: all its points lie on one line",
+    ),
+    "zone outside the frame": (
+        changed("[0.58, 0.66]", "[1.2, 0.66]"),
+        "site.yaml:15: cameras.gate.zones.kerb: polygon[2][0] must lie in 0..1, "
+        "a fraction of the frame's width or height, has 1.2",
+    ),
+    "zone that crosses itself": (
+        changed(KERB, "[[0.1, 0.1], [0.5, 0.5], [0.5, 0.1], [0.1, 0.5]]"),
+        "site.yaml:15: cameras.gate.zones.kerb: polygon crosses itself: the edges after points 1 and 3 meet; "
+        "list the points in order round it",
+    ),
+    "closed zone": (
+        changed("[[0, 0], [1, 0], [1, 1]]", "[[0, 0], [1, 0], [1, 1], [0, 0]]"),
+        "site.yaml:16: cameras.gate.zones.pavement: polygon has points 4 and 1 at the same place; "
+        "leave one out (it closes by itself)",
+    ),
+    "point with one number": (
+        changed("[0.58, 0.66]", "[0.58]"),
+        "site.yaml:15: cameras.gate.zones.kerb: polygon[2] needs two numbers",
+    ),
+    "zone without an id": (
+        changed("{id: kerb, ", "{"),
+        "site.yaml:15: cameras.gate.zones[0]: id is missing",
+    ),
+    "unknown key at the top": (
+        changed("model: yolox-nano", "modle: yolox-nano"),
+        "site.yaml:4: unknown key modle; did you mean model?; "
+        "known keys: cameras, gateway, model, mqtt, site, state_dir, version",
+    ),
+    "unknown key of a camera": (
+        changed("    grid: G-17", "    gird: G-17"),
+        "site.yaml:11: cameras.gate: unknown key gird; did you mean grid?; known keys: evidence_source, grid, id, "
+        "masks, model, name, road, sampling, scenarios, source, zones",
+    ),
+    "parameter of another kind": (
+        changed(PARKING, "{use: illegal-parking, zones: [kerb], people_min: 3}"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: unknown key people_min; known keys: active, after_s, "
+        "anchor, category, clear_after_s, labels, repeat_s, score_min, severity, size_min, use, zones",
+    ),
+    "unknown scenario": (
+        changed("use: illegal-parking", "use: ilegal-parking"),
+        "site.yaml:18: cameras.gate.scenarios.ilegal-parking: use ilegal-parking is no scenario; "
+        "did you mean illegal-parking?; known scenarios: after-hours-entry, crowd-gathering, fire-lane-blocked, "
+        "illegal-parking, intrusion, loitering, non-motor-parking, out-of-store-trading, piled-goods",
+    ),
+    "unknown zone": (
+        changed("zones: [kerb]", "zones: [kreb]"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: zones[0] kreb is no zone of this camera; "
+        "did you mean kerb?; its zones: kerb, pavement",
+    ),
+    "unknown category": (
+        changed("after_s: 45}", 'category: "0555"}'),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: category 0555 is no category; did you mean 0505?; known",
+    ),
+    "scenario without zones": (
+        changed("zones: [kerb], ", ""),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: zones is missing",
+    ),
+    "scenario with no zones": (
+        changed("zones: [kerb]", "zones: []"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: zones needs at least one",
+    ),
+    "scenario without use": (
+        changed("use: illegal-parking, ", ""),
+        "site.yaml:18: cameras.gate.scenarios[0]: use is missing",
+    ),
+    "scenario as a bare word": (
+        changed(PARKING, "illegal-parking"),
+        "site.yaml:18: cameras.gate: scenarios[0] must be a mapping (key: value), has illegal-parking",
+    ),
+    "the same scenario and zone twice": (
+        changed(PARKING, f"{PARKING}\n      - {{use: illegal-parking, zones: [pavement, kerb]}}"),
+        "site.yaml:19: cameras.gate.scenarios[1]: zones[1] kerb is watched by this scenario already; give it once",
+    ),
+    "hours that a scenario requires": (
+        changed(PARKING, "{use: after-hours-entry, zones: [kerb]}"),
+        "site.yaml:18: cameras.gate.scenarios.after-hours-entry: active is missing",
+    ),
+    "wrong hours": (
+        changed("07:00-22:00", "7-22"),
+        "site.yaml:19: cameras.gate.scenarios.out-of-store-trading: active has '7-22', which is no span of time",
+    ),
+    "a negative time": (
+        changed("after_s: 45", "after_s: -1"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: after_s must be 0 or more, has -1",
+    ),
+    "a time as text": (
+        changed("after_s: 45", 'after_s: "45"'),
+        'site.yaml:18: cameras.gate.scenarios.illegal-parking: after_s must be a number, has the text "45": leave out',
+    ),
+    "a time without end": (
+        changed("after_s: 45", "after_s: .inf"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: after_s must be a finite number, has .inf",
+    ),
+    "an unknown severity": (
+        changed("after_s: 45", "severity: hihg"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: severity must be low, normal, high or urgent, has hihg",
+    ),
+    "repeated key": (
+        changed("    grid: G-17", "    grid: G-17\n    road: other"),
+        "site.yaml:12: key road is repeated; it stands in line 10 already",
+    ),
+    "duplicate camera id": (
+        SITE + "  - {id: gate, source: clip.mp4}\n",
+        "site.yaml:20: cameras[1]: id gate is taken already: an id must be unique",
+    ),
+    "duplicate zone id": (
+        changed("id: pavement, p", "id: kerb, p").replace("[pavement]", "[kerb]"),
+        "site.yaml:16: cameras.gate.zones[1]: id kerb is taken already: an id must be unique",
+    ),
+    "id with a slash": (
+        changed("id: gw-01}", "id: gw/01}"),
+        "site.yaml:3: gateway: id must be 1 to 64 of A-Z a-z 0-9 _ -, has gw/01",
+    ),
+    "id with a line break": (
+        changed("id: gw-01}", r'id: "gw-01\n"}'),
+        "site.yaml:3: gateway: id must be 1 to 64 of A-Z a-z 0-9 _ -",
+    ),
+    "unknown version": (changed("version: 1", "version: 2"), "site.yaml:1: version must be 1, has 2"),
+    "version as text": (
+        changed("version: 1", 'version: "1"'),
+        'site.yaml:1: version must be 1, has the text "1": leave out the quotes',
+    ),
+    "no version": (changed("version: 1\n", ""), "site.yaml:1: version is missing"),
+    "unknown time zone": (
+        changed("Asia/Shanghai", "Asia/Shanghia"),
+        "site.yaml:2: site: timezone is no time zone; write one like Asia/Shanghai, has Asia/Shanghia; "
+        "did you mean Asia/Shanghai?",
+    ),
+    "time zone that is a folder": (changed("Asia/Shanghai", "Asia"), "site.yaml:2: site: timezone is no time zone"),
+    "time zone out of its folder": (changed("Asia/Shanghai", "../x"), "site.yaml:2: site: timezone is no time zone"),
+    "no cameras": (
+        SITE[: SITE.index("cameras:")] + "cameras: []\n",
+        "site.yaml:6: cameras needs at least one",
+    ),
+    "empty cameras": (SITE[: SITE.index("cameras:")] + "cameras:\n", "site.yaml:6: cameras is empty"),
+    "a list instead of a mapping": ("- a\n- b\n", "site.yaml:1: must be a mapping (key: value)"),
+    "a word instead of a mapping": ("hello\n", "site.yaml:1: must be a mapping (key: value), has hello"),
+    "no analysis rate": (
+        changed("fps: 5", "fps: 0"),
+        "site.yaml:12: cameras.gate.sampling: fps must be more than 0, has 0",
+    ),
+    "unknown decode": (
+        changed("decode: auto", "decode: fast"),
+        "site.yaml:12: cameras.gate.sampling: decode must be auto, all or keyframes, has fast",
+    ),
+    "bad mask": (
+        changed("privacy: []", "privacy: [[[0, 0], [1, 1]]]"),
+        "site.yaml:13: cameras.gate.masks: privacy[0] needs 3 points, has 2",
+    ),
+    "web address as broker": (
+        changed("mqtts://brain.example:8883", "https://brain.example"),
+        "site.yaml:5: mqtt: url must be mqtt://host:port, mqtts://host:port or embedded",
+    ),
+    "port that is no number": (
+        changed("example:8883", "example:port"),
+        "site.yaml:5: mqtt: url must be mqtt://host:port",
+    ),
+    "user in the broker's URL": (
+        changed("mqtts://brain", "mqtts://gw:pw@brain"),
+        "site.yaml:5: mqtt: url must not hold the user's name",
+    ),
+    "password without a user": (
+        changed("username: gw-01, ", ""),
+        "site.yaml:5: mqtt: password needs a `username:` beside it",
+    ),
+    "two faults, the later one found first": (
+        changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),
+        "site.yaml:2: unknown key zzz; known keys: cameras, gateway, model, mqtt, site, state_dir, version "
+        "(and 1 more)",
+    ),
+    # YAML's surprises
+    "a number as id": (
+        changed("gateway: {id: gw-01}", "gateway: {id: 12}"),
+        'site.yaml:3: gateway: id must be text; YAML reads 12 as a number: put it in quotes: "12"',
+    ),
+    "an octal number as id": (
+        changed("gateway: {id: gw-01}", "gateway: {id: 0123}"),
+        "site.yaml:3: YAML reads this as a number in another notation",
+    ),
+    "a clock time as id": (
+        changed("gateway: {id: gw-01}", "gateway: {id: 12:30}"),
+        "site.yaml:3: YAML reads this as a number in another notation",
+    ),
+    "Norway": (
+        changed("gateway: {id: gw-01}", "gateway: {id: no}"),
+        'site.yaml:3: gateway: id must be text; YAML reads no as false: put it in quotes: "no"',
+    ),
+    "nothing as id": (changed("gateway: {id: gw-01}", "gateway: {id: }"), "site.yaml:3: gateway: id is empty"),
+    "a list as name": (changed("小河街道", "[a]"), "site.yaml:2: site: name must be text, has a list"),
+    "a tab": (changed("    grid: G-17", "\tgrid: G-17"), "site.yaml:11: a tab cannot indent YAML; use spaces"),
+    "an open bracket": (changed("zones: [kerb]", "zones: [kerb"), "site.yaml:18: not valid YAML: "),
+    "a control character": (changed("G-17", "G\x0717"), "site.yaml:11: holds a control character (code 7); remove it"),
+    "an escape too large": (changed("G-17", r'"\UFFFFFFFF"'), "site.yaml:11: not valid YAML: a number in an escape"),
+    "half a character": (changed("G-17", r'"\ud800"'), "site.yaml:11: an escape stands for half a character"),
+    "two documents": (SITE + "---\na: 1\n", "site.yaml:20: a second document (after ---) is not read"),
+    "a tag": (changed("G-17", "!!python/object:os.system x"), "site.yaml:11: a YAML tag (! or !!) is not understood"),
+    "merged keys": (changed("    grid: G-17", "    <<: {grid: G-17}"), "site.yaml:11: merging keys with <<"),
+    "a list as key": (changed("    grid: G-17", "    ? [a]\n    : b"), "site.yaml:11: a key must be a plain word"),
+    "a password that looks like an alias": (
+        changed('"${MQTT_PASSWORD}"', "*swordfish"),
+        "site.yaml:5: a text that begins with * must stand in quotes",
+    ),
+    "a password that looks like a number": (
+        changed('"${MQTT_PASSWORD}"', "123456"),
+        "site.yaml:5: mqtt: password must be text; YAML reads this as a number: put it in quotes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_fault_is_told_with_its_line_and_what_is_allowed(tmp_path: Path, case: str) -> None:
+    text, expected = FAULTS[case]
+    words = fault(tmp_path, text)
+    assert words.startswith(expected), words
+    assert "swordfish" not in words
+    assert "123456" not in words
+
+
+# The environment
+
+
+def test_a_missing_variable_is_named_with_its_line(tmp_path: Path) -> None:
+    words = fault(tmp_path, SITE, {"CAM_PASSWORD": "x"})
+    assert words == "site.yaml:5: mqtt: password needs the environment variable MQTT_PASSWORD, which is not set"
+    words = fault(tmp_path, SITE, {})
+    assert words.startswith("site.yaml:5: mqtt: password needs the environment variable MQTT_PASSWORD")
+    assert words.endswith("(and 1 more)")
+
+
+def test_a_missing_variable_is_told_beside_other_faults_in_order_of_lines(tmp_path: Path) -> None:
+    words = fault(tmp_path, changed("id: xiaohe", "id: ''"), {"CAM_PASSWORD": "x"})
+    assert words.startswith("site.yaml:2: site: id must be")
+    assert words.endswith("(and 1 more)")
+
+
+@pytest.mark.parametrize("written", ["${", "${}", "${A-B}", "${A", "x${1}y"])
+def test_what_is_no_variable_is_refused(tmp_path: Path, written: str) -> None:
+    words = fault(tmp_path, changed("G-17", f'"{written}"'))
+    assert words.startswith("site.yaml:11: cameras.gate: grid holds ${ that is not ${NAME}")
+
+
+def test_a_filled_in_value_that_does_not_fit_is_told_by_its_variable_only(tmp_path: Path) -> None:
+    environ = {**SECRETS, "BAD": "heron/swordfish 99-99"}
+    for text, expected in (
+        (changed("id: gw-01}", 'id: "${BAD}"}'), "site.yaml:3: gateway: id must be 1 to 64 of A-Z"),
+        (
+            changed('"Mon-Sun 07:00-22:00"', '"${BAD}"'),
+            "site.yaml:19: cameras.gate.scenarios.out-of-store-trading: active",
+        ),
+        (changed("mqtts://brain.example:8883", '"${BAD}"'), "site.yaml:5: mqtt: url must be mqtt://host:port"),
+        (changed("Asia/Shanghai", '"${BAD}"'), "site.yaml:2: site: timezone is no time zone"),
+        (changed("use: illegal-parking", 'use: "${BAD}"'), "site.yaml:18: cameras.gate.scenarios[0]: use ${BAD}"),
+        (
+            changed("zones: [kerb]", 'zones: ["${BAD}"]'),
+            "site.yaml:18: cameras.gate.scenarios.illegal-parking: zones[0]",
+        ),
+        (re.sub("mqtt: .*", 'mqtt: "${BAD}"', SITE), "site.yaml:5: mqtt must be"),
+    ):
+        words = fault(tmp_path, text, environ)
+        assert words.startswith(expected), words
+        assert words.endswith("(from ${BAD})"), words
+        assert "swordfish" not in words
+        assert "99" not in words
+
+
+def test_a_filled_in_value_is_not_filled_in_again(tmp_path: Path) -> None:
+    site = load(tmp_path, SITE, {"CAM_PASSWORD": "${MQTT_PASSWORD}", "MQTT_PASSWORD": "y"})
+    assert site.config.cameras[0].source == "rtsp://user:${MQTT_PASSWORD}@10.0.0.8/stream1"
+
+
+# The file itself
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+
+    def words(target: Path = path) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_site(target, environ={})
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert words() == f"{path}: no such file"
+    assert words(tmp_path) == f"{tmp_path}: is not a file; name a YAML file"
+    for content, expected in (
+        (b"", f"{path}: the file is empty"),
+        (b"# only a comment\n", f"{path}: the file is empty"),
+        (b"version: 1\nsite: \xff\xfe\n", f"{path}:2: is not UTF-8 text"),
+        (b"a" * 1_000_001, f"{path}: is larger than 1000 kB"),
+        (b"\x00\x00\x00\x18ftypmp42", f"{path}:1: holds a control character"),
+    ):
+        path.write_bytes(content)
+        assert words().startswith(expected)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(SITE)
+    path.chmod(0)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        load_site(path, environ=SECRETS)
+
+
+def test_bombs_are_refused_in_bounded_time(tmp_path: Path) -> None:
+    laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
+    )
+    started = time.perf_counter()
+    assert "holds more than 100000 values" in fault(tmp_path, laughs)
+    assert "too deeply nested" in fault(tmp_path, "a: " + "[" * 5000)
+    assert "too deeply nested" in fault(tmp_path, "{a: " * 5000)
+    assert "too deeply nested" in fault(tmp_path, "- " * 5000)
+    assert "too deeply nested" in fault(tmp_path, "a: &a [*a]\n")
+    print(f"five bombs refused in {time.perf_counter() - started:.2f} s")
+
+
+# Any text at all
+
+_WORDS = st.one_of(
+    st.sampled_from("{}[]&*!|>#=?@`'\",:-~% \n\t\\\ufeff\x85\u2028"),
+    st.sampled_from(
+        ["version", "cameras", "zones", "id", "&a ", "*a ", "!!int ", "!!bool ", "0x", "1:30", "yes", "<<"]
+    ),
+    st.sampled_from(["${A}", "${", "- ", ": ", "\n  ", "\n---\n", "...", "%YAML 1", "\\ud800", "2001-01-01", ".nan"]),
+    st.sampled_from(["1", "-.inf", "1e999", "9" * 5000]),
+)
+_fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@_fuzz
+@given(text=st.one_of(st.text(max_size=200), st.lists(_WORDS, max_size=30).map("".join)))
+def test_any_text_loads_or_is_a_config_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError) as caught:
+        load_site(path, environ={"A": "secret"})
+    assert "\n" not in str(caught.value)
+
+
+@_fuzz
+@given(data=st.data())
+def test_a_site_with_any_damage_loads_or_is_a_config_error(tmp_path: Path, data: st.DataObject) -> None:
+    begin = data.draw(st.integers(0, len(SITE)))
+    end = data.draw(st.integers(begin, min(begin + 30, len(SITE))))
+    damage = data.draw(st.one_of(st.text(max_size=10), st.lists(_WORDS, max_size=5).map("".join)))
+    path = tmp_path / "site.yaml"
+    path.write_bytes((SITE[:begin] + damage + SITE[end:]).encode("utf-8", "surrogatepass"))
+    words = f"{path}: ok"
+    try:
+        site = load_site(path, environ={**SECRETS, "A": "b"})
+        assert all(isinstance(use, ScenarioUse) for uses in site.scenarios.values() for use in uses)
+    except ConfigError as error:
+        words = str(error)
+    assert words.startswith(str(path))
+    assert "\n" not in words
+
+
+# Polygons
+
+_fraction = st.integers(0, 1000).map(lambda part: part / 1000)
+_point = st.tuples(_fraction, _fraction)
+
+
+@given(st.lists(_point, min_size=3, max_size=3, unique=True), st.integers(0, 2))
+def test_whether_a_triangle_is_one_does_not_depend_on_where_it_begins_or_which_way_round(
+    points: list[tuple[float, float]], turn: int
+) -> None:
+    turned = points[turn:] + points[:turn]
+    assert (outline_fault(points) is None) == (outline_fault(turned) is None) == (outline_fault(points[::-1]) is None)
+
+
+@given(st.lists(st.integers(0, 359), min_size=3, max_size=20, unique=True), st.data())
+def test_points_in_order_round_a_circle_are_a_polygon_and_two_of_them_swapped_are_not(
+    degrees: list[int], data: st.DataObject
+) -> None:
+    import math
+
+    def circle(angles: list[int]) -> list[tuple[float, float]]:
+        return [(0.5 + 0.5 * math.cos(math.radians(a)), 0.5 + 0.5 * math.sin(math.radians(a))) for a in angles]
+
+    ordered = sorted(degrees)
+    assert outline_fault(circle(ordered)) is None
+    if len(ordered) >= 4:
+        row = data.draw(st.integers(0, len(ordered) - 2))
+        ordered[row], ordered[row + 1] = ordered[row + 1], ordered[row]
+        assert "crosses itself" in (outline_fault(circle(ordered)) or "")
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(0, 0), (1, 0), (1, 1), (0.5, 0), (0, 1)],  # a point on another edge
+        [(0, 0), (1, 0), (0.5, 0), (0.5, 1)],  # back over the way it came
+        [(0, 0), (1, 0), (0.5, 0.5), (1, 1), (0, 1), (0.5, 0.5)],  # twice through one point
+    ],
+)
+def test_a_polygon_that_touches_itself_is_refused(points: list[tuple[float, float]]) -> None:
+    assert "crosses itself" in (outline_fault(points) or "")
+
+
+# The catalogue
+
+
+def test_every_stock_scenario_can_be_used_with_zones_alone_or_with_what_it_requires(tmp_path: Path) -> None:
+    catalogue = stock_catalogue()
+    for scenario in catalogue.scenarios.values():
+        extra = {name: "Mon-Sun 22:00-06:00" for name in scenario.requires}
+        use = catalogue.resolve({"use": scenario.id, "zones": ("kerb",), **extra})
+        assert use.kind in KINDS
+        assert use.category.extension == use.category.code.startswith("X")
+        assert scenario.needs
+        print(f"{use.use:22} {use.kind:12} {use.category.code} {use.category.name} after {use.after_s:g} s")
+
+
+def test_every_default_in_a_stock_file_stands_beside_its_reason() -> None:
+    for path in (configs_dir() / "scenarios").glob("*.yaml"):
+        defaults = path.read_text(encoding="utf-8").partition("defaults:\n")[2]
+        bare = [line for line in defaults.splitlines() if "#" not in line and "labels:" not in line]
+        assert not bare, f"{path.name}: {bare}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("after_s: 60 ", "after_s: -60 ", "illegal-parking.yaml:10: defaults: after_s must be 0 or more, has -60"),
+        ("  size_min: 0", "  people_min: 0", "illegal-parking.yaml:14: defaults: unknown key people_min; "),
+        ("kind: stationary", "kind: parked", "illegal-parking.yaml:2: kind must be stationary, left_object, loitering"),
+        ('category: "0505"', 'category: "0599"', "illegal-parking.yaml:5: category is not in categories.yaml"),
+        (
+            "id: illegal-parking",
+            "id: parking",
+            "illegal-parking.yaml:1: id must be illegal-parking, as the file's name",
+        ),
+        ("  score_min: 0.25", "  #", "illegal-parking.yaml:9: defaults: score_min is missing"),
+    ],
+)
+def test_a_fault_in_a_scenario_file_is_told_with_its_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    (tmp_path / "scenarios").mkdir()
+    text = (configs_dir() / "scenarios" / "illegal-parking.yaml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "scenarios" / "illegal-parking.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    (tmp_path / "categories.yaml").write_bytes((configs_dir() / "categories.yaml").read_bytes())
+    with pytest.raises(ConfigError) as caught:
+        load_catalogue(tmp_path)
+    assert expected in str(caught.value)
+
+
+def test_a_code_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    text = (configs_dir() / "categories.yaml").read_text(encoding="utf-8").replace('"0502"', '"0501"')
+    (tmp_path / "categories.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"categories.yaml:10: categories\[1\]: code 0501 is repeated"):
+        load_catalogue(tmp_path)
+
+
+# The JSON Schema and the command
+
+
+def test_the_schema_lists_each_scenario_with_the_parameters_of_its_kind() -> None:
+    schema = json_schema()
+    definitions = schema["$defs"]
+    parking, crowd = definitions["scenario-illegal-parking"], definitions["scenario-crowd-gathering"]
+    assert parking["properties"]["after_s"]["default"] == 60
+    assert "people_min" not in parking["properties"]
+    assert crowd["properties"]["people_min"]["default"] == 4
+    assert "active" in definitions["scenario-after-hours-entry"]["required"]
+    assert not parking["additionalProperties"]
+    json.dumps(schema)
+
+
+def test_the_schema_accepts_the_example_and_refuses_a_wrong_key() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    import yaml
+
+    validator = jsonschema.Draft202012Validator(json_schema())
+    validator.check_schema(json_schema())
+    assert not list(validator.iter_errors(yaml.safe_load(SITE)))
+    assert list(validator.iter_errors(yaml.safe_load(changed("grid: G-17", "gird: G-17"))))
+    assert list(validator.iter_errors(yaml.safe_load(changed("after_s: 45", "people_min: 4"))))
+
+
+def test_check_says_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edge.cli.check import check, schema
+
+    path = tmp_path / "site.yaml"
+    path.write_text(SITE, encoding="utf-8")
+    with pytest.raises(ConfigError):
+        check(path)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    check(path)
+    assert capsys.readouterr().out == f"{path}: ok: 1 camera, 2 zones, 2 scenarios\n"
+    schema()
+    assert json.loads(capsys.readouterr().out) == json_schema()
+
+
+def test_a_site_of_64_cameras_loads_quickly(tmp_path: Path) -> None:
+    head, camera = SITE.split("cameras:\n")
+    text = head + "cameras:\n" + "".join(camera.replace("id: gate", f"id: gate-{n}") for n in range(64))
+    stock_catalogue()
+    started = time.perf_counter()
+    site = load(tmp_path, text)
+    print(f"64 cameras, {len(text) / 1000:.0f} kB: {time.perf_counter() - started:.2f} s")
+    assert len(site.scenarios) == 64
