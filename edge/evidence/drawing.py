@@ -108,15 +108,16 @@ def draw_scene(
 
 def draw_grid(bgr: UInt8) -> UInt8:
     """Lines at every tenth of width and height, numbered along all four edges: to read off a polygon's fractions."""
-    picture = bgr.copy()
-    height, width = picture.shape[:2]
-    pen = _Pen.for_picture(picture)
+    lines = bgr.copy()
+    height, width = lines.shape[:2]
+    pen = _Pen.for_picture(lines)
     for tenth in range(1, 10):
         x, y = round(tenth * width / 10), round(tenth * height / 10)
-        thickness = pen.line if tenth == 5 else pen.thin
+        thickness = 2 * pen.thin if tenth == 5 else pen.thin
         for start, end in (((x, 0), (x, height - 1)), ((0, y), (width - 1, y))):
-            cv2.line(picture, start, end, _INK, thickness + 2 * pen.thin)
-            cv2.line(picture, start, end, _PAPER, thickness)
+            cv2.line(lines, start, end, _INK, thickness + 2 * pen.thin)
+            cv2.line(lines, start, end, _PAPER, thickness)
+    picture = np.asarray(cv2.addWeighted(lines, 0.5, bgr, 0.5, 0), np.uint8)
     for tenth in range(1, 10):
         text = f"0.{tenth}"
         text_width, text_height = pen.size(text)
@@ -167,7 +168,7 @@ class _Pen:
     @classmethod
     def for_picture(cls, picture: UInt8) -> _Pen:
         short = min(picture.shape[:2])
-        scale = max(0.36, short / 1300)
+        scale = max(0.36, short / 1150)
         return cls(
             thin=max(1, round(short / 700)),
             line=max(1, round(short / 300)),

@@ -15,10 +15,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
+from edge.clock import iso
 from edge.evidence.store import EVIDENCE
+from edge.ports import EvidenceFile
 
 VERSION = 1
 
@@ -44,6 +47,49 @@ def canonical(document: Mapping[str, object]) -> bytes:
     """Sorted keys, UTF-8, no spaces, a newline at the end; NaN is an error."""
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.encode() + b"\n"
+
+
+def file_entry(file: EvidenceFile, zone: tzinfo, *, masked: bool) -> dict[str, object]:
+    """How a manifest names a file; `masked` says that the camera's privacy masks are blurred in it."""
+    return {
+        "role": file.role,
+        "path": file.path,
+        "sha256": file.sha256,
+        "bytes": file.bytes,
+        "media_type": file.media_type,
+        "taken_at": iso(file.taken_wall_ns, zone),
+        "masked": masked,
+    }
+
+
+def listed_files(case_id: str, manifest: bytes) -> list[EvidenceFile]:
+    """The files of an alert as its stored manifest names them, itself the last; times to the millisecond."""
+    document = json.loads(manifest)
+    listed = [
+        EvidenceFile(
+            role=entry["role"],
+            media_type=entry["media_type"],
+            sha256=entry["sha256"],
+            bytes=entry["bytes"],
+            path=entry["path"],
+            taken_wall_ns=_wall_ns(entry["taken_at"]),
+        )
+        for entry in document["files"]
+    ]
+    own = EvidenceFile(
+        role="manifest",
+        media_type="application/json",
+        sha256=hashlib.sha256(manifest).hexdigest(),
+        bytes=len(manifest),
+        path=f"{EVIDENCE}/{case_id}/{manifest_name(document['alert']['number'])}",
+        taken_wall_ns=_wall_ns(document["taken_at"]),
+    )
+    return [*listed, own]
+
+
+def _wall_ns(stated: str) -> int:
+    since = datetime.fromisoformat(stated) - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(milliseconds=1) * 1_000_000
 
 
 class Chain:

@@ -1,0 +1,366 @@
+"""Fixes a case's evidence while it happens: stills in memory before a case opens, files and a manifest at each alert.
+
+    watch: pending and open cases -> a JPEG at the start, then at least 10 s apart, while the thing is really seen
+    record: one alert             -> its pictures, then its manifest; all of them or none
+
+`original` is the sealed picture: the frame untouched. In all others the privacy masks are blurred.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from edge.clock import iso
+from edge.core.types import CLEARED, NS_PER_S, OPENED, WITHDRAWN, Case, CaseChange, Float32, Frame, UInt8
+from edge.errors import EvidenceError
+from edge.evidence.drawing import blur, clock, draw_after, draw_overview
+from edge.evidence.manifest import (
+    VERSION,
+    Chain,
+    canonical,
+    file_entry,
+    listed_files,
+    manifest_name,
+    manifest_number,
+)
+from edge.evidence.store import EvidenceStore
+from edge.ports import EvidenceFile
+
+JPEG_QUALITY = 90
+STILL_APART_NS = 10 * NS_PER_S  # GA/T 832-2014: pictures of static traffic violations at least 10 s apart
+STILLS_MAX = 3  # waiting for the next alert of one case
+CASES_MAX = 64
+CROP_MARGIN = 0.15
+CROP_MIN_PX = 32
+SEEN_WITHIN_NS = NS_PER_S  # the background looks less often than frames come
+
+JPEG = "image/jpeg"
+JSON = "application/json"
+
+_EVIDENCE_NAME = re.compile(r"[a-z]+-([1-9][0-9]*)(?:-[1-9][0-9]*)?\.[a-z0-9]+")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceOrigin:
+    """What every manifest of one camera says of where its evidence comes from."""
+
+    camera: str
+    zones: Mapping[str, Float32]  # id -> (V, 2) fractions
+    timezone: tzinfo
+    model_name: str
+    model_sha256: str
+    config_sha256: str
+    software: str
+
+
+@dataclass(slots=True)
+class RecorderCounts:
+    """What the bounds of memory cost; never silent."""
+
+    stills_thinned: int = 0  # taken out between others, because a case had STILLS_MAX waiting
+    stills_refused: int = 0  # not taken, because CASES_MAX cases were watched
+
+
+@dataclass(frozen=True, slots=True)
+class _Still:
+    jpeg: bytes
+    mono_ns: int
+    wall_ns: int
+
+
+@dataclass(slots=True)
+class _Watched:
+    last_ns: int  # mono time of the newest still, told or waiting
+    waiting: list[_Still] = field(default_factory=list)  # at most STILLS_MAX
+    missed: bool = False  # not among the cases of the latest watch
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """One file to be: what its alert will name."""
+
+    role: str
+    content: bytes
+    wall_ns: int
+    masked: bool
+
+
+class CaseRecorder:
+    """The recorder of one camera; satisfies `edge.ports.Recorder`.
+
+    The chain is the gateway's or the replay's; recorders of one process share it.
+    """
+
+    def __init__(
+        self,
+        store: EvidenceStore,
+        *,
+        origin: EvidenceOrigin,
+        privacy: Sequence[Float32] = (),
+        chain: Chain | None = None,
+    ) -> None:
+        self.counts = RecorderCounts()
+        self._store = store
+        self._origin = origin
+        self._privacy = tuple(privacy)
+        self._chain = chain or Chain()
+        self._watched: dict[str, _Watched] = {}  # by case_id, at most CASES_MAX
+
+    def watch(self, cases: Sequence[Case], frame: Frame) -> None:
+        """Take the stills that are due; forget cases that were not given twice running."""
+        picture = _Encoded(frame, self._privacy)
+        given = {case.case_id for case in cases}
+        for case_id in [case_id for case_id, watched in self._watched.items() if watched.missed]:
+            if case_id not in given:
+                del self._watched[case_id]
+        for case_id, watched in self._watched.items():
+            watched.missed = case_id not in given
+        for case in cases:
+            if frame.mono_ns - case.last_seen_ns <= SEEN_WITHIN_NS:
+                self._take_still(case.case_id, frame, picture)
+
+    def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]:
+        """Store one alert's evidence; the manifest is the last of the files.
+
+        Raises EvidenceError, and then none of the alert's files remain. An alert whose manifest is stored already
+        (the program was killed before it could tell) keeps that evidence.
+        """
+        case_id, number = change.case.case_id, change.case.alerts
+        stored = self._store.names(case_id)
+        if manifest_name(number) in stored:
+            return listed_files(case_id, self._store.read(case_id, manifest_name(number)))
+        self._discard_alert(case_id, number)
+        try:
+            return self._store_alert(change, frame)
+        except EvidenceError:
+            with contextlib.suppress(EvidenceError):  # the first error is the one to tell
+                self._discard_alert(case_id, number)
+            raise
+
+    def _discard_alert(self, case_id: str, number: int) -> None:
+        unfinished = [name for name in self._store.names(case_id) if _alert_of(name) == number]
+        self._store.discard(case_id, unfinished)
+
+    def _take_still(self, case_id: str, frame: Frame, picture: _Encoded) -> None:
+        watched = self._watched.get(case_id)
+        if watched is None:
+            if len(self._watched) >= CASES_MAX:
+                self._refuse_still(frame)
+                return
+            watched = self._watched[case_id] = _Watched(frame.mono_ns - STILL_APART_NS)
+        if frame.mono_ns - watched.last_ns < STILL_APART_NS:
+            return
+        watched.last_ns = frame.mono_ns
+        watched.waiting.append(_Still(picture.masked, frame.mono_ns, frame.wall_ns))
+        if len(watched.waiting) > STILLS_MAX:
+            self.counts.stills_thinned += 1
+            del watched.waiting[_most_crowded(watched.waiting)]
+
+    def _refuse_still(self, frame: Frame) -> None:
+        self.counts.stills_refused += 1
+        if self.counts.stills_refused == 1:
+            _log.warning("%s: more than %d cases at once: no stills for the rest", frame.camera, CASES_MAX)
+
+    def _store_alert(self, change: CaseChange, frame: Frame) -> list[EvidenceFile]:
+        case, number = change.case, change.case.alerts
+        pictures = self._pictures(change, frame)
+        files: list[EvidenceFile] = []
+        for picture, name in zip(pictures, _file_names(pictures, number), strict=True):
+            files.append(
+                self._store.save(
+                    case_id=case.case_id,
+                    name=name,
+                    content=picture.content,
+                    role=picture.role,
+                    media_type=JPEG,
+                    taken_wall_ns=picture.wall_ns,
+                )
+            )
+        masked = [picture.masked for picture in pictures]
+        manifest = canonical(self._manifest(change, frame, files, masked))
+        files.append(
+            self._store.save(
+                case_id=case.case_id,
+                name=manifest_name(number),
+                content=manifest,
+                role="manifest",
+                media_type=JSON,
+                taken_wall_ns=frame.wall_ns,
+            )
+        )
+        self._chain.append(manifest)
+        self._told(change)
+        return files
+
+    def _told(self, change: CaseChange) -> None:
+        """The waiting stills are stored; a case that has ended is watched no more."""
+        case_id = change.case.case_id
+        if change.kind in (CLEARED, WITHDRAWN):
+            self._watched.pop(case_id, None)
+        elif case_id in self._watched:
+            self._watched[case_id].waiting.clear()
+
+    def _pictures(self, change: CaseChange, frame: Frame) -> list[_Picture]:
+        if change.kind == WITHDRAWN:
+            return []
+        encoded = _Encoded(frame, self._privacy)
+        blurred = bool(self._privacy)
+        drawn = self._drawn(change, frame, encoded.published)
+        if change.kind == CLEARED:
+            pictures = [_Picture("after", drawn, frame.wall_ns, blurred)]
+        else:
+            self._take_still(change.case.case_id, frame, encoded)
+            pictures = [_Picture("overview", drawn, frame.wall_ns, blurred)]
+        if change.kind == OPENED:
+            crop = _jpeg(_crop(encoded.published, change.case.footprint))
+            pictures.append(_Picture("original", encoded.untouched, frame.wall_ns, False))
+            pictures.append(_Picture("crop", crop, frame.wall_ns, blurred))
+        watched = self._watched.get(change.case.case_id)
+        stills = watched.waiting if watched is not None else []
+        return pictures + [_Picture("still", still.jpeg, still.wall_ns, blurred) for still in stills]
+
+    def _drawn(self, change: CaseChange, frame: Frame, published: UInt8) -> bytes:
+        case = change.case
+        polygon = self._origin.zones.get(case.zone)
+        ended = f"{change.kind}: {change.reason}" if change.reason else change.kind
+        when = iso(frame.wall_ns, self._origin.timezone)
+        caption = [f"{self._origin.camera}  {case.scenario}", f"{when[:10]} {when[11:19]} {when[23:]}  {ended}"]
+        if change.kind == CLEARED:
+            return _jpeg(draw_after(published, polygon=polygon, box=case.footprint, caption=caption))
+        dwell = clock((frame.mono_ns - case.started_ns) / NS_PER_S)
+        label = f"{case.label or 'object'} {dwell}"
+        return _jpeg(draw_overview(published, polygon=polygon, box=case.footprint, label=label, caption=caption))
+
+    def _manifest(
+        self, change: CaseChange, frame: Frame, files: Sequence[EvidenceFile], masked: Sequence[bool]
+    ) -> dict[str, object]:
+        case, origin = change.case, self._origin
+        zone = origin.timezone
+        polygon = origin.zones.get(case.zone)
+        cleared_wall_ns = frame.wall_ns + case.cleared_ns - frame.mono_ns
+        return {
+            "version": VERSION,
+            "case_id": case.case_id,
+            "alert": {"number": case.alerts, "kind": change.kind, "reason": change.reason},
+            "camera": origin.camera,
+            "scenario": case.scenario,
+            "zone": {"id": case.zone, "polygon": None if polygon is None else _fractions(polygon)},
+            "object": {
+                "label": case.label,
+                "box_px": [round(float(edge)) for edge in case.footprint],
+                "frame_px": list(frame.size_px),
+            },
+            "started_at": iso(case.started_wall_ns, zone),
+            "opened_at": iso(case.opened_wall_ns, zone) if case.opened_wall_ns else None,
+            "cleared_at": iso(cleared_wall_ns, zone) if change.kind == CLEARED else None,
+            "taken_at": iso(frame.wall_ns, zone),
+            "files": [file_entry(file, zone, masked=blurred) for file, blurred in zip(files, masked, strict=True)],
+            "model": {"name": origin.model_name, "sha256": origin.model_sha256},
+            "config_sha256": origin.config_sha256,
+            "software": origin.software,
+            "previous_in_case": self._previous_in_case(case.case_id),
+            "previous": self._chain.head,
+        }
+
+    def _previous_in_case(self, case_id: str) -> str | None:
+        """Read from the disk, so that the case's chain holds across a restart."""
+        newest = max(self._store.names(case_id), key=manifest_number, default="")
+        return hashlib.sha256(self._store.read(case_id, newest)).hexdigest() if manifest_number(newest) else None
+
+
+class _Encoded:
+    """A frame's JPEGs, each made at most once however many cases ask."""
+
+    def __init__(self, frame: Frame, privacy: Sequence[Float32]) -> None:
+        self._bgr = frame.bgr
+        self._privacy = privacy
+        self._published: UInt8 | None = None
+        self._untouched: bytes | None = None
+        self._masked: bytes | None = None
+
+    @property
+    def published(self) -> UInt8:
+        """The frame with its privacy masks blurred."""
+        if self._published is None:
+            self._published = blur(self._bgr, self._privacy) if self._privacy else self._bgr
+        return self._published
+
+    @property
+    def untouched(self) -> bytes:
+        if self._untouched is None:
+            self._untouched = _jpeg(self._bgr)
+        return self._untouched
+
+    @property
+    def masked(self) -> bytes:
+        if not self._privacy:
+            return self.untouched
+        if self._masked is None:
+            self._masked = _jpeg(self.published)
+        return self._masked
+
+
+def _jpeg(bgr: UInt8) -> bytes:
+    done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise EvidenceError(f"a picture of {bgr.shape[1]}x{bgr.shape[0]} px cannot be encoded as JPEG")
+    return encoded.tobytes()
+
+
+def _crop(bgr: UInt8, footprint: tuple[float, float, float, float]) -> UInt8:
+    """The footprint with a margin round it, inside the frame and never too small to look at."""
+    height, width = bgr.shape[:2]
+    x1, x2 = _span(footprint[0], footprint[2], width)
+    y1, y2 = _span(footprint[1], footprint[3], height)
+    return np.ascontiguousarray(bgr[y1:y2, x1:x2])
+
+
+def _span(start: float, end: float, limit_px: int) -> tuple[int, int]:
+    margin = (end - start) * CROP_MARGIN
+    first = min(max(0, round(start - margin)), limit_px)
+    last = min(max(0, round(end + margin)), limit_px)
+    if last - first >= CROP_MIN_PX:
+        return first, last
+    first = max(0, min((first + last - CROP_MIN_PX) // 2, limit_px - CROP_MIN_PX))
+    return first, min(limit_px, first + CROP_MIN_PX)
+
+
+def _most_crowded(stills: Sequence[_Still]) -> int:
+    """The row, neither first nor last, without which the others stand furthest apart."""
+
+    def narrowest_gap_ns(row: int) -> int:
+        times_ns = [still.mono_ns for index, still in enumerate(stills) if index != row]
+        return min(later - earlier for earlier, later in pairwise(times_ns))
+
+    return max(range(1, len(stills) - 1), key=narrowest_gap_ns)
+
+
+def _file_names(pictures: Sequence[_Picture], number: int) -> list[str]:
+    """`<role>-<alert>.jpg`; stills are numbered within their alert."""
+    names: list[str] = []
+    stills = 0
+    for picture in pictures:
+        stills += picture.role == "still"
+        names.append(f"still-{number}-{stills}.jpg" if picture.role == "still" else f"{picture.role}-{number}.jpg")
+    return names
+
+
+def _alert_of(name: str) -> int:
+    """The number of the alert that an evidence file belongs to, 0 for a file that is not ours."""
+    match = _EVIDENCE_NAME.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+def _fractions(polygon: Float32) -> list[list[float]]:
+    return [[round(float(x), 6), round(float(y), 6)] for x, y in polygon]
