@@ -33,7 +33,7 @@ class AnnotatedVideo:
     """
 
     def __init__(self, path: Path, fps: float, size_px: tuple[int, int]) -> None:
-        """`size_px` is (width, height) of every picture; odd sizes are padded to even, which H.264 wants."""
+        """`size_px` is (width, height) of the pictures; odd sizes are padded to even, which H.264 wants."""
         self._path = path
         self._size_px = size_px
         self._step = round(_TICKS_PER_S / (fps if fps > 0 else _DEFAULT_FPS))
@@ -49,10 +49,8 @@ class AnnotatedVideo:
     def write(self, bgr: UInt8, media_ns: int) -> None:
         """Add one picture at `media_ns`, its position in the recording."""
         width, height = self._size_px
-        if bgr.shape[:2] != (height, width):
-            raise EvidenceError(
-                f"{self._path}: every picture must have {width}x{height} px, got {bgr.shape[1]}x{bgr.shape[0]}"
-            )
+        if bgr.shape[:2] != (height, width):  # a camera may change its size in the middle; a video may not
+            bgr = np.asarray(cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         even = cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even, np.uint8), format="bgr24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709
