@@ -58,8 +58,7 @@ def decode(
         softmax=manifest.activation == SOFTMAX,
     )
     boxes = _DECODERS[manifest.format](outputs, request)
-    size = boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]
-    sound = np.isfinite(boxes.xyxy).all(axis=1) & (size > 0).all(axis=1)
+    sound = np.isfinite(boxes.xyxy).all(axis=1) & (boxes.xyxy[:, 2:] > boxes.xyxy[:, :2]).all(axis=1)
     return boxes.take(np.asarray(sound, np.bool_))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from edge.core.boxes import clip
 from edge.core.types import Float32, UInt8
 
 PAD = 114  # the grey that YOLO models were trained with round the picture
@@ -68,9 +69,8 @@ class Letterbox:
 
     def to_source(self, xyxy: Float32) -> Float32:
         """(N, 4) px of the input -> (N, 4) px of the source, cut at its border."""
-        limit = np.array((*self.source_px, *self.source_px), np.float32)
         back = (xyxy - self._offset()) / self._scale()
-        return np.clip(back, 0, limit).astype(np.float32, copy=False)
+        return clip(back, width=self.source_px[0], height=self.source_px[1])
 
     def _scale(self) -> Float32:
         # Each side has its own: whole pixels of content make the two differ in the third digit.

@@ -1,0 +1,75 @@
+"""What every detector promises: held against the committed model, and meant for each further runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge.core.types import Detections, UInt8
+from edge.detect.manifest import find_model, load_manifest
+from edge.detect.session import OnnxDetector
+from edge.ports import Detector
+from edge.resources import models_dir
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return OnnxDetector(load_manifest(find_model("yolox-nano", [models_dir()])), threads=1, longest_side=320)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[UInt8]:
+    """Noise at four sizes: a nano model sees all sorts of things in it."""
+    generator = np.random.default_rng(11)
+    sizes = [(240, 320), (1080, 1920), (240, 320), (500, 300), (33, 47)]
+    return [generator.integers(0, 255, (*size, 3)).astype(np.uint8) for size in sizes]
+
+
+def _same(first: Detections, second: Detections) -> bool:
+    return (
+        np.array_equal(first.xyxy, second.xyxy)
+        and np.array_equal(first.score, second.score)
+        and np.array_equal(first.label, second.label)
+    )
+
+
+def test_it_says_which_model_it_is(detector: Detector) -> None:
+    assert detector.name
+    assert len(detector.sha256) == 64
+    assert len(set(detector.labels)) == len(detector.labels) > 0
+
+
+def test_no_pictures_give_no_answers(detector: Detector) -> None:
+    assert detector.detect([]) == []
+
+
+def test_each_picture_has_its_answer_in_order_whatever_its_neighbours(
+    detector: Detector, pictures: list[UInt8]
+) -> None:
+    together = detector.detect(pictures)
+    alone = [detector.detect([picture])[0] for picture in pictures]
+    assert len(together) == len(pictures)
+    assert all(map(_same, together, alone))
+
+
+def test_the_same_picture_gives_the_same_answer(detector: Detector, pictures: list[UInt8]) -> None:
+    assert all(map(_same, detector.detect(pictures), detector.detect(pictures)))
+
+
+def test_boxes_lie_in_their_picture_best_first_with_labels_of_the_model(
+    detector: Detector, pictures: list[UInt8]
+) -> None:
+    for picture, answer in zip(pictures, detector.detect(pictures), strict=True):
+        height, width = picture.shape[:2]
+        assert (answer.xyxy >= 0).all()
+        assert (answer.xyxy <= [width, height, width, height]).all()
+        assert (answer.xyxy[:, 2:] > answer.xyxy[:, :2]).all()
+        assert (np.diff(answer.score) <= 0).all()
+        assert ((answer.score > 0) & (answer.score <= 1)).all()
+        assert ((answer.label >= 0) & (answer.label < len(detector.labels))).all()
+
+
+def test_pictures_are_not_changed(detector: Detector, pictures: list[UInt8]) -> None:
+    before = [picture.copy() for picture in pictures]
+    detector.detect(pictures)
+    assert all(map(np.array_equal, before, pictures))
