@@ -370,6 +370,14 @@ FAULTS = {
         changed('"${MQTT_PASSWORD}"', "*swordfish"),
         "site.yaml:5: a text that begins with * must stand in quotes",
     ),
+    "a password that looks like an anchor": (
+        changed('"${MQTT_PASSWORD}"', "&swordfish"),
+        "site.yaml:5: mqtt: password is empty",
+    ),
+    "a password that looks like a tag": (
+        changed('"${MQTT_PASSWORD}"', "!swordfish"),
+        "site.yaml:5: a text that begins with ! must stand in quotes",
+    ),
     "a password that looks like a number": (
         changed('"${MQTT_PASSWORD}"', "123456"),
         "site.yaml:5: mqtt: password must be text; YAML reads this as a number: put it in quotes",
@@ -438,6 +446,16 @@ def test_a_filled_in_value_is_not_filled_in_again(tmp_path: Path) -> None:
     assert site.config.cameras[0].source == "rtsp://user:${MQTT_PASSWORD}@10.0.0.8/stream1"
 
 
+def test_a_fault_that_shows_later_is_told_with_its_line_too(tmp_path: Path) -> None:
+    site = load(tmp_path, SITE)
+    for loc, expected in (
+        (("cameras", 0, "scenarios", 1, "labels"), "19: cameras.gate.scenarios.out-of-store-trading: labels is wrong"),
+        (("cameras", 0, "source"), "9: cameras.gate: source is wrong"),
+        (("model",), "4: model is wrong"),
+    ):
+        assert str(site.fault(loc, "is wrong")) == f"{tmp_path}/site.yaml:{expected}"
+
+
 # The file itself
 
 
@@ -477,12 +495,13 @@ def test_bombs_are_refused_in_bounded_time(tmp_path: Path) -> None:
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
     )
     started = time.perf_counter()
-    assert "holds more than 100000 values" in fault(tmp_path, laughs)
+    assert "holds more than 50000 values" in fault(tmp_path, laughs)
+    assert "holds more than 50000 values" in fault(tmp_path, "- a: b\n" * 140_000)
     assert "too deeply nested" in fault(tmp_path, "a: " + "[" * 5000)
     assert "too deeply nested" in fault(tmp_path, "{a: " * 5000)
     assert "too deeply nested" in fault(tmp_path, "- " * 5000)
     assert "too deeply nested" in fault(tmp_path, "a: &a [*a]\n")
-    print(f"five bombs refused in {time.perf_counter() - started:.2f} s")
+    print(f"six bombs refused in {time.perf_counter() - started:.2f} s")
 
 
 # Any text at all

@@ -51,7 +51,7 @@ class ScenarioUse:
     repeat_s: float  # 0: no updates
     category: Category
     anchor: str  # bottom | center
-    size_min: float  # stationary: px² of the box; left_object: fraction of the zone's area
+    size_min: float  # stationary: fraction of the frame; left_object: of the zone
     people_min: int
     spacing: float  # person-box heights
 

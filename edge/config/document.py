@@ -21,7 +21,10 @@ Loc = tuple[str | int, ...]
 
 SIZE_MAX_BYTES = 1_000_000
 DEPTH_MAX = 32
-NODES_MAX = 100_000  # 64 cameras with all their zones need about 15,000
+NODES_MAX = 50_000  # 64 cameras with all their zones need about 15,000
+
+_TOO_DEEP = "too deeply nested"
+_TOO_MANY = f"holds more than {NODES_MAX} values (aliases counted as often as they are used)"
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+")
@@ -93,15 +96,18 @@ def _read_text(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that stops at a depth instead of at Python's own recursion limit."""
+    """SafeLoader that stops at a depth, instead of at Python's recursion limit, and at a number of nodes."""
 
     depth = 0
+    nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
+        self.nodes += 1
         if self.depth > DEPTH_MAX:
-            mark = self.get_mark()
-            raise yaml.MarkedYAMLError(problem="too deeply nested", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.get_mark())
+        if self.nodes > 2 * NODES_MAX:  # keys are nodes too
+            raise yaml.MarkedYAMLError(problem=_TOO_MANY, problem_mark=self.get_mark())
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -125,18 +131,22 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
 
 def _syntax_words(error: yaml.MarkedYAMLError) -> str:
+    """PyYAML's problem in our words, and never its context: that may name a password that begins with * or &."""
     problem = error.problem or error.context or "cannot be read"
-    if "'\\t'" in problem:
-        return "a tab cannot indent YAML; use spaces"
-    if "undefined alias" in problem:  # the name may be a password that begins with a star
-        return "a text that begins with * must stand in quotes"
-    if "tag" in problem or "tag" in (error.context or ""):
-        return "a text that begins with ! must stand in quotes"
-    if "single document" in (error.context or ""):
-        return "a second document (after ---) is not read; keep one document a file"
-    if "anchor" in (error.context or ""):
-        return "a text that begins with & must stand in quotes (or: one anchor is given twice)"
-    return f"not valid YAML: {problem.splitlines()[0]}"
+    if problem in {_TOO_DEEP, _TOO_MANY}:
+        return problem
+    story = f"{problem} {error.context}"
+    words = (plain for sign, plain in _SYNTAX.items() if sign in story)
+    return next(words, f"not valid YAML: {problem.splitlines()[0]}")
+
+
+_SYNTAX = {
+    "'\\t'": "a tab cannot indent YAML; use spaces",
+    "undefined alias": "a text that begins with * must stand in quotes",
+    "duplicate anchor": "a text that begins with & must stand in quotes (or: one anchor is given twice)",
+    "single document": "a second document (after ---) is not read; keep one document a file",
+    " tag": "a text that begins with ! must stand in quotes",
+}
 
 
 class _Reader:
@@ -151,9 +161,9 @@ class _Reader:
     def value(self, node: yaml.Node, loc: Loc) -> object:
         self.lines[loc] = _line(node)
         if len(self.lines) > NODES_MAX:
-            raise self._error(node, f"holds more than {NODES_MAX} values (aliases counted as often as they are used)")
+            raise self._error(node, _TOO_MANY)
         if len(loc) > DEPTH_MAX:
-            raise self._error(node, "too deeply nested (does an alias hold itself?)")
+            raise self._error(node, f"{_TOO_DEEP} (does an alias hold itself?)")
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return {self._key(key, loc): self.value(child, (*loc, key.value)) for key, child in node.value}
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":

@@ -58,7 +58,9 @@ class Parameters(Strict):
 
 
 class StationaryParameters(Parameters):
-    size_min: Annotated[float, Field(ge=0)] = Field(default=0.0, description="Smallest box, in px² of the source")
+    size_min: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0015, description="Smallest box, as a fraction of the frame's area"
+    )
 
 
 class LeftObjectParameters(Parameters):

@@ -19,6 +19,7 @@ from edge.config.catalogue import Catalogue, ScenarioUse, stock_catalogue
 from edge.config.document import Document, Loc, read_document, short
 from edge.config.models import SiteConfig
 from edge.config.problems import Problem, locate, problems_of, raise_first
+from edge.errors import ConfigError
 
 _OPENING = re.compile(r"\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -32,6 +33,14 @@ class Site:
     scenarios: Mapping[str, tuple[ScenarioUse, ...]]  # by camera id
     config_sha256: str  # of the canonical JSON, defaults filled in, `${NAME}` not
     path: Path = field(compare=False)
+    document: Document = field(compare=False, repr=False)
+
+    def fault(self, loc: Loc, words: str) -> ConfigError:
+        """An error about what stands at `loc`, such as ("cameras", 0, "model"), for what only shows later on.
+
+        `words` end the sentence that the key begins: `site.yaml:12: cameras.gate: model is not installed`.
+        """
+        return ConfigError(f"{self.document.name}:{self.document.line(loc)}: {_sentence(self.document, loc, words)}")
 
 
 def load_site(path: Path, *, environ: Mapping[str, str], catalogue: Catalogue | None = None) -> Site:
@@ -44,15 +53,15 @@ def load_site(path: Path, *, environ: Mapping[str, str], catalogue: Catalogue | 
         config = SiteConfig.model_validate(data, context={"catalogue": catalogue})
     except ValidationError as error:
         names = _Names(document, catalogue)
-        problems = filled.missing + _own_words(error, document, filled, names)
+        raise_first(document, [*filled.missing, *_left_empty(document), *_own_words(error, document, filled, names)])
+    if problems := [*filled.missing, *_left_empty(document)]:
         raise_first(document, problems)
-    if filled.missing:
-        raise_first(document, filled.missing)
     return Site(
         config=config,
         scenarios={camera.id: camera.scenarios for camera in config.cameras},
         config_sha256=_fingerprint(config, filled.written),
         path=path,
+        document=document,
     )
 
 
@@ -90,8 +99,7 @@ class _Expansion:
 
     def _miss(self, loc: Loc, words: str) -> None:
         self.unset.add(loc)
-        where, key = locate(self.document, loc)
-        self.missing.append(Problem(self.document.line(loc), f"{where}: {key} {words}".removeprefix(": ")))
+        self.missing.append(Problem(self.document.line(loc), _sentence(self.document, loc, words)))
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,17 @@ class _Names:
         return ()
 
 
+def _left_empty(document: Document) -> list[Problem]:
+    """Keys with nothing after them; `password: &x9` is one, for YAML. Who means nothing writes null."""
+    empty = [loc for loc, text in document.written.items() if text == "" and document.at(loc) is None]
+    return [Problem(document.line(loc), _sentence(document, loc, "is empty")) for loc in empty if loc]
+
+
+def _sentence(document: Document, loc: Loc, words: str) -> str:
+    where, key = locate(document, loc)
+    return f"{where}: {key} {words}".removeprefix(": ")
+
+
 def _own_words(error: ValidationError, document: Document, filled: _Expansion, names: _Names) -> list[Problem]:
     """Each fault in words. Of a value that came from the environment they tell only the variable's name."""
     told: list[Problem] = []
@@ -128,8 +147,8 @@ def _own_words(error: ValidationError, document: Document, filled: _Expansion, n
         if loc not in filled.written:
             told.append(problem)
         elif detail["type"] == "schedule":  # its words repeat the part that is wrong
-            where, key = locate(document, loc)
-            told.append(Problem(problem.line, f"{where}: {key} is not like Mon-Sun 07:00-22:00{filled.origin(loc)}"))
+            words = f"is not like Mon-Sun 07:00-22:00{filled.origin(loc)}"
+            told.append(Problem(problem.line, _sentence(document, loc, words)))
         else:
             told.append(Problem(problem.line, problem.words + filled.origin(loc)))
     return told
