@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path, PurePosixPath
@@ -59,19 +59,6 @@ CHINESE = {
     "clip": "录像",
     "after": "清除后",
     "manifest": "清单",
-    "illegal-parking": "机动车乱停放",
-    "non-motor-parking": "非机动车乱停放",
-    "out-of-store-trading": "店外经营",
-    "mobile-vendor": "无照经营游商",
-    "piled-goods": "乱堆物堆料",
-    "fire-lane-blocked": "占用消防通道",
-    "crowd-gathering": "人群聚集",
-    "product-promotion-gathering": "保健品会销",
-    "loitering": "徘徊逗留",
-    "intrusion": "入侵",
-    "wrong-way": "逆行",
-    "after-hours-entry": "非开放时段进入",
-    "no-activity": "独居老人无活动",
     "static-object": "静止物",
     "person": "人",
     "bicycle": "自行车",
@@ -187,6 +174,7 @@ class Bar:
 class Row:
     zone: str
     scenario: str
+    name: str  # the category's, in the language of the code table
     bars: tuple[Bar, ...]
     lanes: int
 
@@ -486,7 +474,7 @@ def _rows(cases: Sequence[CaseView], span: Span) -> Iterator[Row]:
     for (zone, scenario), held in sorted(by_place.items()):
         lanes = _lanes(held, span)
         bars = tuple(_bar(case, lane, span) for case, lane in zip(held, lanes, strict=True))
-        yield Row(zone, scenario, bars, max(lanes) + 1)
+        yield Row(zone, scenario, held[0].category["name"], bars, max(lanes) + 1)
 
 
 def _lanes(cases: Sequence[CaseView], span: Span) -> list[int]:
@@ -523,18 +511,19 @@ def _bar(case: CaseView, lane: int, span: Span) -> Bar:
 # Numbers
 
 
-def _tally(cases: Iterable[CaseView]) -> list[dict[str, Any]]:
+def _tally(cases: Sequence[CaseView]) -> list[dict[str, Any]]:
     """Cases by scenario and state, scenarios in order of first appearance."""
     counts = Counter((case.scenario, case.state) for case in cases)
+    names = {case.scenario: case.category["name"] for case in cases}
     return [
         {
             "scenario": scenario,
+            "name": name,
             "open": counts[scenario, "open"],
             "cleared": counts[scenario, "cleared"],
             "withdrawn": counts[scenario, "withdrawn"],
-            "total": sum(counts[scenario, state] for state in ("open", "cleared", "withdrawn")),
         }
-        for scenario in dict.fromkeys(scenario for scenario, _ in counts)
+        for scenario, name in names.items()
     ]
 
 
