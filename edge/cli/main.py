@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 import sys
 
-import click
 import typer
 
 from edge import __version__
@@ -18,7 +17,6 @@ from edge.errors import EdgeError
 app = typer.Typer(
     name="edge",
     help="City Eye Edge: street cameras to signed, tagged, actionable cases.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -33,10 +31,15 @@ app.add_typer(models.app, name="models")
 
 
 @app.callback(invoke_without_command=True)
-def edge(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+def edge(
+    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and leave.")
+) -> None:
     if version:
         print(f"edge {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -44,13 +47,13 @@ def run(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopping by either signal takes the same way out
     try:
         status = app(arguments, standalone_mode=False, prog_name="edge")
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        print(f"edge: {error.format_message()} See edge --help.", file=sys.stderr)
         return 2
     except EdgeError as error:
         print(f"edge: {error}", file=sys.stderr)
         return error.exit_status
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("edge: interrupted; nothing was left half-written", file=sys.stderr)
         return 1
     return status if isinstance(status, int) else 0

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edge.core import appearance, boxes
-from edge.core.scenarios.rule import GATHERING, LEFT_OBJECT, LOITERING, STATIONARY, Rule
+from edge.core.scenarios.rule import LEFT_OBJECT, LOITERING, STATIONARY, Rule
 from edge.core.scene import Scene
 from edge.core.types import (
     CLEARED,
@@ -46,14 +46,14 @@ OTHER_THING = 0.35  # agreement below which they say: something else, or nothing
 HIDDEN_SHARE = 0.25  # of the footprint covered by others
 # A case opens only if the finder itself saw it in this share of the looks, and for a second at least: pixels alone
 # would carry one false box on a wall for ever, and a painted kerb that is a bus in every fifth look is no bus.
-FOUND_SHARE = 0.35
+FOUND_SHARE = 0.3
 # A sign or a caption that the detector takes for a bus has always been there; a car has come. What was there before
 # the first look, or looks as it did minutes ago, must therefore be a surer thing: the mean score that it needs.
 FIXTURE_SCORE_MIN = 0.5
 PENDING_GONE_NS = 2 * NS_PER_S  # a pending thing that left starts anew when it comes back
 PENDING_UNSEEN_NS = 30 * NS_PER_S  # a pending thing hidden for longer is forgotten
-FOLLOW_GAP_NS = 3 * NS_PER_S  # a lost walker is the same one if met again this soon and near
-FOLLOW_SPEED = 1.5  # body heights a second that a lost walker may have moved
+FOLLOW_GAP_NS = 2 * NS_PER_S  # a lost walker is the same one if met again this soon and near
+FOLLOW_SPEED = 1.0  # body heights a second that a lost walker may have moved
 
 _PLACE_KINDS = (STATIONARY, LEFT_OBJECT)
 
@@ -140,7 +140,7 @@ class CaseBook:
         rows = [-1] * len(self._lives)
         affinity = np.zeros((len(self._lives), len(findings)), np.float32)
         for index, (life, patch) in enumerate(zip(self._lives, patches, strict=True)):
-            affinity[index] = self._affinity(life, patch, findings, scene.frame.mono_ns)
+            affinity[index] = self._affinity(life, patch, findings, scene)
         while affinity.size and affinity.max() > 0:
             index, row = divmod(int(affinity.argmax()), len(findings))
             rows[index] = row
@@ -148,13 +148,13 @@ class CaseBook:
             affinity[:, row] = 0
         return rows
 
-    def _affinity(self, life: _Life, patch: Float32, findings: Findings, now_ns: int) -> Float32:
+    def _affinity(self, life: _Life, patch: Float32, findings: Findings, scene: Scene) -> Float32:
         """(N,) how well each finding continues this case; 0 for not at all."""
         same_track = (findings.track_id >= 0) & (findings.track_id == life.track_id)
         if self.rule.kind in _PLACE_KINDS:
             strength = self._place_affinity(life, patch, findings, same_track)
         elif self.rule.kind == LOITERING:
-            strength = np.where(same_track, 2, _nearness(life, findings, now_ns))
+            strength = np.where(same_track, 2, _nearness(life, findings, scene))
         else:
             strength = _ground_shared(life.footprint, findings.xyxy)
         return np.where(findings.zone == life.row, strength, 0).astype(np.float32)
@@ -339,7 +339,7 @@ class CaseBook:
         return sure and visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns
 
     def _is_forgotten(self, life: _Life, now_ns: int) -> bool:
-        gone_ns = FOLLOW_GAP_NS if self.rule.kind in (LOITERING, GATHERING) else PENDING_GONE_NS
+        gone_ns = PENDING_GONE_NS if self.rule.kind in _PLACE_KINDS else FOLLOW_GAP_NS
         return life.empty_ns >= gone_ns or now_ns - life.case.last_seen_ns >= PENDING_UNSEEN_NS
 
     def _replaced_by(self, newcomer: _Life, now_ns: int) -> list[CaseChange]:
@@ -395,24 +395,28 @@ def _place_overlap(footprint: Float32, xyxy: Float32) -> Float32:
     return np.maximum(iou, cut_short).astype(np.float32, copy=False)
 
 
-def _nearness(life: _Life, findings: Findings, now_ns: int) -> Float32:
-    """(N,) 0..1 for walkers who appeared after this one was lost, soon and near enough to be the same."""
-    gap_ns = now_ns - life.case.last_seen_ns
+def _nearness(life: _Life, findings: Findings, scene: Scene) -> Float32:
+    """(N,) 0..1 for walkers whose track began when this one was lost, soon and near enough to be the same.
+
+    Who walks in from elsewhere has an older track, and is somebody else.
+    """
+    lost_ns = life.case.last_seen_ns
+    gap_ns = scene.frame.mono_ns - lost_ns
     height = max(float(life.footprint[3] - life.footprint[1]), 1.0)
     reach = height * (0.5 + FOLLOW_SPEED * gap_ns / NS_PER_S)
     foot = boxes.anchors(life.footprint[None])
     distance = np.hypot(*(boxes.anchors(findings.xyxy) - foot).T)
-    later = findings.since_ns >= life.case.last_seen_ns
+    row = np.searchsorted(scene.tracks.track_id, findings.track_id)
+    began_then = scene.tracks.first_seen_ns[row] >= lost_ns - NS_PER_S
     soon = gap_ns <= FOLLOW_GAP_NS
-    return np.where(later & soon & (distance <= reach), 1 - distance / (reach + 1), 0).astype(np.float32)
+    return np.where(began_then & soon & (distance <= reach), 1 - distance / (reach + 1), 0).astype(np.float32)
 
 
 def _ground_shared(footprint: Float32, xyxy: Float32) -> Float32:
     """(4,), (N, 4) -> (N,): the larger share that one box has in the other, 0 below a third."""
     one = footprint[None]
-    share = np.maximum(boxes.coverage(one, xyxy)[0], boxes.coverage(xyxy, one)[:, 0])
-    shared: Float32 = np.where(share >= 1 / 3, share, np.float32(0))
-    return shared
+    share: Float32 = np.maximum(boxes.coverage(one, xyxy)[0], boxes.coverage(xyxy, one)[:, 0])
+    return np.asarray(np.where(share >= 1 / 3, share, 0), np.float32)
 
 
 def _hidden_share(life: _Life, tracks: Tracks) -> float:

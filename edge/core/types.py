@@ -165,8 +165,8 @@ class StaticRegions:
 class Presence:
     """Which track is in which zone, since when, and for how long it was really seen there."""
 
-    inside: Bool  # (Z, T)
-    entered_ns: Int64  # (Z, T) start of the present visit; 0 where outside
+    inside: Bool  # (Z, T) at this very look
+    entered_ns: Int64  # (Z, T) start of the present visit, which a short step outside does not end; 0 without one
     visible_ns: Int64  # (Z, T) seen time of the present visit
 
     def __post_init__(self) -> None:

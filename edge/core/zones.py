@@ -38,12 +38,12 @@ class ZoneMap:
         step_ns = min(mono_ns - self._looked_ns, GAP_MAX_NS) if self._looked_ns >= 0 else 0
         visiting = inside | ((entered > 0) & (mono_ns - last_inside <= self._leave_ns))
         entered = np.where(visiting, np.where(entered > 0, entered, max(mono_ns, 1)), 0)
-        seen = visiting & (tracks.detection >= 0)[None, :] & (entered < mono_ns)
+        seen = inside & (tracks.detection >= 0)[None, :] & (entered < mono_ns)
         visible = np.where(visiting, visible + np.where(seen, step_ns, 0), 0)
         self._track_id, self._entered_ns, self._visible_ns = tracks.track_id, entered, visible
         self._inside_ns = np.where(inside, mono_ns, last_inside)
         self._looked_ns = mono_ns
-        return Presence(visiting, entered, visible)
+        return Presence(inside, entered, visible)
 
     def inside(self, xyxy: Float32, *, width: int, height: int) -> Bool:
         """(N, 4) px -> (Z, N): whose anchor point lies in which zone, at this very look."""

@@ -94,12 +94,17 @@ def told_cases(alerts: Sequence[Mapping[str, Any]]) -> list[ToldCase]:
         ToldCase(
             case_id=data["case_id"],
             scenario=data["scenario"],
-            box_px=tuple(float(edge) for edge in data["object"]["box_px"]),
+            box_px=_box(data["object"]["box_px"]),
             opened_s=float(data["media_time_s"]),
             cleared_s=ended.get(data["case_id"]),
         )
         for data in (alert["data"] for alert in alerts if alert["type"] == "cityeye.case.opened.v1")
     ]
+
+
+def _box(corners: Sequence[float]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (float(edge) for edge in corners)
+    return x1, y1, x2, y2
 
 
 def as_document(evaluation: Evaluation) -> dict[str, object]:
@@ -170,12 +175,12 @@ def _number(value: float) -> str:
 def _event(event: Mapping[str, Any], dwells: Dwells) -> TrueEvent:
     try:
         after_s, clear_after_s = dwells[event["scenario"], event["zone"]]
-        box = tuple(float(edge) for edge in event["box_px"])
+        box = _box(event["box_px"])
         end_s = None if event["end_s"] is None else float(event["end_s"])
         start_s = float(event["start_s"])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"the truth's event {dict(event)}: {type(error).__name__}: {error}") from error
-    return TrueEvent(event["scenario"], start_s, end_s, (box[0], box[1], box[2], box[3]), after_s, clear_after_s)
+    return TrueEvent(event["scenario"], start_s, end_s, box, after_s, clear_after_s)
 
 
 def _totals(results: Sequence[ClipResult]) -> Totals:

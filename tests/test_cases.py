@@ -1,0 +1,305 @@
+"""The life of cases, on a drawn street: what opens, what stays one case, what clears and what must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.core.types import NS_PER_S, Findings
+from tests.street import Street, Thing, parking_rule, person_rule
+
+CAR = Thing(seed=7, box=(100, 100, 150, 140), track=1, rest_s=5)
+OTHER_CAR = Thing(seed=8, box=(102, 101, 151, 141), track=2, rest_s=40)
+LORRY = Thing(seed=9, box=(80, 60, 190, 170), track=3, label="truck", rest_s=999)
+
+
+def moved(thing: Thing, x: float, y: float = 0) -> Thing:
+    x1, y1, x2, y2 = thing.box
+    return replace(thing, box=(x1 + x, y1 + y, x2 + x, y2 + y))
+
+
+def parked(seconds: float = 15, **rule: object) -> Street:
+    """A street that was empty for 5 s, and a car that then stands there."""
+    street = Street(parking_rule(**rule))
+    street.play(5)
+    street.play(seconds, CAR)
+    return street
+
+
+def test_a_parked_car_opens_one_case_after_its_time() -> None:
+    street = parked(60)
+    assert street.told == ["opened"]
+    assert street.at("opened") == [pytest.approx(15.0, abs=0.3)]
+    case = street.changes[0][1].case
+    assert (case.label, case.zone, case.alerts) == ("car", "kerb", 1)
+    assert case.started_ns == 5 * NS_PER_S
+
+
+def test_a_car_that_leaves_in_time_is_no_case() -> None:
+    street = parked(8)
+    street.play(30)
+    assert street.told == []
+    assert street.book.live == []
+
+
+def test_clearance_is_told_once_and_only_after_the_place_was_seen_empty() -> None:
+    street = parked()
+    left_s = street.now_s
+    street.play(30)
+    assert street.told == ["opened", "cleared"]
+    assert street.at("cleared")[0] - left_s == pytest.approx(5.0, abs=0.6)
+    assert street.changes[-1][1].reason == "seen-empty"
+
+
+def test_a_car_seen_in_every_third_look_is_one_case() -> None:
+    street = Street(parking_rule())
+    street.play(5)
+    for _ in range(60):
+        street.play(0.2, CAR)
+        street.play(0.4, replace(CAR, track=0))
+    assert street.told == ["opened"]
+
+
+def test_pixels_alone_do_not_open_a_case() -> None:
+    street = Street(parking_rule())
+    street.play(5)
+    street.play(1.4, CAR)
+    street.play(60, replace(CAR, track=0))
+    assert street.told == []
+
+
+@pytest.mark.parametrize("before_opening", [True, False])
+def test_a_car_hidden_for_ten_seconds_stays_one_case(before_opening: bool) -> None:
+    street = parked(6 if before_opening else 15)
+    first = street.book.live[0].case_id
+    street.play(10, CAR_BEHIND, LORRY)
+    street.play(20, replace(CAR, track=5, rest_s=street.now_s))  # the tracker has given it a new number
+    assert street.told == ["opened"]
+    assert street.changes[0][1].case.case_id == first
+
+
+CAR_BEHIND = replace(CAR, track=0)
+
+
+def test_hidden_time_is_not_visible_time() -> None:
+    street = parked(6)
+    hidden_from_s = street.now_s
+    street.play(10, CAR_BEHIND, LORRY)
+    assert street.told == []
+    street.play(20, CAR)
+    assert street.at("opened")[0] - hidden_from_s == pytest.approx(10 + 4, abs=0.6)
+
+
+def test_a_pedestrian_before_a_third_of_the_car_changes_nothing() -> None:
+    street = parked()
+    street.play(20, CAR, Thing(seed=11, box=(100, 95, 117, 145), track=4, label="person"))
+    assert street.told == ["opened"]
+
+
+def test_another_car_in_the_same_place_is_another_case() -> None:
+    street = parked()
+    street.play(2)
+    street.play(30, replace(OTHER_CAR, rest_s=street.now_s))
+    assert street.told == ["opened", "opened", "cleared"]
+    first, second, cleared = (change.case.case_id for _, change in street.changes)
+    assert first != second
+    assert cleared == first
+
+
+def test_a_queue_that_crawls_is_no_parking() -> None:
+    street = Street(parking_rule())
+    street.play(5)
+    for halt in range(12):  # each halt of 6 s: every car has moved up by its own length
+        cars = [
+            moved(Thing(seed=20 + halt - place, box=(40, 100, 90, 140), track=20 + halt - place), 52 * place)
+            for place in range(3)
+        ]
+        street.play(6, *(replace(car, rest_s=street.now_s) for car in cars))
+    assert street.told == []
+
+
+def test_the_same_car_that_moves_up_in_its_zone_stays_one_open_case() -> None:
+    street = parked()
+    street.play(20, replace(moved(CAR, 60), rest_s=street.now_s))
+    assert street.told == ["opened"]
+
+
+def test_a_gap_without_frames_neither_clears_nor_adds_up() -> None:
+    street = parked(6)
+    street.skip(3600)
+    street.play(1, CAR)
+    assert street.told == ["opened"] or street.book.live[0].visible_ns < 18 * NS_PER_S
+    street = parked()
+    street.skip(3600)
+    street.play(1)
+    assert street.told == ["opened"]
+
+
+def test_half_the_light_does_not_clear() -> None:
+    street = parked()
+    for gain in np.linspace(1, 0.5, 10):
+        street.play(0.2, replace(CAR, track=0), gain=float(gain))
+    street.play(20, replace(CAR, track=0), gain=0.5)
+    assert street.told == ["opened"]
+
+
+def test_what_was_always_there_must_be_a_sure_thing() -> None:
+    sign = replace(CAR, score=0.4, rest_s=0)
+    street = Street(parking_rule())
+    street.play(60, sign)
+    assert street.told == []
+    street = Street(parking_rule())
+    street.play(60, replace(sign, score=0.8))
+    assert street.told == ["opened"]
+
+
+def test_updates_come_as_often_as_asked() -> None:
+    street = parked(60, repeat_ns=15 * NS_PER_S)
+    assert street.told == ["opened", "updated", "updated", "updated"]
+    assert [change.case.alerts for _, change in street.changes] == [1, 2, 3, 4]
+
+
+def test_leaving_the_hours_clears_with_the_reason() -> None:
+    street = parked()
+    street.play(1, CAR, active=False)
+    assert street.told == ["opened", "cleared"]
+    assert street.changes[-1][1].reason == "hours"
+    assert street.book.live == []
+
+
+def test_a_dismissed_case_is_withdrawn_once() -> None:
+    street = parked()
+    case_id = street.book.live[0].case_id
+    change = street.book.withdraw(case_id, mono_ns=1, reason="dismissed")
+    assert change is not None
+    assert (change.kind, change.case.state, change.reason) == ("withdrawn", "withdrawn", "dismissed")
+    assert street.book.withdraw(case_id, mono_ns=1, reason="dismissed") is None
+
+
+def test_open_cases_go_on_after_a_restart() -> None:
+    street = parked()
+    stored = street.book.live
+    again = Street(parking_rule(), now_s=street.now_s)
+    assert again.book.restore(stored) == []
+    again.play(10, replace(CAR, track=1, rest_s=street.now_s))
+    assert again.told == []
+    assert again.book.live[0].case_id == stored[0].case_id
+    again.play(10)
+    assert again.told == ["cleared"]
+
+
+def test_a_case_whose_zone_is_gone_is_withdrawn_at_restart() -> None:
+    stored = parked().book.live
+    changes = Street(parking_rule(zone_names=("yard",))).book.restore(stored)
+    assert [(change.kind, change.reason) for change in changes] == [("withdrawn", "zone-removed")]
+
+
+def test_five_short_visits_are_not_one_long_one() -> None:
+    person = Thing(seed=3, box=(100, 80, 120, 140), track=1, label="person")
+    street = Street(person_rule("loitering"))
+    for visit in range(5):
+        street.play(2.4, replace(person, track=visit + 1, rest_s=street.now_s))
+        street.play(60)
+    assert street.told == []
+
+
+def test_a_person_who_walks_about_in_the_zone_loiters_once() -> None:
+    street = Street(person_rule("loitering"))
+    for second in range(30):
+        person = Thing(seed=3, box=(60 + 4 * second, 80, 80 + 4 * second, 140), track=1, label="person")
+        street.play(1, person)
+    street.play(20)
+    assert street.told == ["opened", "cleared"]
+    assert street.changes[-1][1].reason == "left"
+
+
+def test_a_lost_walker_met_again_near_is_the_same() -> None:
+    street = Street(person_rule("loitering"))
+    person = Thing(seed=3, box=(100, 80, 120, 140), track=1, label="person")
+    street.play(8, person)
+    street.play(1)
+    street.play(8, replace(moved(person, 20), track=2))
+    assert street.told == ["opened"]
+
+
+def test_four_who_stand_together_are_one_gathering() -> None:
+    people = [
+        Thing(seed=30 + row, box=(80 + 30 * row, 100, 96 + 30 * row, 150), track=row + 1, label="person")
+        for row in range(4)
+    ]
+    rule = person_rule("gathering", people_min=4, spacing=1.5)
+    street = Street(rule)
+    street.play(20, *people)
+    street.play(1, *people[:3])  # one is lost for a moment
+    street.play(20, *people)
+    street.play(20, people[0])
+    assert street.told == ["opened", "cleared"]
+    assert street.changes[0][1].case.count == 4
+    apart = [moved(person, 0, 0) for person in people[:3]] + [moved(people[3], 90, 60)]
+    lonely = Street(rule)
+    lonely.play(30, *apart)
+    assert lonely.told == []
+
+
+def test_live_cases_are_bounded() -> None:
+    street = Street(parking_rule())
+    street.play(2)
+    cars = [
+        Thing(seed=1, box=(34 + 12 * column, 26 + 11 * row, 42 + 12 * column, 34 + 11 * row), track=20 * row + column + 1)
+        for row in range(16)
+        for column in range(20)
+    ]
+    street.look(cars)
+    assert len(street.book.live) == 256
+    assert street.book.refused == len(cars) - 256
+
+
+@settings(max_examples=15, deadline=None)
+@given(x=st.integers(-50, 90), y=st.integers(-40, 60))
+def test_shifting_the_scene_shifts_the_alerts(x: int, y: int) -> None:
+    def run(dx: int, dy: int) -> list[tuple[float, str, tuple[int, ...]]]:
+        street = Street(parking_rule())
+        street.play(4)
+        street.play(12, moved(replace(CAR, rest_s=4), dx, dy))
+        street.play(8)
+        return [
+            (when, change.kind, tuple(round(edge) for edge in change.case.footprint))
+            for when, change in street.changes
+        ]
+
+    plain, shifted = run(0, 0), run(x, y)
+    assert [(when, kind) for when, kind, _ in plain] == [(when, kind) for when, kind, _ in shifted]
+    for (_, _, box), (_, _, other) in zip(plain, shifted, strict=True):
+        assert other == (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(4)))
+def test_the_order_of_findings_does_not_matter(order: list[int]) -> None:
+    cars = [Thing(seed=40 + row, box=(40 + 60 * row, 100, 85 + 60 * row, 140), track=row + 1) for row in range(4)]
+
+    def run(rows: list[int]) -> set[str]:
+        street = Street(parking_rule())
+        find = street.scenario.find
+        street.scenario.find = lambda scene: take(find(scene), rows)  # type: ignore[method-assign]
+        street.play(12, *cars)
+        return {change.case.case_id for _, change in street.changes}
+
+    assert run(list(order)) == run([0, 1, 2, 3])
+
+
+def take(findings: Findings, order: list[int]) -> Findings:
+    rows = np.array([row for row in order if row < len(findings)], np.int64)
+    return Findings(
+        findings.zone[rows],
+        findings.xyxy[rows],
+        findings.label[rows],
+        findings.score[rows],
+        findings.track_id[rows],
+        findings.since_ns[rows],
+        findings.count[rows],
+    )
