@@ -126,7 +126,7 @@ class PacketCapture:
                     return
         if self.counts.decoded == 0:
             raise sources.nothing_decodes(self._source)
-        self.counts.incomplete |= self._last_packet_torn or self._falls_short()
+        self.counts.incomplete |= self._was_cut()
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """Every picture that the decoder gives back, in the order of showing."""
@@ -184,11 +184,12 @@ class PacketCapture:
         quarter_turns = round(picture.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(bgr, quarter_turns), dtype=np.uint8)
 
-    def _falls_short(self) -> bool:
+    def _was_cut(self) -> bool:
+        if not _declares_length(self._container):
+            return False
         declared_s = max(self.info.duration_s, _counted_s(self._container, self._stream))
-        return _declares_length(self._container) and sources.ended_early(
-            seen_s=self._end_ns / NS_PER_S, declared_s=declared_s
-        )
+        short = sources.ended_early(seen_s=self._end_ns / NS_PER_S, declared_s=declared_s)
+        return short or self._last_packet_torn
 
     @property
     def _end_ns(self) -> int:
@@ -222,7 +223,7 @@ def _open(source: str) -> tuple[InputContainer, VideoStream]:
 
 def _info(source: str, container: InputContainer, stream: VideoStream) -> SourceInfo:
     width_px, height_px = stream.codec_context.width, stream.codec_context.height
-    if _formats(container) & _STORES_ROTATION and _lies_on_its_side(source):
+    if not sources.is_url(source) and _formats(container) & _STORES_ROTATION and _lies_on_its_side(source):
         width_px, height_px = height_px, width_px
     return SourceInfo(
         width_px=width_px,

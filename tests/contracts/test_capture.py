@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import (
+
+from edge.capture.opencv import OpenCvCapture
+from edge.capture.packets import PacketCapture
+from edge.capture.timeline import FrameOrigin
+from edge.core.types import NS_PER_S, Frame
+from edge.errors import CaptureError
+from tests.clips import (
     cut_end,
     cut_front,
     join,
@@ -19,12 +25,6 @@ from clips import (
     write_clip,
     write_sound,
 )
-
-from edge.capture.opencv import OpenCvCapture
-from edge.capture.packets import PacketCapture
-from edge.capture.timeline import FrameOrigin
-from edge.core.types import NS_PER_S, Frame
-from edge.errors import CaptureError
 
 Reader = type[PacketCapture] | type[OpenCvCapture]
 READERS: tuple[Reader, ...] = (PacketCapture, OpenCvCapture)
