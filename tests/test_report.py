@@ -275,6 +275,7 @@ def test_a_case_open_at_the_end_fades_out_at_the_edge_of_its_timeline(tmp_path: 
     bars = [rect for rect in page.every("rect") if rect.get("class") == "bar bar-open" and "%" in rect["x"]]
     assert [(bar["x"], bar["width"]) for bar in bars] == [("8.333%", "91.667%")]
     assert "Open at the end" in page.text
+    assert "5.0 s when last told, 60.0 s when the recording ended" in page.text
 
 
 def test_every_alert_of_a_case_has_its_mark(tmp_path: Path) -> None:

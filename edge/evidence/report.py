@@ -49,7 +49,7 @@ CHINESE = {
     "hours": "非监管时段",
     "dismissed": "人工排除",
     "normal": "一般",
-    "high": "紧急",
+    "high": "较急",
     "urgent": "紧急",
     "low": "轻微",
     "overview": "全景",
@@ -553,8 +553,8 @@ def _time(text: str, zone: tzinfo) -> datetime:
 
 
 def _seconds(duration_s: float) -> str:
-    """`4.2 s`, `1 min 04 s`, `2 h 05 min`."""
-    if duration_s < 60:
+    """`4.2 s`, `2 min 04 s`, `2 h 05 min`."""
+    if duration_s < 120:
         return f"{duration_s:.1f} s"
     minutes, seconds = divmod(round(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
