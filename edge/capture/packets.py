@@ -24,7 +24,7 @@ from edge.capture import sources
 from edge.capture.sampling import Sampler
 from edge.capture.timeline import FrameOrigin, Timeline, interval_ns
 from edge.core.types import NS_PER_S, Frame, UInt8
-from edge.errors import CaptureError
+from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, SourceInfo
 
 ALL = "all"
@@ -97,7 +97,7 @@ class PacketCapture:
 
     def __iter__(self) -> Iterator[Frame]:
         if self._started or self._closed:
-            raise CaptureError(f"{self._source}: a capture is read once; open it again")
+            raise CaptureError(f"{redact(self._source)}: a capture is read once; open it again")
         self._started = True
         return self._frames()
 
@@ -180,7 +180,10 @@ class PacketCapture:
 
     def _upright(self, picture: VideoFrame) -> UInt8:
         """(H, W, 3) BGR as a player would show it."""
-        bgr = self._converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
+        try:
+            bgr = self._converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
+        except (av.FFmpegError, ValueError) as error:
+            raise sources.broke_off(self._source, f"a picture cannot be converted: {error}") from error
         quarter_turns = round(picture.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(bgr, quarter_turns), dtype=np.uint8)
 
