@@ -222,7 +222,7 @@ def test_a_lost_walker_met_again_near_is_the_same() -> None:
     person = Thing(seed=3, box=(100, 80, 120, 140), track=1, label="person")
     street.play(8, person)
     street.play(1)
-    street.play(8, replace(moved(person, 20), track=2))
+    street.play(8, replace(moved(person, 20), track=2, first_s=street.now_s))
     assert street.told == ["opened"]
 
 

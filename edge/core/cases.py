@@ -52,6 +52,7 @@ FOUND_SHARE = 0.3
 FIXTURE_SCORE_MIN = 0.5
 PENDING_GONE_NS = 2 * NS_PER_S  # a pending thing that left starts anew when it comes back
 PENDING_UNSEEN_NS = 30 * NS_PER_S  # a pending thing hidden for longer is forgotten
+SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 FOLLOW_GAP_NS = 2 * NS_PER_S  # a lost walker is the same one if met again this soon and near
 FOLLOW_SPEED = 1.0  # body heights a second that a lost walker may have moved
 
@@ -74,6 +75,7 @@ class _Life:
     found_looks: int = 1
     score_sum: float = 0.0
     arrived: bool = True  # its place looked different before it came
+    departed: bool = False  # its own track was seen to go, and the thing has not been seen in its place since
 
 
 class CaseBook:
@@ -152,14 +154,16 @@ class CaseBook:
         """(N,) how well each finding continues this case; 0 for not at all."""
         same_track = (findings.track_id >= 0) & (findings.track_id == life.track_id)
         if self.rule.kind in _PLACE_KINDS:
-            strength = self._place_affinity(life, patch, findings, same_track)
+            strength = self._place_affinity(life, patch, findings, same_track, scene.frame.mono_ns)
         elif self.rule.kind == LOITERING:
             strength = np.where(same_track, 2, _nearness(life, findings, scene))
         else:
             strength = _ground_shared(life.footprint, findings.xyxy)
         return np.where(findings.zone == life.row, strength, 0).astype(np.float32)
 
-    def _place_affinity(self, life: _Life, patch: Float32, findings: Findings, same_track: Bool) -> Float32:
+    def _place_affinity(
+        self, life: _Life, patch: Float32, findings: Findings, same_track: Bool, now_ns: int
+    ) -> Float32:
         overlap = _place_overlap(life.footprint, findings.xyxy)
         agrees = appearance.agreement(life.patch, patch)
         never_left = same_track | (findings.since_ns <= life.case.last_seen_ns)
@@ -167,7 +171,7 @@ class CaseBook:
         alike = agrees >= (OTHER_THING if opened else SAME_THING)
         # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
         # queue would add its halts up to one long stop.
-        moved = same_track & opened
+        moved = same_track & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
         strength = np.where((overlap >= 0.4) & (never_left | alike), overlap + same_track, 0)
         return np.where((strength == 0) & moved, 0.1, strength).astype(np.float32)
 
@@ -220,8 +224,9 @@ class CaseBook:
         agrees = appearance.agreement(life.patch, patch)
         if agrees >= SAME_THING:
             self._credit(life, scene.frame.mono_ns, step_ns)
-        elif agrees < OTHER_THING and (_went_away(life, scene.tracks) or self._lies_open(life, patch, scene)):
-            life.empty_ns += step_ns
+        elif agrees < OTHER_THING:
+            life.departed |= _went_away(life, scene.tracks)
+            life.empty_ns += step_ns if life.departed or self._lies_open(life, patch, scene) else 0
 
     def _lies_open(self, life: _Life, patch: Float32, scene: Scene) -> bool:
         """Nothing stands before the place, and nothing moves in it."""
@@ -230,6 +235,7 @@ class CaseBook:
 
     def _credit(self, life: _Life, now_ns: int, step_ns: int) -> None:
         life.empty_ns = 0
+        life.departed = False
         life.case = replace(
             life.case,
             footprint=(
@@ -252,10 +258,15 @@ class CaseBook:
             box = findings.xyxy[row]
             if any(self._is_part_of(box, int(findings.zone[row]), life, scene) for life in self._lives):
                 continue
+            if int(findings.track_id[row]) in self._open_tracks():
+                continue  # it has moved within its zone, and is not yet settled anew
             if len(self._lives) >= LIVE_MAX:
                 self.refused += 1
                 continue
             self._lives.append(self._pending(findings, int(row), scene))
+
+    def _open_tracks(self) -> set[int]:
+        return {life.track_id for life in self._lives if life.case.state == OPENED and life.track_id >= 0}
 
     def _is_part_of(self, box: Float32, zone: int, life: _Life, scene: Scene) -> bool:
         """A second box on a thing that was seen at this very look: no case of its own.
@@ -392,7 +403,7 @@ def _place_overlap(footprint: Float32, xyxy: Float32) -> Float32:
     within = boxes.coverage(xyxy, one)[:, 0]
     share = boxes.coverage(one, xyxy)[0]
     cut_short = np.where((share >= 0.4) & (within >= 0.8), 0.8 * within, 0)
-    return np.maximum(iou, cut_short).astype(np.float32, copy=False)
+    return np.asarray(np.maximum(iou, cut_short), np.float32)
 
 
 def _nearness(life: _Life, findings: Findings, scene: Scene) -> Float32:
