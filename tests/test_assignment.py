@@ -1,7 +1,7 @@
 from itertools import permutations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -13,6 +13,8 @@ costs = arrays.arrays(
     elements=st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.5, 0.7, 0.9, 1.0, np.inf]) | st.floats(0, 1),
 )
 
+unhurried = settings(deadline=None)  # a busy machine is no failure
+
 
 def best_gain(cost: np.ndarray, limit: float) -> float:
     """By trying every permutation. A pair of no gain counts 0: it is as if both stayed single."""
@@ -23,6 +25,7 @@ def best_gain(cost: np.ndarray, limit: float) -> float:
     return float(gain[np.arange(side), ways].sum(axis=1).max())
 
 
+@unhurried
 @given(costs, st.floats(0.05, 1.2))
 def test_the_gain_is_the_greatest_there_is(cost, limit):
     rows, columns = assign(cost, limit)
@@ -30,6 +33,7 @@ def test_the_gain_is_the_greatest_there_is(cost, limit):
     assert np.isclose(gain, best_gain(cost, limit))
 
 
+@unhurried
 @given(costs, st.floats(0.05, 1.2))
 def test_nothing_is_matched_twice_nor_above_the_limit(cost, limit):
     rows, columns = assign(cost, limit)
@@ -39,6 +43,7 @@ def test_nothing_is_matched_twice_nor_above_the_limit(cost, limit):
     assert (cost[rows, columns] < limit).all()
 
 
+@unhurried
 @given(costs)
 def test_turning_the_matrix_turns_the_answer(cost):
     rows, columns = assign(cost, 0.8)
@@ -46,6 +51,7 @@ def test_turning_the_matrix_turns_the_answer(cost):
     assert np.isclose((0.8 - cost[rows, columns]).sum(), (0.8 - cost[turned_columns, turned_rows]).sum())
 
 
+@unhurried
 @given(costs)
 def test_the_argument_is_not_changed(cost):
     before = cost.copy()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.core import kalman
@@ -10,6 +10,8 @@ BOXES = np.array([[100.0, 200.0, 27.0, 27.0], [900.0, 300.0, 40.0, 110.0], [50.0
 
 spans_s = st.lists(st.floats(0.01, 2.0), min_size=1, max_size=12)
 shakes = st.lists(st.floats(-3, 3), min_size=48, max_size=48)
+
+unhurried = settings(deadline=None)  # a busy machine is no failure
 
 
 class DenseFilter:
@@ -42,6 +44,7 @@ class DenseFilter:
         self.covariance = rest @ self.covariance @ rest.T + gain @ noise @ gain.T
 
 
+@unhurried
 @given(spans_s, shakes)
 def test_four_small_filters_are_the_dense_one(spans, shake):
     shakes_px = np.array(shake).reshape(12, 4)
@@ -67,6 +70,7 @@ def moving_belief() -> kalman.Belief:
     )
 
 
+@unhurried
 @given(st.floats(0, 3), st.floats(0.01, 2), st.floats(0.01, 2))
 def test_looking_in_between_does_not_change_where_a_hidden_box_is_thought_to_be(unseen_s, first_s, then_s):
     once = kalman.predict(moving_belief(), unseen_s=np.full(3, unseen_s), step_s=first_s + then_s, motion=MOTION)
@@ -76,6 +80,7 @@ def test_looking_in_between_does_not_change_where_a_hidden_box_is_thought_to_be(
     assert np.allclose(once.velocity, twice.velocity)
 
 
+@unhurried
 @given(st.floats(0.1, 60))
 def test_a_hidden_box_never_goes_farther_than_its_velocity_lasts(step_s):
     moving = moving_belief()
@@ -84,6 +89,7 @@ def test_a_hidden_box_never_goes_farther_than_its_velocity_lasts(step_s):
     assert (np.abs(later.position - moving.position) <= reach + 1e-9).all()
 
 
+@unhurried
 @given(shakes, st.floats(0.02, 1))
 def test_the_covariance_stays_a_covariance(shake, step_s):
     belief = kalman.begin(BOXES, MOTION)

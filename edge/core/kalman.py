@@ -49,7 +49,7 @@ def predict(belief: Belief, *, unseen_s: Float64, step_s: float, motion: Motion)
     """The belief `step_s` later. `unseen_s` (T,): how long ago each box was last measured, before the step."""
     travel, keep = _fading(unseen_s[:, None], step_s, motion)
     drift = (box_size(belief.position) * motion.wander) ** 2
-    both, cross, pace = np.moveaxis(belief.covariance, 2, 0)
+    both, cross, pace = (belief.covariance[..., entry] for entry in range(3))
     carried = cross + travel * pace
     covariance = np.empty_like(belief.covariance)
     covariance[..., 0] = both + travel * (cross + carried) + drift * (step_s**3 / 3)
@@ -60,7 +60,7 @@ def predict(belief: Belief, *, unseen_s: Float64, step_s: float, motion: Motion)
 
 def correct(belief: Belief, measured: Float64, motion: Motion) -> Belief:
     """The belief after each box was measured at (T, 4) centre and size."""
-    both, cross, pace = np.moveaxis(belief.covariance, 2, 0)
+    both, cross, pace = (belief.covariance[..., entry] for entry in range(3))
     spread = both + (box_size(measured) * motion.jitter) ** 2
     gain, push = both / spread, cross / spread
     surprise = measured - belief.position

@@ -58,11 +58,11 @@ class TrackerSettings:
     high_score_min: float = 0.3  # from here on a detection is sure
     low_score_min: float = 0.1  # below, a detection is not looked at
     new_score_min: float = 0.3  # what a detection needs to begin a track
-    similarity_min: float = 0.15  # buffered IoU times trust, sure detections
-    dim_similarity_min: float = 0.3  # the same for dim ones
+    similarity_min: float = 0.15  # of sure detections: buffered IoU, likeness of size and trust, multiplied
+    dim_similarity_min: float = 0.3  # of dim ones
     duplicate_iou: float = 0.7  # a second box of one group over a thing already followed begins no track
     confirm_ns: int = 200_000_000  # a track is told of when it is this old and was seen twice
-    tentative_ns: int = 1_200_000_000  # how long an unconfirmed track is kept unseen
+    tentative_ns: int = 600_000_000  # how long an unconfirmed track is kept unseen
     recent_ns: int = 2_000_000_000  # how long dim detections may go on with a track
     lost_ns: int = 3_000_000_000  # how long a confirmed track is kept unseen
     leave_ns: int = 600_000_000  # a departure from rest shorter than this is jitter or a passer-by
@@ -230,6 +230,8 @@ class Tracker:
         table["speed"][rows] = before + (pace - before) * (1 - np.exp(-smoothings))
 
     def _begin(self, seen: Detections, measured: Float64, group: Int16, mono_ns: int) -> None:
+        if not len(seen):
+            return  # as in most looks, and joining tables of so many columns is slow
         born = np.zeros(len(seen), _ROW)
         belief = kalman.begin(measured, self.settings.motion)
         born["track_id"] = self._next_id + np.arange(len(seen))
@@ -289,26 +291,38 @@ def _usable_rows(detections: Detections, score_min: float) -> Int64:
 
 
 def _similar_pairs(table: Table, measured: Float64, group: Int16) -> tuple[Int64, Int64, Float64]:
-    """Pairs (track row, detection) of one group whose buffered boxes meet, with their buffered IoU.
+    """Pairs (track row, detection) of one group whose buffered boxes meet, with buffered IoU times likeness of size.
 
-    The buffer is one standard deviation of the predicted place, between a tenth of the box and the whole of it.
+    The buffer is one standard deviation of the predicted place, between a tenth of the box and the whole of it. It
+    makes boxes of all sizes alike, so their widths and heights are compared unbuffered.
     """
     position = table["position"]
     size = kalman.box_size(position)
     spread = np.sqrt(table["covariance"][:, :2, 0])
     buffer = np.clip(spread, np.maximum(0.1 * size, 2), np.maximum(size, 2))
-    reach = position[:, 2:] / 2 + 2 * buffer
-    half = measured[:, 2:] / 2
-    near = np.abs(position[:, None, 0] - measured[None, :, 0]) < reach[:, None, 0] + half[None, :, 0]
-    near &= np.abs(position[:, None, 1] - measured[None, :, 1]) < reach[:, None, 1] + half[None, :, 1]
-    near &= table["group"][:, None] == group[None, :]
-    row, column = np.nonzero(near)
+    row, column = _level_pairs(position[:, 0], position[:, 2] / 2 + 2 * buffer[:, 0], measured)
 
-    grown, other = position[row, 2:] + 2 * buffer[row], measured[column, 2:] + 2 * buffer[row]
+    own_wh, seen_wh = position[row, 2:], measured[column, 2:]
+    grown, other = own_wh + 2 * buffer[row], seen_wh + 2 * buffer[row]
     apart = np.abs(position[row, :2] - measured[column, :2])
     shared = np.minimum(np.minimum(grown, other), (grown + other) / 2 - apart)
-    both = shared[:, 0] * shared[:, 1]
-    return row, column, both / (grown[:, 0] * grown[:, 1] + other[:, 0] * other[:, 1] - both)
+    meet = np.flatnonzero((shared > 0).all(axis=1) & (table["group"][row] == group[column]))
+
+    both = shared[meet].prod(axis=1)
+    buffered_iou = both / (grown[meet].prod(axis=1) + other[meet].prod(axis=1) - both)
+    likeness = (np.minimum(own_wh, seen_wh)[meet] / np.maximum(own_wh, seen_wh)[meet]).prod(axis=1)
+    return row[meet], column[meet], buffered_iou * likeness
+
+
+def _level_pairs(center_x: Float64, reach: Float64, measured: Float64) -> tuple[Int64, Int64]:
+    """Pairs near enough from left to right: a sweep over sorted centres, so that a crowd costs no T x N matrix."""
+    order = np.argsort(measured[:, 0], kind="stable")
+    reach = reach + measured[:, 2].max(initial=0) / 2
+    begin = np.searchsorted(measured[order, 0], center_x - reach)
+    count = np.searchsorted(measured[order, 0], center_x + reach, side="right") - begin
+    row = np.repeat(np.arange(len(center_x)), count)
+    nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    return row, order[begin[row] + nth]
 
 
 def _worth_a_track(seen: Detections, group: Int16, fresh: Bool, settings: TrackerSettings) -> Bool:
