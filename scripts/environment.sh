@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the scripts beside it: finds Python, makes .venv in the repository, installs into it when something changed.
-# Works from any folder, as root or not, with an empty HOME; writes nowhere but into .venv.
+# Works from any folder, as root or not, and needs nothing from HOME.
 
 set -euo pipefail
 
