@@ -45,11 +45,11 @@ def test_the_content_lies_inside_the_input_and_fills_one_side(
     assert box.content_px[0] == input_px[0] or box.content_px[1] == input_px[1]
 
 
-@given(sizes, sizes_of_inputs, st.booleans(), fractions)
+@given(sizes, sizes_of_inputs, st.sampled_from([0.5, 1.0, 16 / 11, 2.0]), fractions)
 def test_a_box_comes_back_to_where_it_was(
-    source_px: tuple[int, int], input_px: tuple[int, int], centred: bool, corners: list[float]
+    source_px: tuple[int, int], input_px: tuple[int, int], pixel_aspect: float, corners: list[float]
 ) -> None:
-    box = Letterbox.fit(source_px=source_px, input_px=input_px, centred=centred)
+    box = Letterbox.fit(source_px=source_px, input_px=input_px, pixel_aspect=pixel_aspect, centred=True)
     xyxy = np.array([corners], np.float32) * np.array(source_px * 2, np.float32)
     there = box.to_input(xyxy)
     back = box.to_source(there)
@@ -127,3 +127,11 @@ def test_a_centred_picture_has_its_border_on_both_sides() -> None:
     box = Letterbox.fit(source_px=(640, 360), input_px=(640, 384), centred=True)
     assert box.offset_px == (0, 12)
     assert box.to_input(np.array([[0, 0, 640, 360]], np.float32)).tolist() == [[0, 12, 640, 372]]
+
+
+def test_a_stretched_picture_is_given_its_true_shape() -> None:
+    input_px = fit_size(width=704, height=288, longest_side=640, multiple=32, pixel_aspect=0.5)
+    box = Letterbox.fit(source_px=(704, 288), input_px=input_px, pixel_aspect=0.5)
+    assert input_px == (640, 544)
+    assert box.content_px == (640, 524)
+    assert box.to_source(np.array([[0, 0, 320, 262]], np.float32)).tolist() == [[0, 0, 352, 144]]

@@ -18,11 +18,16 @@ from edge.core.types import Float32, UInt8
 PAD = 114  # the grey that YOLO models were trained with round the picture
 
 
-def fit_size(*, width: int, height: int, longest_side: int, multiple: int) -> tuple[int, int]:
-    """(width, height) of the smallest input that holds the picture scaled to `longest_side`, in whole multiples."""
-    longest = _ceil(longest_side, multiple)
-    scale = longest / max(width, height)
-    return _ceil(round(width * scale), multiple), _ceil(round(height * scale), multiple)
+def fit_size(
+    *, width: int, height: int, longest_side: int, multiple: int, pixel_aspect: float = 1.0
+) -> tuple[int, int]:
+    """(width, height) of the smallest input that holds the picture scaled to `longest_side`, in whole multiples.
+
+    `pixel_aspect` is a pixel's width by its height as the scene has it: 0.5 for a field of 704x288.
+    """
+    true_width = width * pixel_aspect
+    scale = _ceil(longest_side, multiple) / max(true_width, height)
+    return _ceil(round(true_width * scale), multiple), _ceil(round(height * scale), multiple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +42,18 @@ class Letterbox:
 
     @classmethod
     def fit(
-        cls, *, source_px: tuple[int, int], input_px: tuple[int, int], centred: bool = False, swap_colours: bool = False
+        cls,
+        *,
+        source_px: tuple[int, int],
+        input_px: tuple[int, int],
+        pixel_aspect: float = 1.0,
+        centred: bool = False,
+        swap_colours: bool = False,
     ) -> Letterbox:
-        """The largest picture of the same shape that the input holds, against the top left corner or in the middle."""
-        scale = min(input_px[0] / source_px[0], input_px[1] / source_px[1])
-        content = (_scaled(source_px[0], scale, input_px[0]), _scaled(source_px[1], scale, input_px[1]))
+        """The largest picture of true shape that the input holds, against the top left corner or in the middle."""
+        true_width = source_px[0] * pixel_aspect
+        scale = min(input_px[0] / true_width, input_px[1] / source_px[1])
+        content = (_scaled(true_width, scale, input_px[0]), _scaled(source_px[1], scale, input_px[1]))
         free = (input_px[0] - content[0], input_px[1] - content[1])
         return cls(
             source_px=source_px,
@@ -73,7 +85,7 @@ class Letterbox:
         return clip(back, width=self.source_px[0], height=self.source_px[1])
 
     def _scale(self) -> Float32:
-        # Each side has its own: whole pixels of content make the two differ in the third digit.
+        # Each side has its own: by the pixel's shape, and in the third digit by whole pixels of content.
         content: Float32 = np.array((*self.content_px, *self.content_px), np.float32)
         source: Float32 = np.array((*self.source_px, *self.source_px), np.float32)
         scale: Float32 = content / source
@@ -83,7 +95,7 @@ class Letterbox:
         return np.array((*self.offset_px, *self.offset_px), np.float32)
 
 
-def _scaled(length: int, scale: float, limit: int) -> int:
+def _scaled(length: float, scale: float, limit: int) -> int:
     return min(max(round(length * scale), 1), limit)
 
 

@@ -40,8 +40,9 @@ _CHOICES = {
 }
 _OPTIONAL = {"activation", "groups", "iou_max"}
 _DERIVED = {"folder"}
+# On 128 COCO pictures 0.5 has the AP of 0.6 with a third of the near-repeats, each of which could start a track.
 # Formats that suppress inside the network leave only one thing under two labels to be joined.
-_IOU_MAX = {YOLOX: 0.6, YOLO: 0.6, YOLO_E2E: 0.8, DETR: 0.8}
+_IOU_MAX = {YOLOX: 0.5, YOLO: 0.5, YOLO_E2E: 0.8, DETR: 0.8}
 _HASH_DIGITS_SHOWN = 12
 
 

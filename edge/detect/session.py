@@ -66,10 +66,13 @@ class OnnxDetector:
         self._fixed_batch, self._fixed_px = self._read_input_shape()
         self._try_out()
 
-    def detect(self, pictures: Sequence[UInt8]) -> list[Detections]:
+    def detect(self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0) -> list[Detections]:
         """One answer for each picture (H, W, 3) BGR, in order, best score first, in pixels of that picture."""
         answers = [Detections.empty()] * len(pictures)
-        letterboxes = [self.letterbox(width=picture.shape[1], height=picture.shape[0]) for picture in pictures]
+        letterboxes = [
+            self.letterbox(width=picture.shape[1], height=picture.shape[0], pixel_aspect=pixel_aspect)
+            for picture in pictures
+        ]
         for rows in self._batches(letterboxes):
             chosen = [letterboxes[row] for row in rows]
             slots = self.prepare([pictures[row] for row in rows], chosen)
@@ -77,14 +80,19 @@ class OnnxDetector:
                 answers[row] = answer
         return answers
 
-    def letterbox(self, *, width: int, height: int) -> Letterbox:
-        """How a picture of this size goes into the model's input."""
+    def letterbox(self, *, width: int, height: int, pixel_aspect: float = 1.0) -> Letterbox:
+        """How a picture of this size goes into the model's input. `pixel_aspect`: see `fit_size`."""
         input_px = self._fixed_px or fit_size(
-            width=width, height=height, longest_side=self.longest_side, multiple=self._manifest.input_multiple
+            width=width,
+            height=height,
+            longest_side=self.longest_side,
+            multiple=self._manifest.input_multiple,
+            pixel_aspect=pixel_aspect,
         )
         return Letterbox.fit(
             source_px=(width, height),
             input_px=input_px,
+            pixel_aspect=pixel_aspect,
             centred=self._manifest.padding == CENTRED,
             swap_colours=self._manifest.colour == RGB,
         )
