@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tiny_models import brightness_model, constant_model, write_model
 from typer.testing import CliRunner
 
 from edge.cli.models import app
 from edge.errors import ModelError
+from tests.tiny_models import brightness_model, constant_model, write_model
 
 
 def test_the_list_shows_each_model_with_its_licence_and_the_state_of_its_file(tmp_path: Path) -> None:

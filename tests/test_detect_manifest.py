@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_models import write_model
 
 from edge.detect.manifest import find_model, known_models, load_manifest, parse_manifest
 from edge.errors import ModelError
 from edge.resources import models_dir
+from tests.tiny_models import write_model
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import missing
-from tiny_models import LABELS, brightness_model, constant_model, float_model, write_model
 
 from edge.core.boxes import iou
 from edge.core.types import UInt8
@@ -15,6 +13,8 @@ from edge.detect.manifest import find_model, load_manifest
 from edge.detect.session import OnnxDetector
 from edge.errors import ModelError
 from edge.resources import configs_dir, models_dir
+from tests.conftest import missing
+from tests.tiny_models import LABELS, brightness_model, constant_model, float_model, write_model
 
 VAN = np.array([[651, 44, 725, 102]], np.float32)
 PLAZA = configs_dir() / "demo" / "plaza.mp4"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import LABELS, write_model
 
 from edge.detect.formats import Boxes, decode, misfit
 from edge.detect.manifest import ModelManifest, parse_manifest
+from tests.tiny_models import LABELS, write_model
 
 INPUT_PX = (96, 64)
 CELLS = 12 * 8 + 6 * 4 + 3 * 2
