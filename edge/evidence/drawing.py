@@ -115,7 +115,8 @@ def draw_grid(bgr: UInt8) -> UInt8:
         x, y = round(tenth * width / 10), round(tenth * height / 10)
         thickness = 2 * pen.thin if tenth == 5 else pen.thin
         for start, end in (((x, 0), (x, height - 1)), ((0, y), (width - 1, y))):
-            cv2.line(lines, start, end, _INK, thickness + 2 * pen.thin)
+            shadow = (start[0] + thickness, start[1] + thickness), (end[0] + thickness, end[1] + thickness)
+            cv2.line(lines, *shadow, _INK, pen.thin)
             cv2.line(lines, start, end, _PAPER, thickness)
     picture = np.asarray(cv2.addWeighted(lines, 0.5, bgr, 0.5, 0), np.uint8)
     for tenth in range(1, 10):

@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -82,8 +81,13 @@ class _Still:
 @dataclass(slots=True)
 class _Watched:
     last_ns: int  # mono time of the newest still, told or waiting
-    waiting: list[_Still] = field(default_factory=list)  # at most STILLS_MAX
+    apart_ns: int = STILL_APART_NS  # doubles whenever STILLS_MAX are waiting
+    waiting: list[_Still] = field(default_factory=list)  # at most STILLS_MAX, one more while an alert is recorded
     missed: bool = False  # not among the cases of the latest watch
+
+    def keep(self, frame: Frame, picture: _Encoded) -> None:
+        self.last_ns = frame.mono_ns
+        self.waiting.append(_Still(picture.masked, frame.mono_ns, frame.wall_ns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class CaseRecorder:
             watched.missed = case_id not in given
         for case in cases:
             if frame.mono_ns - case.last_seen_ns <= SEEN_WITHIN_NS:
-                self._take_still(case.case_id, frame, picture)
+                self._watch_case(case.case_id, frame, picture)
 
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]:
         """Store one alert's evidence; the manifest is the last of the files.
@@ -152,20 +156,29 @@ class CaseRecorder:
         unfinished = [name for name in self._store.names(case_id) if _alert_of(name) == number]
         self._store.discard(case_id, unfinished)
 
-    def _take_still(self, case_id: str, frame: Frame, picture: _Encoded) -> None:
-        watched = self._watched.get(case_id)
+    def _watch_case(self, case_id: str, frame: Frame, picture: _Encoded) -> None:
+        """Keep the still that is due. A long wait keeps few, ever further apart, so that they span it."""
+        watched = self._watched_case(case_id, frame)
         if watched is None:
-            if len(self._watched) >= CASES_MAX:
-                self._refuse_still(frame)
-                return
-            watched = self._watched[case_id] = _Watched(frame.mono_ns - STILL_APART_NS)
-        if frame.mono_ns - watched.last_ns < STILL_APART_NS:
             return
-        watched.last_ns = frame.mono_ns
-        watched.waiting.append(_Still(picture.masked, frame.mono_ns, frame.wall_ns))
-        if len(watched.waiting) > STILLS_MAX:
-            self.counts.stills_thinned += 1
-            del watched.waiting[_most_crowded(watched.waiting)]
+        due = frame.mono_ns - watched.last_ns >= watched.apart_ns
+        if due and len(watched.waiting) >= STILLS_MAX:
+            self.counts.stills_thinned += len(watched.waiting) // 2
+            del watched.waiting[1::2]
+            watched.apart_ns *= 2
+            watched.last_ns = watched.waiting[-1].mono_ns
+            due = frame.mono_ns - watched.last_ns >= watched.apart_ns
+        if due:
+            watched.keep(frame, picture)
+
+    def _watched_case(self, case_id: str, frame: Frame) -> _Watched | None:
+        watched = self._watched.get(case_id)
+        if watched is None and len(self._watched) >= CASES_MAX:
+            self._refuse_still(frame)
+            return None
+        if watched is None:
+            watched = self._watched[case_id] = _Watched(frame.mono_ns - STILL_APART_NS)
+        return watched
 
     def _refuse_still(self, frame: Frame) -> None:
         self.counts.stills_refused += 1
@@ -203,13 +216,21 @@ class CaseRecorder:
         self._told(change)
         return files
 
+    def _take_present(self, case_id: str, frame: Frame, picture: _Encoded) -> None:
+        """The alert's own frame is its last still, unless one is younger than 10 s."""
+        watched = self._watched_case(case_id, frame)
+        if watched is not None and frame.mono_ns - watched.last_ns >= STILL_APART_NS:
+            watched.keep(frame, picture)
+
     def _told(self, change: CaseChange) -> None:
         """The waiting stills are stored; a case that has ended is watched no more."""
         case_id = change.case.case_id
         if change.kind in (CLEARED, WITHDRAWN):
             self._watched.pop(case_id, None)
         elif case_id in self._watched:
-            self._watched[case_id].waiting.clear()
+            watched = self._watched[case_id]
+            watched.waiting.clear()
+            watched.apart_ns = STILL_APART_NS
 
     def _pictures(self, change: CaseChange, frame: Frame) -> list[_Picture]:
         if change.kind == WITHDRAWN:
@@ -220,7 +241,7 @@ class CaseRecorder:
         if change.kind == CLEARED:
             pictures = [_Picture("after", drawn, frame.wall_ns, blurred)]
         else:
-            self._take_still(change.case.case_id, frame, encoded)
+            self._take_present(change.case.case_id, frame, encoded)
             pictures = [_Picture("overview", drawn, frame.wall_ns, blurred)]
         if change.kind == OPENED:
             crop = _jpeg(_crop(encoded.published, change.case.footprint))
@@ -334,16 +355,6 @@ def _span(start: float, end: float, limit_px: int) -> tuple[int, int]:
         return first, last
     first = max(0, min((first + last - CROP_MIN_PX) // 2, limit_px - CROP_MIN_PX))
     return first, min(limit_px, first + CROP_MIN_PX)
-
-
-def _most_crowded(stills: Sequence[_Still]) -> int:
-    """The row, neither first nor last, without which the others stand furthest apart."""
-
-    def narrowest_gap_ns(row: int) -> int:
-        times_ns = [still.mono_ns for index, still in enumerate(stills) if index != row]
-        return min(later - earlier for earlier, later in pairwise(times_ns))
-
-    return max(range(1, len(stills) - 1), key=narrowest_gap_ns)
 
 
 def _file_names(pictures: Sequence[_Picture], number: int) -> list[str]:

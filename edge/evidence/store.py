@@ -83,9 +83,9 @@ class EvidenceStore:
     def case_folder(self, case_id: str) -> Path:
         """The folder of one case. A case id is a UUID in its usual form, so that no path leaves the store."""
         try:
-            canonical = str(uuid.UUID(case_id))
+            canonical: str | None = str(uuid.UUID(case_id))
         except ValueError:
-            canonical = ""
+            canonical = None
         if canonical != case_id:
             raise EvidenceError(f"case id {case_id!r}: expected a UUID in lower case: no evidence is stored for it")
         return self.root / EVIDENCE / case_id

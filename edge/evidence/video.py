@@ -43,6 +43,7 @@ class AnnotatedVideo:
         try:
             self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
             self._stream = self._open_stream(fps if fps > 0 else _DEFAULT_FPS)
+            self._container.start_encoding()  # opens the file: a wrong path shows now
         except (FFmpegError, OSError, ValueError) as error:
             raise self._failed(error) from error
 
@@ -88,7 +89,9 @@ class AnnotatedVideo:
     def _open_stream(self, fps: float) -> av.VideoStream:
         width, height = self._size_px
         rate = Fraction(fps).limit_denominator(1001)
-        stream = self._container.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
+        # With B-frames and uneven times the mp4 says that it is shorter than it is, and players cut its end.
+        options = {"crf": "23", "preset": "veryfast", "bf": "0"}
+        stream = self._container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
