@@ -259,7 +259,7 @@ def _corners(picture: UInt8, rectangle: Rectangle, color: Color, pen: _Pen) -> N
 def _tag(
     picture: UInt8, text: str, *, beside: Rectangle, color: Color, pen: _Pen, avoid: Sequence[Rectangle]
 ) -> Rectangle:
-    """Text on coloured paper at the box: above, else below, else inside, where no other tag lies. Returns its place."""
+    """Text on coloured paper at the box: above, below or inside, where other tags leave room. Returns its place."""
     text = _ascii(text)
     width, height = pen.size(text)
     x1, y1, x2, y2 = beside
@@ -271,13 +271,12 @@ def _tag(
         (x1, y1),
         (x1, y2 - height),
     ]
-    candidates = [_placed(picture, x, y, width, height) for x, y in places]
-    wanted = [
-        place
-        for place, (_, y) in zip(candidates, places, strict=True)
-        if place[1] == y and not any(_overlap(place, other) for other in avoid)
-    ]
-    place = wanted[0] if wanted else candidates[0]
+    candidates = [_placed(picture, x, y, width, height) for x, y in places if 0 <= y <= picture.shape[0] - height]
+    # In a crowd no place is free: then the one that hides least.
+    place = min(
+        candidates or [_placed(picture, x1, y1, width, height)],
+        key=lambda candidate: sum(_overlap(candidate, other) for other in avoid),
+    )
     ink = _INK if sum(color) > 380 else _PAPER
     pen.write(picture, text, place[0], place[1], ink=ink, paper=color)
     return place
