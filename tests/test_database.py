@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alerts import MONO_TO_WALL, a_case, a_change, alert_of, topic_of
 
 from edge.core.types import CLEARED, NS_PER_S, PENDING, Case
 from edge.errors import StateError
 from edge.state.database import Database
+from tests.alerts import MONO_TO_WALL, a_case, a_change, alert_of, topic_of
 
 
 def same(first: Case, second: Case) -> bool:

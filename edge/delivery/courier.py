@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
 from typing import Protocol
 
 from edge.clock import SystemClock
@@ -114,6 +115,13 @@ class Courier:
         if self._thread.is_alive():
             self._thread.join()
 
+    def __enter__(self) -> Courier:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
     def _run(self) -> None:
         pause_s = self._retry_s
         while not self._stopping:
@@ -137,16 +145,24 @@ class Courier:
         handed_over = 0
         progress_ns = self._clock.mono_ns()
         while not self._stopping:
-            for row in self._outbox.next_unsent(handed_over, self._window - len(in_flight)):
-                in_flight[self._publisher.publish(row.topic, row.body)] = row.sequence
-                handed_over = row.sequence
+            if rows := self._outbox.next_unsent(handed_over, self._window - len(in_flight)):
+                handed_over = rows[-1].sequence
                 progress_ns = self._clock.mono_ns()
+                self._hand_over(rows, in_flight)
             if confirmed := self._wait_for_news():
                 self._outbox.mark_sent([in_flight.pop(ticket) for ticket in confirmed if ticket in in_flight])
                 progress_ns = self._clock.mono_ns()
                 self._tell_drain()
             elif in_flight and self._clock.mono_ns() - progress_ns > self._confirm_ns:
                 raise DeliveryError(f"the broker has not confirmed {len(in_flight)} alerts; connecting anew")
+
+    def _hand_over(self, rows: Sequence[Waiting], in_flight: dict[int, int]) -> None:
+        """A break is noted like any other loss, so that what was confirmed before it is marked first."""
+        try:
+            for row in rows:
+                in_flight[self._publisher.publish(row.topic, row.body)] = row.sequence
+        except DeliveryError as error:
+            self._on_lost(str(error))
 
     def _wait_for_news(self) -> list[int]:
         """The tickets confirmed since the last call, after at most one poll. Raises DeliveryError when lost."""

@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.delivery.message import CONTENT_TYPE
-from edge.errors import DeliveryError, redact
+from edge.errors import DeliveryError
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -40,19 +40,20 @@ class BrokerAddress:
     @classmethod
     def parse(cls, url: str, *, username: str | None = None, password: str | None = None) -> BrokerAddress:
         """`mqtt[s]://[user[:password]@]host[:port]`; a name and password given apart win over the URL's."""
+        shown = _shown(url)
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
-            raise DeliveryError(f"{redact(url)}: not a broker's address ({error}); write mqtt://host:port") from error
+        except ValueError:  # its words may hold a piece of the password
+            raise DeliveryError(f"{shown}: not a broker's address; write mqtt://host:port") from None
         if parts.scheme not in _PORTS:
-            raise DeliveryError(f"{redact(url)}: an MQTT address begins with mqtt:// or mqtts://")
+            raise DeliveryError(f"{shown}: an MQTT address begins with mqtt:// or mqtts://")
         if not parts.hostname:
-            raise DeliveryError(f"{redact(url)}: the address names no host; write {parts.scheme}://host:port")
+            raise DeliveryError(f"{shown}: the address names no host; write {parts.scheme}://host:port")
         if port == 0:
-            raise DeliveryError(f"{redact(url)}: port 0 is no broker's port; leave it out or name the right one")
+            raise DeliveryError(f"{shown}: port 0 is no broker's port; leave it out or name the right one")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise DeliveryError(f"{redact(url)}: nothing may follow the port; topics are fixed")
+            raise DeliveryError(f"{shown}: nothing may follow the port; topics are fixed")
         return cls(
             host=parts.hostname,
             port=_PORTS[parts.scheme] if port is None else port,
@@ -67,6 +68,13 @@ class BrokerAddress:
 
     def __repr__(self) -> str:
         return f"BrokerAddress({self})"
+
+
+def _shown(url: str) -> str:
+    """Without whatever stands before the last @: an address that cannot be read may hold its password anywhere."""
+    head, at, rest = url.rpartition("@")
+    scheme, slashes, _ = head.partition("://")
+    return f"{scheme if slashes else ''}{slashes}{'***@' if at else ''}{rest}"
 
 
 def _plain(word: str | None) -> str | None:
@@ -151,7 +159,9 @@ class MqttLink:
     def _refusal(self) -> DeliveryError:
         answer = "" if self._answer is None else str(self._answer)
         if not answer:
-            return ProtocolError(f"{self._address}: the broker hung up without an answer; check the port and its log")
+            return ProtocolError(
+                f"{self._address}: the host hung up without an answer; check the port and whether it speaks TLS"
+            )
         if answer == "Unsupported protocol version":
             return ProtocolError(f"{self._address}: the broker does not speak this version of MQTT")
         if answer in ("Bad user name or password", "Not authorized"):
@@ -168,6 +178,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (socket.gaierror, "the host name is not known; check the address and the name server"),
     (UnicodeError, "this is no host name; check the address"),
     (ConnectionRefusedError, "nothing listens on that port; start the broker or check the port"),
+    (ConnectionResetError, "the host hung up; check that this is a broker's port and whether it speaks TLS"),
     (TimeoutError, "the host did not answer in time; check the address and the network"),
     (ssl.SSLCertVerificationError, "the broker's certificate does not verify; check its authority and host name"),
     (ssl.SSLError, "no TLS with this port; check that it is the broker's TLS port"),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from alerts import a_change, alert_of, topic_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -18,6 +17,7 @@ from edge.delivery.message import dumps
 from edge.errors import StateError
 from edge.ports import Outbox
 from edge.state.database import Database
+from tests.alerts import a_change, alert_of, topic_of
 
 KINDS = ["file", "memory"]
 
