@@ -50,15 +50,8 @@ EVIDENCE = EvidenceFile(
 
 def a_case(number: int = 1, **changes: Any) -> Case:
     """An open case; `number` tells it from the others."""
-    footprint = (272.0, 155.25, 340.0, 207.0)
     case = Case(
-        case_id=message.case_id(
-            ORIGIN,
-            scenario="illegal-parking",
-            zone="kerb",
-            footprint=footprint,
-            started_wall_ns=START_WALL_NS + number,
-        ),
+        case_id=message.uuid5_of("case", str(number)),
         camera="qiaonong-03",
         scenario="illegal-parking",
         zone="kerb",
@@ -66,7 +59,7 @@ def a_case(number: int = 1, **changes: Any) -> Case:
         label="car",
         score=0.83,
         count=1,
-        footprint=footprint,
+        footprint=(272.0, 155.25, 340.0, 207.0),
         appearance=np.arange(16, dtype=np.float32).reshape(4, 4) + np.float32(0.1),
         started_ns=4 * NS_PER_S,
         opened_ns=64 * NS_PER_S,

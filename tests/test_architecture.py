@@ -52,7 +52,7 @@ def layer_of(module: str) -> str:
     return parts[1] if len(parts) > 1 else ""
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: module_name(path))
+@pytest.mark.parametrize("path", sources(), ids=module_name)
 def test_imports_point_down_only(path: Path) -> None:
     layer = layer_of(module_name(path))
     breaches = []
@@ -73,7 +73,7 @@ def test_every_layer_is_known() -> None:
     assert folders <= set(ALLOWED), f"a layer without rules: {folders - set(ALLOWED)}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "core").rglob("*.py")), ids=lambda path: module_name(path))
+@pytest.mark.parametrize("path", sorted((PACKAGE / "core").rglob("*.py")), ids=module_name)
 def test_core_is_pure(path: Path) -> None:
     for line, name in imports(path):
         root = name.split(".")[0]
@@ -81,7 +81,7 @@ def test_core_is_pure(path: Path) -> None:
         assert name not in {"edge.clock", "edge.resources"}, f"{path}:{line}: core imports {name}"
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: module_name(path))
+@pytest.mark.parametrize("path", sources(), ids=module_name)
 def test_only_the_clock_reads_the_time(path: Path) -> None:
     if path.name == "clock.py":
         return
@@ -93,12 +93,12 @@ def test_only_the_clock_reads_the_time(path: Path) -> None:
             )
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: module_name(path))
+@pytest.mark.parametrize("path", sources(), ids=module_name)
 def test_files_are_named_for_what_they_hold(path: Path) -> None:
     assert path.stem not in {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"}
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: module_name(path))
+@pytest.mark.parametrize("path", sources(), ids=module_name)
 def test_broad_excepts_stand_only_at_the_process_boundary(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ExceptHandler):

@@ -249,7 +249,9 @@ def test_live_cases_are_bounded() -> None:
     street = Street(parking_rule())
     street.play(2)
     cars = [
-        Thing(seed=1, box=(34 + 12 * column, 26 + 11 * row, 42 + 12 * column, 34 + 11 * row), track=20 * row + column + 1)
+        Thing(
+            seed=1, box=(34 + 12 * column, 26 + 11 * row, 42 + 12 * column, 34 + 11 * row), track=20 * row + column + 1
+        )
         for row in range(16)
         for column in range(20)
     ]
@@ -267,8 +269,7 @@ def test_shifting_the_scene_shifts_the_alerts(x: int, y: int) -> None:
         street.play(12, moved(replace(CAR, rest_s=4), dx, dy))
         street.play(8)
         return [
-            (when, change.kind, tuple(round(edge) for edge in change.case.footprint))
-            for when, change in street.changes
+            (when, change.kind, tuple(round(edge) for edge in change.case.footprint)) for when, change in street.changes
         ]
 
     plain, shifted = run(0, 0), run(x, y)

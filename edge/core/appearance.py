@@ -37,8 +37,7 @@ def luma_patch(picture: UInt8, xyxy: Float32) -> Float32:
     rim_x, rim_y = (xyxy[2] - xyxy[0]) / 6, (xyxy[3] - xyxy[1]) / 6
     left, right = int(np.floor(xyxy[0] - rim_x)), int(np.ceil(xyxy[2] + rim_x))
     top, bottom = int(np.floor(xyxy[1] - rim_y)), int(np.ceil(xyxy[3] + rim_y))
-    x0, x1 = min(max(left, 0), width - 1), max(min(right, width), 1)
-    y0, y1 = min(max(top, 0), height - 1), max(min(bottom, height), 1)
+    x0, x1, y0, y1 = max(left, 0), min(right, width), max(top, 0), min(bottom, height)
     if x1 <= x0 or y1 <= y0:
         return empty_patch()
     crop = picture[y0:y1, x0:x1]

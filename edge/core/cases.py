@@ -194,7 +194,7 @@ class CaseBook:
             life.case,
             label=self._label(findings, row) if life.case.state == PENDING else life.case.label,
             score=max(life.case.score, float(findings.score[row])),
-            count=max(life.case.count, int(findings.count[row])),
+            count=int(findings.count[row]),
         )
         if self.rule.kind in _PLACE_KINDS:
             self._settle(life, patch, box, scene, same_track=same_track)

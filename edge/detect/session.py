@@ -6,13 +6,10 @@ calls `run_batch`. Nothing is kept from one call to the next.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]  # ships no types
-from onnxruntime.capi import (  # type: ignore[import-untyped]
-    onnxruntime_pybind11_state as _onnxruntime_state,
-)
 
 from edge.core.types import Detections, Float32, Int16, UInt8
 from edge.detect.formats import Boxes, decode, misfit
@@ -20,6 +17,15 @@ from edge.detect.letterbox import Letterbox, fit_size
 from edge.detect.manifest import CENTRED, RGB, ModelManifest, read_model
 from edge.detect.nms import best_of_each, suppress
 from edge.errors import ModelError
+
+# The official build reports to its maker from the moment of the import, and leaves a device id in HOME. A camera
+# gateway reports to nobody; the runtime looks for this variable once, when it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime  # type: ignore[import-untyped]  # ships no types
+from onnxruntime.capi import (  # type: ignore[import-untyped]
+    onnxruntime_pybind11_state as _onnxruntime_state,
+)
 
 # Sixteen 640x384 pictures keep the network's inner arrays near 200 MB; more gains nothing on a CPU.
 _BATCH_MAX = 16

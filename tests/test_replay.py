@@ -1,0 +1,114 @@
+"""The main job on the committed clip, end to end: real footage, real model, real files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from edge.cli.main import run
+from edge.evidence.manifest import verify_chain
+from edge.resources import configs_dir
+
+DEMO = configs_dir() / "demo"
+VAN = (651, 44, 725, 102)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("replay") / "out"
+    clip, config = str(DEMO / "plaza.mp4"), str(DEMO / "site.yaml")
+    assert run(["replay", clip, "--config", config, "--out", str(folder), "--annotate"]) == 0
+    return folder
+
+
+def alerts_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "alerts.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_van_in_the_no_parking_zone_is_one_case_that_stays_open(replayed: Path) -> None:
+    told = [alert for alert in alerts_of(replayed) if alert["data"]["scenario"] == "illegal-parking"]
+    assert [alert["data"]["state"] for alert in told] == ["opened"]
+    data = told[0]["data"]
+    assert 10 <= data["media_time_s"] <= 12
+    assert data["object"]["label"] in {"truck", "car"}
+    assert all(abs(have - want) < 8 for have, want in zip(data["object"]["box_px"], VAN, strict=True))
+    summary = json.loads((replayed / "summary.json").read_text())
+    assert data["case_id"] in summary["open_at_end"]
+    print(f"van opened at {data['media_time_s']} s, {summary['times_real_time']} times real time")
+
+
+def test_people_who_stay_are_cases_too_and_end_when_they_go(replayed: Path) -> None:
+    told = [alert["data"] for alert in alerts_of(replayed) if alert["data"]["scenario"] != "illegal-parking"]
+    assert {data["scenario"] for data in told} >= {"loitering"}
+    opened = {data["case_id"] for data in told if data["state"] == "opened"}
+    cleared = {data["case_id"] for data in told if data["state"] == "cleared"}
+    assert cleared
+    assert cleared <= opened
+
+
+def test_sequences_have_no_gap_and_ids_no_twin(replayed: Path) -> None:
+    alerts = alerts_of(replayed)
+    assert [alert["sequence"] for alert in alerts] == list(range(1, len(alerts) + 1))
+    assert len({alert["id"] for alert in alerts}) == len(alerts)
+
+
+def test_all_evidence_that_an_alert_names_is_there_and_is_what_it_says(replayed: Path) -> None:
+    for alert in alerts_of(replayed):
+        roles = {file["role"] for file in alert["data"]["evidence"]}
+        wanted = {"overview", "original", "crop", "manifest"} if alert["data"]["state"] == "opened" else {"after"}
+        assert wanted <= roles
+        for file in alert["data"]["evidence"]:
+            assert (replayed / file["path"]).stat().st_size == file["bytes"]
+    assert verify_chain(replayed) == []
+
+
+def test_a_changed_byte_in_the_evidence_is_found(replayed: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(replayed, copy)
+    picture = next((copy / "evidence").rglob("original-1.jpg"))
+    data = bytearray(picture.read_bytes())
+    data[len(data) // 2] ^= 1
+    picture.write_bytes(data)
+    assert verify_chain(copy)
+
+
+def test_the_same_footage_gives_the_same_bytes(replayed: Path, tmp_path: Path) -> None:
+    clip, config = str(DEMO / "plaza.mp4"), str(DEMO / "site.yaml")
+    again = tmp_path / "elsewhere" / "again"
+    assert run(["replay", clip, "--config", config, "--out", str(again), "--against", str(replayed)]) == 0
+    assert (again / "alerts.jsonl").read_bytes() == (replayed / "alerts.jsonl").read_bytes()
+    files = sorted(path.relative_to(replayed) for path in (replayed / "evidence").rglob("*") if path.is_file())
+    assert files
+    for name in files:
+        assert (again / name).read_bytes() == (replayed / name).read_bytes()
+
+
+def test_the_annotated_video_plays(replayed: Path) -> None:
+    with av.open(str(replayed / "annotated.mp4")) as container:
+        stream = container.streams.video[0]
+        frames = sum(1 for _ in container.decode(stream))
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+    assert frames == json.loads((replayed / "summary.json").read_text())["frames"]["analysed"]
+
+
+def test_the_summary_says_where_the_time_went(replayed: Path) -> None:
+    summary = json.loads((replayed / "summary.json").read_text())
+    stages = summary["stages"]
+    assert {"decode", "detect", "track", "static", "zones", "rules", "evidence"} <= set(stages)
+    assert sum(stage["wall_s"] for stage in stages.values()) <= summary["wall_s"]
+    assert summary["frames"]["read"] == 795
+    assert summary["frames"]["dropped"] == 0
+    print({name: stage["wall_s"] for name, stage in stages.items()}, "of", summary["wall_s"], "s")
+
+
+def test_the_report_is_one_file_with_every_case(replayed: Path) -> None:
+    html = (replayed / "report.html").read_text(encoding="utf-8")
+    for alert in alerts_of(replayed):
+        assert alert["data"]["case_id"] in html
+    assert "data:image/jpeg;base64," in html
