@@ -111,6 +111,26 @@ def test_two_threads_share_one_numbering() -> None:
     assert sorted(numbers) == list(range(1, 201))
 
 
+def test_a_new_database_may_be_opened_by_many_at_the_same_moment(tmp_path: Path) -> None:
+    begin = threading.Barrier(6)
+    errors: list[StateError] = []
+
+    def open_all() -> None:
+        for number in range(60):
+            begin.wait(30)
+            try:
+                Database.open(tmp_path / f"{number}.db").close()
+            except StateError as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=open_all) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
 def _work_in_process(path: Path, first: int, begin: threading.Barrier) -> None:
     begin.wait(30)
     with Database.open(path, busy_s=30) as database:

@@ -26,6 +26,7 @@ from edge.errors import StateError
 
 SCHEMA_VERSION = 1
 IN_MEMORY = ":memory:"
+_JOURNAL_TRIES = 100  # as many gateways' processes as may open a new database at the same moment
 
 _CORNERS = ("x1", "y1", "x2", "y2")
 _PLAIN = tuple(field.name for field in fields(Case) if field.name not in ("footprint", "appearance"))
@@ -148,10 +149,22 @@ class Database:
         if tables:
             self._check_version()
         with self._lock, _explained(self._path, self._busy_s):
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._switch_to_write_ahead_log()
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.executescript((files("edge.state") / "schema.sql").read_text(encoding="utf-8"))
         self._check_version()
+
+    def _switch_to_write_ahead_log(self) -> None:
+        """SQLite does not wait for another process here, so a transaction, which does, waits in its stead."""
+        for tries_left in reversed(range(_JOURNAL_TRIES)):
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not tries_left or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("COMMIT")
 
     def _check_version(self) -> None:
         rows = self._read("SELECT value FROM meta WHERE key = 'schema_version'")
