@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from edge.clock import iso
-from edge.core.types import NS_PER_S, Case, CaseChange
+from edge.core.types import CLEARED, NS_PER_S, Case, CaseChange
 from edge.errors import DeliveryError
 from edge.ports import EvidenceFile
 
@@ -89,14 +89,6 @@ def _level(name: str) -> str:
 def uuid5_of(*parts: str) -> str:
     """The UUIDv5 of some words in order: the same words give the same id on every machine."""
     return str(uuid.uuid5(_NAMESPACE, "\n".join(parts)))
-
-
-def case_id(
-    origin: Origin, *, scenario: str, zone: str, footprint: tuple[float, float, float, float], started_wall_ns: int
-) -> str:
-    """The id of the case that began at this place and time; the footprint parts two that began together."""
-    corners = [str(round(edge)) for edge in footprint]
-    return uuid5_of(origin.source, origin.camera_id, scenario, zone, *corners, str(started_wall_ns))
 
 
 def alert(
@@ -176,7 +168,8 @@ def _object(case: Case, frame_px: tuple[int, int]) -> dict[str, object]:
 
 
 def _times(case: Case, timezone: tzinfo, mono_to_wall: int) -> dict[str, object]:
-    cleared = {"cleared_at": iso(int(case.cleared_ns) + mono_to_wall, timezone)} if case.cleared_ns else {}
+    seen_clear = case.state == CLEARED  # a withdrawn case ended too, but nobody saw the place empty
+    cleared = {"cleared_at": iso(int(case.cleared_ns) + mono_to_wall, timezone)} if seen_clear else {}
     return {
         "started_at": iso(int(case.started_wall_ns), timezone),
         "opened_at": iso(int(case.opened_wall_ns), timezone),
