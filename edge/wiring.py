@@ -82,7 +82,9 @@ class ReplayResult:
 def replay(
     site: Site, order: ReplayOrder, *, on_frame: Callable[[Frame, float], None] = lambda frame, total_s: None
 ) -> ReplayResult:
-    """Recorded footage to a folder of alerts, evidence and a report. `on_frame` gets each frame and all seconds to come.
+    """Recorded footage to a folder of alerts, evidence and a report.
+
+    `on_frame` gets each frame, and how many seconds there are in all.
 
     Raises EdgeError; the folder then holds what it held before.
     """
@@ -102,7 +104,7 @@ def replay(
             detector = detector_for(site, camera)
             sketch = _annotator(output.work, camera, detector.labels) if order.annotate else None
             run = Replay(
-                worker=worker_for(site, camera, detector, output.work, journal, stopwatch),
+                worker=worker_for(site, camera, detector, root=output.work, outbox=journal, stopwatch=stopwatch),
                 clips=clips,
                 open_clip=lambda clip, origin: _recorded(clip, origin, camera),
                 journal=journal,
@@ -198,7 +200,7 @@ def _site_for(clip: TruthClip) -> dict[str, object]:
 
 
 def worker_for(
-    site: Site, camera: CameraConfig, detector: OnnxDetector, root: Path, outbox: Outbox, stopwatch: Stopwatch
+    site: Site, camera: CameraConfig, detector: OnnxDetector, *, root: Path, outbox: Outbox, stopwatch: Stopwatch
 ) -> Worker:
     """One camera's frame path; evidence goes below `root`."""
     zones = _polygons(camera)
@@ -389,14 +391,20 @@ def _moment(text: str, timezone: ZoneInfo) -> int:
 
 def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig) -> PacketCapture:
     sampling = camera.sampling
-    return PacketCapture(
-        str(clip.path), camera=camera.id, fps=sampling.fps, decode=sampling.decode, origin=origin
-    )
+    return PacketCapture(str(clip.path), camera=camera.id, fps=sampling.fps, decode=sampling.decode, origin=origin)
 
 
 def _annotator(folder: Path, camera: CameraConfig, labels: tuple[str, ...]) -> Annotator:
     zones = dict(zip((zone.id for zone in camera.zones), _polygons(camera), strict=True))
-    return Annotator(folder, fps=camera.sampling.fps, labels=labels, zones=zones)
+    asked = {label for use in camera.scenarios for label in use.labels}
+    return Annotator(
+        folder,
+        fps=camera.sampling.fps,
+        labels=labels,
+        drawn_labels=_rows([label for label in labels if label in asked or label in EXPLAINING_LABELS], labels),
+        zones=zones,
+        privacy=_arrays(camera.masks.privacy),
+    )
 
 
 def _courier(stack: ExitStack, database: Database, site: Site, url: str | None) -> Courier | None:
@@ -427,9 +435,7 @@ def _written(folder: Path) -> Iterator[None]:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}); nothing of this replay is kept") from error
 
 
-def _write_pages(
-    folder: Path, alerts: Sequence[dict[str, object]], summary: dict[str, object], site: Site
-) -> None:
+def _write_pages(folder: Path, alerts: Sequence[dict[str, object]], summary: dict[str, object], site: Site) -> None:
     (folder / "measures.jsonl").touch()  # no stock scenario measures anything yet
     write_report(
         folder,

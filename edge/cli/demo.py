@@ -9,7 +9,9 @@ import typer
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for alerts, evidence and report.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for alerts, evidence and report.")] = Path(
+        "demo-out"
+    ),
     annotate: Annotated[bool, typer.Option(help="Also write annotated.mp4.")] = True,
 ) -> None:
     """Real footage, a real model, a broker inside: prints each alert as a subscriber receives it.
@@ -21,7 +23,9 @@ def demo(
     from edge.cli.replay import progress, told
     from edge.wiring import demo as run_demo
 
-    print("A plaza (PETS 2009), a YOLOX-Nano on the CPU, an MQTT broker on loopback. Alerts as a subscriber gets them:\n")
+    print(
+        "A plaza (PETS 2009), a YOLOX-Nano on the CPU, an MQTT broker on loopback. Alerts as a subscriber gets them:\n"
+    )
     with progress() as on_frame:
         result = run_demo(out, annotate=annotate, on_alert=_print_alert, on_frame=on_frame)
     print(f"\n{told(result)}\n\nLook at:")

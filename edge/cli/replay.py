@@ -77,7 +77,5 @@ def told(result: ReplayResult) -> str:
     alerts = summary["alerts"]
     assert isinstance(alerts, dict)
     counts = ", ".join(f"{count} {kind}" for kind, count in alerts.items() if count) or "no alerts"
-    return (
-        f"{counts}; {summary['media_s']} s of footage in {summary['wall_s']} s ({summary['times_real_time']} times real "
-        f"time)\n{result.folder / 'report.html'}"
-    )
+    speed = f"{summary['media_s']} s of footage in {summary['wall_s']} s ({summary['times_real_time']} times real time)"
+    return f"{counts}; {speed}\n{result.folder / 'report.html'}"

@@ -7,7 +7,7 @@ Boxes are xyxy float32 in pixels of the source frame. Empty arrays keep shape an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,9 @@ class Tracks:
 
     def __len__(self) -> int:
         return len(self.track_id)
+
+    def take(self, rows: Bool | Int64) -> Tracks:
+        return Tracks(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @classmethod
     def empty(cls) -> Tracks:

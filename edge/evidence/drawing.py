@@ -89,17 +89,17 @@ def draw_scene(
     for polygon in zones.values():
         _zone(picture, polygon, pen)
     placed: list[Rectangle] = []
+    for row in range(len(tracks)):  # each row is drawn by its own calls
+        rectangle = _rectangle(tracks.xyxy[row], picture)
+        cv2.rectangle(picture, rectangle[:2], rectangle[2:], TRACK, pen.thin, cv2.LINE_AA)
+        text = _track_text(tracks, row, labels, now_ns)
+        placed.append(_tag(picture, text, beside=rectangle, color=TRACK, pen=pen.smaller(), avoid=placed))
     for case in cases:
         rectangle = _rectangle(case.footprint, picture)
         color = VIOLATION if case.state == OPENED else WAITING
         _box(picture, rectangle, color, pen)
         text = f"{case.scenario} {case.state} {clock((now_ns - case.started_ns) / NS_PER_S)}"
         placed.append(_tag(picture, text, beside=rectangle, color=color, pen=pen, avoid=placed))
-    for row in range(len(tracks)):  # each row is drawn by its own calls
-        rectangle = _rectangle(tracks.xyxy[row], picture)
-        cv2.rectangle(picture, rectangle[:2], rectangle[2:], TRACK, pen.thin, cv2.LINE_AA)
-        text = _track_text(tracks, row, labels, now_ns)
-        placed.append(_tag(picture, text, beside=rectangle, color=TRACK, pen=pen.smaller(), avoid=placed))
     for name, polygon in zones.items():
         _zone_name(picture, name, polygon, pen)
     _caption(picture, caption, pen, avoid=placed)

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from edge.core.scene import Scene
-from edge.core.types import Float32, Frame
-from edge.evidence.drawing import clock, draw_scene
+from edge.core.types import NS_PER_S, Float32, Frame, Int16
+from edge.evidence.drawing import blur, clock, draw_scene
 from edge.evidence.video import AnnotatedVideo
 from edge.runtime.replay import Clip
 from edge.runtime.worker import Worker
 
 
 class Annotator:
-    """Writes `annotated.mp4` into a folder, `annotated-2.mp4` for the second clip, and so on."""
+    """Writes `annotated.mp4` into a folder, `annotated-2.mp4` for the second clip, and so on.
 
-    def __init__(self, folder: Path, *, fps: float, labels: tuple[str, ...], zones: Mapping[str, Float32]) -> None:
+    Privacy masks are blurred. Of the tracks only those are drawn whose label can make or explain a case.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fps: float,
+        labels: tuple[str, ...],
+        drawn_labels: Int16,
+        zones: Mapping[str, Float32],
+        privacy: Sequence[Float32],
+    ) -> None:
         self._folder = folder
         self._fps = fps
         self._labels = labels
+        self._drawn_labels = drawn_labels
         self._zones = zones
+        self._privacy = privacy
         self._clips = 0
         self._video: AnnotatedVideo | None = None
 
@@ -35,13 +51,13 @@ class Annotator:
         if self._video is None:
             raise RuntimeError("Annotator.add before begin")
         picture = draw_scene(
-            frame.bgr,
+            blur(frame.bgr, self._privacy),
             zones=self._zones,
-            tracks=scene.tracks,
+            tracks=scene.tracks.take(np.isin(scene.tracks.label, self._drawn_labels)),
             labels=self._labels,
             cases=worker.cases,
             now_ns=frame.mono_ns,
-            caption=(frame.camera, clock(frame.media_ns / 1e9)),
+            caption=(frame.camera, clock(frame.media_ns / NS_PER_S)),
         )
         self._video.write(picture, frame.media_ns)
 

@@ -82,7 +82,9 @@ def _change(old: Alert, new: Alert, before: Sequence[Alert], after: Sequence[Ale
 def _life(opened: Alert, alerts: Sequence[Alert]) -> str:
     """`opened 9.8 s, cleared 20.0 s (seen-empty)`: every alert of the case but its updates."""
     case_id = opened["data"]["case_id"]
-    steps = [alert["data"] for alert in alerts if alert["data"]["case_id"] == case_id and ".updated." not in alert["type"]]
+    steps = [
+        alert["data"] for alert in alerts if alert["data"]["case_id"] == case_id and ".updated." not in alert["type"]
+    ]
     return ", ".join(
         f"{step['state']} {step.get('media_time_s', 0):.1f} s" + (f" ({step['reason']})" if "reason" in step else "")
         for step in steps

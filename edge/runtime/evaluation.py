@@ -189,9 +189,7 @@ def _totals(results: Sequence[ClipResult]) -> Totals:
 
 def _totals_by_scenario(results: Sequence[ClipResult]) -> dict[str, Totals]:
     names = sorted({name for result in results for name in result.scenarios})
-    return {
-        name: _totals([_only(result, name) for result in results if name in result.scenarios]) for name in names
-    }
+    return {name: _totals([_only(result, name) for result in results if name in result.scenarios]) for name in names}
 
 
 def _only(result: ClipResult, name: str) -> ClipResult:
