@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.core import boxes, polygons
 from edge.core.types import NS_PER_S, Bool, Float32, Int16, Int64, StaticRegions, Tracks, UInt8
@@ -28,6 +29,9 @@ _DARK_LEVEL = 16.0
 _LOG = np.log(np.arange(256, dtype=np.float32) + _DARK_LEVEL).astype(np.float32)
 # Rows: luma, red against green, blue against green. Chroma as a difference of logs does not know about light.
 _MIX = np.array([[0.1, 0.6, 0.3], [0, -1, 1], [1, -1, 0]], np.float32)
+Float64 = npt.NDArray[np.float64]
+
+_LIGHT_CELLS_MIN = 32  # of the coarse grid; fewer cannot tell light from things
 _SAMPLES_MAX = 16  # of the first seconds; a median needs no more
 
 
@@ -51,17 +55,21 @@ class BackgroundSettings:
     difference_max: float = 0.5  # even in waving leaves a difference of 40 % counts
     changed_share_max: float = 0.6  # of the zones, at once: no thing does that
     shift_max_cells: float = 0.7  # edges that moved by more look like things
-    shift_response_min: float = 0.1  # below, the two pictures share too little to say by how much they are apart
+    shifted_share_min: float = 0.01  # of the cells changed: fewer is no moved picture, whatever moved in it
+    shift_fit_max: float = 0.7  # of the difference left when the empty place is moved along: then it was the camera
     join_cells: int = 3  # gaps bridged: straps, glossy spots, a pattern that equals the floor
     thing_min_cells: int = 6  # fewer are noise
     still_tolerances: float = 1.5  # a thing's own surface is noisier than the place: its texture wanders in the codec
-    strength_min: float = 2.0  # tolerances; noise and drift stay near one, things are far off somewhere
+    plain_tolerances: float = 1.3  # cells that differ by less are kept in mind but make no region
+    strength_min: float = 2.0  # tolerances, of a large region; noise and drift stay near one, things are far off
+    small_cells: float = 10.0  # a region so small must be twice as strong: chance makes small ones
     contrast_margin: float = 0.0
     margin_share: float = 0.03  # of the picture's size, looked at beyond the zones, so that no thing is cut
     covered_share: float = 0.5  # of a region's box within a track's: the track explains it
     seen_share: float = 0.5  # of a region in view again before it is held to be left behind by its explainer
     same_iou: float = 0.3  # an old region is explained by a new track only if it is the same thing
     rest_ns: int = NS_PER_S  # only a track that rests can be a still region
+    rest_speed: float = 0.3  # box heights/s; slower, a track may be at rest: somebody who turns round where he stands
     regions_max: int = 32
 
 
@@ -223,7 +231,7 @@ class BackgroundModel:
         grid, settings = self._grid, self.settings
         assert grid is not None
         covered = self._covered(tracks.xyxy)
-        usable = self._known & ~self._has_thing & ~covered
+        usable = self._known & ~self._left & ~covered
         tolerance = np.maximum(self._tolerance, self.settings.noise_levels / cv2.exp(picture[0]))
         picture = picture - _light(picture, self._empty, usable, self._ramp)
         changed = _differs(picture, self._empty, tolerance)
@@ -242,11 +250,20 @@ class BackgroundModel:
         grid, settings = self._grid, self.settings
         assert grid is not None
         open_cells = int(np.count_nonzero(grid.zone & ~covered & ~self._has_thing))
-        if np.count_nonzero(changed & grid.zone) > settings.changed_share_max * max(open_cells, 1):
+        n_changed = int(np.count_nonzero(changed & grid.zone))
+        if n_changed > settings.changed_share_max * max(open_cells, 1):
             return True
+        if n_changed <= settings.shifted_share_min * open_cells:
+            return False
         # phaseCorrelate multiplies its window into what it is given, hence the copies.
-        (x, y), response = cv2.phaseCorrelate(self._empty[0].copy(), picture[0].copy(), self._window)
-        return response > settings.shift_response_min and float(np.hypot(x, y)) > settings.shift_max_cells
+        (x, y), _ = cv2.phaseCorrelate(self._empty[0].copy(), picture[0].copy(), self._window)
+        if float(np.hypot(x, y)) <= settings.shift_max_cells:
+            return False
+        move = np.array([[1, 0, x], [0, 1, y]], np.float32)
+        moved = cv2.warpAffine(self._empty[0], move, picture.shape[:0:-1], borderMode=cv2.BORDER_REPLICATE)
+        # On a bare road a thing that came can look like a shift; only a true one explains the changes.
+        fits = np.abs(picture[0] - moved)[changed].mean()
+        return bool(fits < settings.shift_fit_max * np.abs(picture[0] - self._empty[0])[changed].mean())
 
     def _follow_layers(self, picture: Float32, tolerance: Float32, changed: Bool, covered: Bool, mono_ns: int) -> None:
         settings = self.settings
@@ -293,13 +310,17 @@ class BackgroundModel:
     def _find_regions(self, changed: Bool, tracks: Tracks, mono_ns: int) -> None:
         grid, settings = self._grid, self.settings
         assert grid is not None
-        things = (self._has_thing & grid.zone).astype(np.uint8)
+        # Faint things, a patch that dries or the halo of a shadow, would join strong ones that stand by themselves.
+        apart = self._thing - self._empty
+        plain = _differs(apart, np.zeros_like(apart), self._tolerance * np.float32(settings.plain_tolerances))
+        things = (self._has_thing & plain & grid.zone).astype(np.uint8)
         size = 2 * settings.join_cells + 1
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
         joined = cv2.morphologyEx(things, cv2.MORPH_CLOSE, kernel)
         solid = cv2.erode(joined, np.ones((3, 3), np.uint8))
         _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-        resting = _resting(tracks, mono_ns, settings.rest_ns)
+        resting = (mono_ns - tracks.rest_since_ns >= settings.rest_ns) | (tracks.speed < settings.rest_speed)
+        behind = self._covered(tracks.xyxy[resting])
         regions: dict[int, _Region] = {}
         owner = np.zeros_like(self._owner)
         removed = np.zeros_like(self._has_thing)
@@ -314,7 +335,15 @@ class BackgroundModel:
             if np.count_nonzero(own) < settings.thing_min_cells or not np.any(solid[place] * body):
                 continue
             region = self._judge(
-                place=place, body=body, own=own, changed=changed, resting=resting, taken=regions, mono_ns=mono_ns
+                place=place,
+                body=body,
+                own=own,
+                changed=changed,
+                tracks=tracks,
+                resting=resting,
+                behind=behind,
+                taken=regions,
+                mono_ns=mono_ns,
             )
             regions[region.number] = region
             owner[place][body] = region.number
@@ -333,7 +362,9 @@ class BackgroundModel:
         body: Bool,
         own: Bool,
         changed: Bool,
-        resting: Tracks,
+        tracks: Tracks,
+        resting: Bool,
+        behind: Bool,
         taken: Container[int],
         mono_ns: int,
     ) -> _Region:
@@ -366,24 +397,30 @@ class BackgroundModel:
         region.score = float(np.count_nonzero(changed[place] & own)) / cells
         region.looks += 1
         region.seen = float(np.count_nonzero(self._same_thing[place] & own)) / cells
-        region.told = region.light < 0.5 and region.strength >= self.settings.strength_min
-        self._explain(region, resting, mono_ns)
+        needed = self.settings.strength_min * (1 + (self.settings.small_cells / cells) ** 0.5)
+        region.told = region.light < 0.5 and region.strength >= needed
+        covered_share = float(np.count_nonzero(behind[place] & own)) / cells
+        self._explain(region, tracks, resting, covered_share, mono_ns)
         return region
 
     def _new_region(self, xyxy: Float32, since_ns: int, cells: int, witness: tuple[float, float, float]) -> _Region:
         self._number += 1
         return _Region(self._number, xyxy, since_ns, cells, *witness, -1, 0, 0.0, 0)
 
-    def _explain(self, region: _Region, resting: Tracks, mono_ns: int) -> None:
+    def _explain(self, region: _Region, tracks: Tracks, resting: Bool, covered_share: float, mono_ns: int) -> None:
+        """`covered_share`: how much of the region lies under resting tracks, all together: people stand in groups."""
         settings = self.settings
-        share = boxes.coverage(region.xyxy[None], resting.xyxy)[0]
-        if region.looks > 1 and region.explained_by < 0:
-            same = boxes.iou(region.xyxy[None], resting.xyxy)[0]
-            share = np.where(same >= settings.same_iou, share, 0)
-        if len(share) and share.max() >= settings.covered_share:
-            region.explained_by = int(resting.track_id[share.argmax()])
+        share = boxes.coverage(region.xyxy[None], tracks.xyxy)[0]
+        explains = resting & (share > 0) & (covered_share >= settings.covered_share)
+        if region.told and region.looks > 1 and region.explained_by < 0:
+            # A passer-by who stops before an old thing is not that thing.
+            explains &= boxes.iou(region.xyxy[None], tracks.xyxy)[0] >= settings.same_iou
+        if np.any(explains):
+            region.explained_by = int(tracks.track_id[np.where(explains, share, 0).argmax()])
             region.explained_ns = mono_ns
-        elif mono_ns - region.explained_ns >= settings.explained_ns and region.seen >= settings.seen_share:
+            return
+        in_view = region.seen >= settings.seen_share or not np.any(share > 0)
+        if in_view and mono_ns - region.explained_ns >= settings.explained_ns:
             region.explained_by = -1
 
     def _witness(self, place: tuple[slice, slice], body: Bool, own: Bool) -> tuple[float, float, float]:
@@ -454,10 +491,6 @@ def _rows(tracks: Tracks, keep: Bool) -> Tracks:
     )
 
 
-def _resting(tracks: Tracks, mono_ns: int, rest_ns: int) -> Tracks:
-    return _rows(tracks, (mono_ns - tracks.rest_since_ns >= rest_ns) | (tracks.speed < 0.3))
-
-
 def _make_grid(zones: Sequence[Float32], height: int, width: int, settings: BackgroundSettings) -> _Grid:
     points = np.concatenate([polygons.to_pixels(zone, width=width, height=height) for zone in zones])
     margin_px = settings.margin_share * max(np.ptp(points[:, 0]), np.ptp(points[:, 1]))
@@ -484,9 +517,10 @@ def _features(bgr: UInt8, grid: _Grid) -> Float32:
     return np.ascontiguousarray(mixed.transpose(2, 0, 1))
 
 
-def _ramps(rows: int, columns: int) -> tuple[Float32, Float32]:
+def _ramps(rows: int, columns: int) -> Float32:
+    """(3, rows, columns): one, and -1 .. 1 across and down."""
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
-    return x.astype(np.float32), y.astype(np.float32)
+    return np.stack([np.ones_like(x), x, y]).astype(np.float32)
 
 
 def _empty_place(samples: Float32, clear: Bool) -> tuple[Float32, Bool]:
@@ -507,36 +541,41 @@ def _differs(first: Float32, second: Float32, tolerance: Float32) -> Bool:
     return np.asarray(apart[0] | apart[1] | apart[2], np.bool_)
 
 
-def _light(picture: Float32, empty: Float32, usable: Bool, ramp: tuple[Float32, Float32]) -> Float32:
+def _light(picture: Float32, empty: Float32, usable: Bool, ramp: Float32) -> Float32:
     """(3, rows, columns) by how much the whole picture is lighter than the empty place: smooth, seen by most cells.
 
-    Luma: a tilted plane in x and y and a curve in brightness (exposure, gamma, haze); chroma: one shift (white
-    balance). Fitted to every eighth cell, again and again with what fits badly left out (Tukey's biweight).
+    A tilted plane in x and y, a curve in brightness (exposure, gamma, haze) and a mixing of colours (white balance,
+    and dark colours that the offset of the logarithm bends). Fitted to every eighth cell, again and again with what
+    fits badly left out (Tukey's biweight), so that things and shadows do not pull at it.
     """
     step = np.s_[4::8, 4::8]
     rows = usable[step]
-    light = np.zeros_like(picture)
-    if np.count_nonzero(rows) < 32:
-        return light
-    # Beyond the brightness of the cells it is fitted to the curve goes on level: a black bag tells nothing of it.
-    luma = np.clip(picture[0], *np.quantile(picture[0][step][rows], (0.02, 0.98))) - _LOG[96]
-    terms = (np.ones_like(luma), ramp[0], ramp[1], luma, luma * luma)
-    design = np.stack([term[step][rows] for term in terms], axis=1).astype(np.float64)
-    target = (picture[0] - empty[0])[step][rows].astype(np.float64)
-    weight = np.ones(len(target))
-    # Cells are not free to bend the plane or the curve on their own: a pull to flat as strong as a fiftieth of them.
-    pull = np.diag([0.0, 0.02, 0.02, 0.02, 0.02]) * len(target)
+    if np.count_nonzero(rows) < _LIGHT_CELLS_MIN:
+        return np.zeros_like(picture)
+    seen = picture[(slice(None), *step)][:, rows]
+    # Beyond the cells it is fitted to the curve goes on level: a black bag tells nothing of it.
+    low, high = np.quantile(seen, (0.02, 0.98), axis=1).astype(np.float32)[:, :, None, None]
+    colour = np.minimum(np.maximum(picture, low), high)
+    colour[0] -= _LOG[96]
+    terms = np.concatenate([ramp, colour, colour[:1] ** 2])  # (7, rows, columns)
+    design = terms[(slice(None), *step)][:, rows].T.astype(np.float64)
+    target = (picture - empty)[(slice(None), *step)][:, rows].astype(np.float64)
+    # Cells must be many to bend the plane or the curve: a pull to flat as strong as a hundredth of them.
+    pull = np.diag([0.0] + [0.01] * (len(terms) - 1)) * len(design)
+    factors = np.stack([_robust_fit(design, row, pull) for row in target]).astype(np.float32)
+    return np.asarray(np.tensordot(factors, terms, axes=1), np.float32)
+
+
+def _robust_fit(design: Float64, target: Float64, pull: Float64) -> Float64:
+    """(N, K), (N,), (K, K) -> (K,) factors of the iteratively reweighted least squares."""
     residual = target - np.median(target)
+    factors = np.zeros(design.shape[1])
     for _ in range(5):
         scale = 4.685 * max(1.4826 * float(np.median(np.abs(residual))), 0.02)
-        weight = np.maximum(1 - (residual / scale) ** 2, 0) ** 2
-        weighted = design * weight[:, None]
+        weighted = design * (np.maximum(1 - (residual / scale) ** 2, 0) ** 2)[:, None]
         factors = np.linalg.solve(weighted.T @ design + pull, weighted.T @ target)
         residual = target - design @ factors
-    light[0] = sum(np.float32(factor) * term for factor, term in zip(factors, terms, strict=True))
-    for channel in (1, 2):
-        light[channel] = np.median((picture[channel] - empty[channel])[step][rows])
-    return light
+    return factors
 
 
 def _edges(picture: Float32) -> Float32:
