@@ -115,11 +115,3 @@ def test_the_frame_path_fits_on_a_page() -> None:
     length = worker.end_lineno - worker.lineno
     print(f"Worker: {length} lines")
     assert length < 110
-
-
-def test_the_package_data_lists_every_package() -> None:
-    import tomllib
-
-    declared = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    present = {module_name(path) for path in PACKAGE.rglob("__init__.py")}
-    assert present <= declared, f"not in pyproject.toml: {present - declared}"
