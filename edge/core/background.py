@@ -50,6 +50,7 @@ class BackgroundSettings:
     explained_ns: int = 3 * NS_PER_S  # a lost track goes on explaining: trackers lose people for seconds
     noise_sigmas: float = 4.0  # a difference counts beyond so many deviations of the cell's own noise
     noise_levels: float = 4.0  # grey levels by which compression moves dark cells; in logs it grows with darkness
+    noise_ns: int = 5 * NS_PER_S  # how often the noise is looked up: it changes over a minute
     luma_min: float = 0.10  # and beyond this: compression moves flat areas by some grey levels
     chroma_min: float = 0.08
     difference_max: float = 0.5  # even in waving leaves a difference of 40 % counts
@@ -211,7 +212,7 @@ class BackgroundModel:
         self._newest = samples[-1].copy()
         self._newest_since[:] = mono_ns
         self._empty_since[:] = mono_ns
-        self._tolerance = self._tolerances()
+        self._tolerance, self._tolerance_ns = self._tolerances(), mono_ns
         self._samples, self._samples_clear = [], []
         self._learning = False
         self._looked_ns = self._steady_ns = mono_ns
@@ -242,6 +243,8 @@ class BackgroundModel:
                 self._answer = StaticRegions.empty()
             return
         self._steady_ns = mono_ns
+        if mono_ns - self._tolerance_ns >= settings.noise_ns:
+            self._tolerance, self._tolerance_ns = self._tolerances(), mono_ns
         self._follow_layers(picture, tolerance, changed, covered, mono_ns)
         self._find_regions(changed, tracks, mono_ns)
 
@@ -270,13 +273,15 @@ class BackgroundModel:
         tolerance = tolerance * np.float32(settings.still_tolerances)
         same_newest = ~_differs(picture, self._newest, tolerance)
         self._newest_since[~same_newest] = mono_ns
-        self._newest += np.where(same_newest, np.float32(0.3), np.float32(1)) * (picture - self._newest)
+        np.copyto(self._newest, picture, where=~same_newest)
+        self._newest += np.float32(0.3) * (picture - self._newest)
         still = mono_ns - self._newest_since >= settings.still_ns
 
         # What was hidden by a person or vehicle from the start is learned when it is first seen.
         fresh = ~self._known & still & ~covered
-        self._empty = np.where(fresh, self._newest, self._empty)
-        self._known |= fresh
+        if np.any(fresh):
+            np.copyto(self._empty, self._newest, where=fresh)
+            self._known |= fresh
         changed &= self._known
 
         self._seen_empty_ns[~changed] = mono_ns
@@ -287,22 +292,29 @@ class BackgroundModel:
         begins = changed & still & ~self._has_thing
         # A left thing is kept while somebody stands before it; what people themselves looked like is not worth keeping.
         begins |= changed & still & self._has_thing & ~same_thing & ~(covered & self._left)
-        self._thing = np.where(begins, self._newest, self._thing)
+        np.copyto(self._thing, self._newest, where=begins)
         self._thing_since[begins] = np.maximum(self._newest_since, self._seen_empty_ns)[begins]
         self._has_thing |= begins
-        self._thing += np.where(same_thing, np.float32(0.1), np.float32(0)) * (picture - self._thing)
+        np.copyto(self._thing, self._thing + np.float32(0.1) * (picture - self._thing), where=same_thing)
+        self._follow_empty(picture, changed, covered)
+        self._absorb(self._has_thing & (mono_ns - self._thing_since >= settings.absorb_ns))
 
-        follow = np.float32(settings.look_ns / settings.follow_ns)
-        quiet = np.where(~changed & ~self._has_thing & self._known & ~covered, follow, np.float32(0))
+    def _follow_empty(self, picture: Float32, changed: Bool, covered: Bool) -> None:
+        """The empty place and its noise, slowly, and not where something stands."""
+        open_cells = self._known & ~self._has_thing & ~covered
+        follow = np.float32(self.settings.look_ns / self.settings.follow_ns)
         step = picture - self._empty
-        self._noise += quiet * (1.25 * np.abs(step) - self._noise)
-        self._empty += quiet * step
-        self._absorb(self._has_thing & (mono_ns - self._thing_since >= settings.absorb_ns), mono_ns)
+        # Leaves and flags without a track make their cells noisy, whether or not they are told from the place.
+        noise = np.minimum(np.abs(step) * np.float32(1.25), np.float32(self.settings.difference_max))
+        self._noise += (follow * open_cells) * (noise - self._noise)
+        self._empty += (follow * (open_cells & ~changed)) * step
 
-    def _absorb(self, cells: Bool, mono_ns: int) -> None:
+    def _absorb(self, cells: Bool) -> None:
         """What stands in these cells is the empty place from now on."""
-        self._empty = np.where(cells, self._thing, self._empty)
-        self._has_thing = self._has_thing & ~cells
+        if not np.any(cells):
+            return
+        np.copyto(self._empty, self._thing, where=cells)
+        self._has_thing &= ~cells
         self._empty_since[cells] = 0
 
     # -- regions
@@ -311,9 +323,8 @@ class BackgroundModel:
         grid, settings = self._grid, self.settings
         assert grid is not None
         # Faint things, a patch that dries or the halo of a shadow, would join strong ones that stand by themselves.
-        apart = self._thing - self._empty
-        plain = _differs(apart, np.zeros_like(apart), self._tolerance * np.float32(settings.plain_tolerances))
-        things = (self._has_thing & plain & grid.zone).astype(np.uint8)
+        excess = (np.abs(self._thing - self._empty) / self._tolerance).max(axis=0)
+        things = (self._has_thing & (excess >= settings.plain_tolerances) & grid.zone).astype(np.uint8)
         size = 2 * settings.join_cells + 1
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
         joined = cv2.morphologyEx(things, cv2.MORPH_CLOSE, kernel)
@@ -334,10 +345,13 @@ class BackgroundModel:
             own = body & (things[place] > 0)
             if np.count_nonzero(own) < settings.thing_min_cells or not np.any(solid[place] * body):
                 continue
+            strength = float(np.percentile(excess[place][own], 70))
+            if strength < settings.strength_min:
+                continue
             region = self._judge(
                 place=place,
-                body=body,
                 own=own,
+                strength=strength,
                 changed=changed,
                 tracks=tracks,
                 resting=resting,
@@ -353,14 +367,14 @@ class BackgroundModel:
                 removed[place] |= body
         self._regions, self._owner = regions, owner
         self._answer = self._tell()
-        self._absorb(removed & self._has_thing, mono_ns)
+        self._absorb(removed & self._has_thing)
 
     def _judge(
         self,
         *,
         place: tuple[slice, slice],
-        body: Bool,
         own: Bool,
+        strength: float,
         changed: Bool,
         tracks: Tracks,
         resting: Bool,
@@ -376,7 +390,7 @@ class BackgroundModel:
         xyxy = grid.to_px(box[None])[0]
         cells = len(rows)
         since_ns = int(np.median(self._thing_since[place][own]))
-        witness = self._witness(place, body, own)
+        witness = (*self._witness(place, own), strength)
         owners = np.bincount(self._owner[place][own], minlength=1)
         owners[0] = 0
         old = self._regions.get(int(owners.argmax()))
@@ -423,8 +437,8 @@ class BackgroundModel:
         if in_view and mono_ns - region.explained_ns >= settings.explained_ns:
             region.explained_by = -1
 
-    def _witness(self, place: tuple[slice, slice], body: Bool, own: Bool) -> tuple[float, float, float]:
-        """(contrast, light, strength) of a region; what stands before the thing now does not matter."""
+    def _witness(self, place: tuple[slice, slice], own: Bool) -> tuple[float, float]:
+        """(contrast, light) of a region; what stands before the thing now does not matter."""
         rim = 4
         rows, columns = self._has_thing.shape
         y0, y1 = max(place[0].start - rim, 0), min(place[0].stop + rim, rows)
@@ -435,9 +449,7 @@ class BackgroundModel:
         mask[inner] = own
         before = self._empty[:, wide[0], wide[1]]
         now = np.where(mask > 0, self._thing[:, wide[0], wide[1]], before)
-        apart = (np.abs(now - before) / self._tolerance[:, wide[0], wide[1]]).max(axis=0)[mask > 0]
-        strength = float(np.percentile(apart, 70))
-        return _contrast(before, now, mask), _light_likeness(before, now, mask), strength
+        return _contrast(before, now, mask), _light_likeness(before, now, mask)
 
     def _tell(self) -> StaticRegions:
         grid = self._grid
