@@ -63,7 +63,8 @@ def full_hd(folder: Path) -> str:
     )
     per_minute = statistics.median(summary["cpu_s"] / summary["media_s"] * 60 for summary in summaries)
     return (
-        f"A 1080p clip at 25 fps (`decode: all`, `fps: 5`) replays at **{middle['times_real_time']:.1f} times real time**, "
+        "A 1080p clip at 25 fps (`decode: all`, `fps: 5`) replays at "
+        f"**{middle['times_real_time']:.1f} times real time**, "
         f"{per_minute:.1f} CPU seconds a camera-minute, start-up included (median of {RUNS} replays of "
         f"{middle['media_s']:.0f} s). Where the {middle['wall_s']:.1f} s went: {spent}."
     )
