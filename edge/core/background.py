@@ -32,6 +32,10 @@ _MIX = np.array([[0.1, 0.6, 0.3], [0, -1, 1], [1, -1, 0]], np.float32)
 Float64 = npt.NDArray[np.float64]
 
 _LIGHT_CELLS_MIN = 32  # of the coarse grid; fewer cannot tell light from things
+_SHADE_MIN = -1.1  # log luma; deeper is no shadow
+_SHADE_COLOUR_MAX = 0.12  # log chroma; the blue of the sky in a shadow
+_TEXTURE_CELLS_MIN = 16  # a correlation over fewer is chance
+_TEXTURE_AGREES = 0.7  # correlation
 _SAMPLES_MAX = 16  # of the first seconds; a median needs no more
 
 
@@ -411,7 +415,9 @@ class BackgroundModel:
         region.score = float(np.count_nonzero(changed[place] & own)) / cells
         region.looks += 1
         region.seen = float(np.count_nonzero(self._same_thing[place] & own)) / cells
+        # Drift and light bring few edges of their own; a thing has them all round.
         needed = self.settings.strength_min * (1 + (self.settings.small_cells / cells) ** 0.5)
+        needed *= 1.25 - 0.5 * abs(region.contrast)
         region.told = region.light < 0.5 and region.strength >= needed
         covered_share = float(np.count_nonzero(behind[place] & own)) / cells
         self._explain(region, tracks, resting, covered_share, mono_ns)
@@ -619,11 +625,29 @@ def _balance(now: float, before: float) -> float:
 
 
 def _light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
-    """0 .. 1: is it the same place, only lighter or darker by one factor?"""
-    body = mask > 0
+    """0 or 1: is it the same place, only lighter or darker?
+
+    The texture of the ground goes on under a shadow or a lamp's light, and its colour stays; where the ground has no
+    texture, light is at least even. A sunlit place keeps a third of its light in the shade: what is darker is matter.
+    """
+    inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
+    body = inside if np.count_nonzero(inside) >= _TEXTURE_CELLS_MIN else mask > 0
     change = (now - before)[:, body]
     colour = float(np.median(np.abs(change[1:]).max(axis=0)))
     middle = float(np.median(change[0]))
     spread = float(np.median(np.abs(change[0] - middle)))
-    like = colour < 0.06 and spread < 0.25 * abs(middle) and middle > -1.1
-    return 1.0 if like else 0.0
+    if middle < _SHADE_MIN:
+        return 0.0
+    if _same_texture(before[0], now[0], body) and colour < _SHADE_COLOUR_MAX:
+        return 1.0
+    return 1.0 if colour < 0.5 * _SHADE_COLOUR_MAX and spread < 0.25 * abs(middle) else 0.0
+
+
+def _same_texture(before: Float32, now: Float32, body: Bool) -> bool:
+    """Do the small differences of luma inside `body` agree? False too where there are too few to say."""
+    if np.count_nonzero(body) < _TEXTURE_CELLS_MIN:
+        return False
+    old, new = ((luma - cv2.blur(luma, (5, 5)))[body] for luma in (np.ascontiguousarray(before), now))
+    old, new = old - old.mean(), new - new.mean()
+    strength = float(np.sqrt((old * old).sum() * (new * new).sum()))
+    return strength > 0 and float((old * new).sum()) > _TEXTURE_AGREES * strength

@@ -1,0 +1,353 @@
+"""The static-object model on drawn scenes: textured ground, noise, things put down, light, people with tracks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.core.background import BackgroundModel, BackgroundSettings
+from edge.core.types import NS_PER_S, Float32, Int16, StaticRegions, Tracks, UInt8, seconds_to_ns
+
+WIDTH, HEIGHT, FPS = 320, 240, 5
+PERSON, BAG = 0, 26
+WHOLE: Float32 = np.array([[0.02, 0.02], [0.98, 0.02], [0.98, 0.98], [0.02, 0.98]], np.float32)
+EXPLAINING: Int16 = np.array([PERSON, 2], np.int16)
+
+Paint = Callable[[UInt8, float], UInt8]
+Track = tuple[tuple[float, float, float, float], int]
+
+
+def ground(seed: int = 3) -> UInt8:
+    """A pavement: slabs of slightly different grey, joints, stains."""
+    rng = np.random.default_rng(seed)
+    slabs = cv2.resize(
+        rng.uniform(110, 150, (12, 16)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST
+    )
+    stains = cv2.GaussianBlur(rng.normal(0, 60, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), 4)
+    grain = cv2.GaussianBlur(rng.normal(0, 12, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), 1)
+    luma = slabs + stains + grain
+    luma[::20] -= 25
+    luma[:, ::20] -= 25
+    return np.clip(np.stack([luma * 0.95, luma, luma * 1.03], axis=2), 0, 255).astype(np.uint8)
+
+
+def thing(width: int, height: int, seed: int = 9) -> UInt8:
+    """A dark box with lighter straps."""
+    rng = np.random.default_rng(seed)
+    box = np.clip(rng.normal((50, 40, 60), 12, (height, width, 3)), 0, 255)
+    box[height // 3 : height // 3 + 2] = (60, 120, 160)
+    return box.astype(np.uint8)
+
+
+def put(picture: UInt8, patch: UInt8, x: int, y: int) -> UInt8:
+    picture = picture.copy()
+    picture[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
+    return picture
+
+
+def tracks_of(tracks: list[Track], now_ns: int, since_ns: int = 0) -> Tracks:
+    count = len(tracks)
+    return Tracks(
+        track_id=np.arange(7, 7 + count, dtype=np.int64),
+        xyxy=np.array([box for box, _ in tracks], np.float32).reshape(count, 4),
+        label=np.array([label for _, label in tracks], np.int16),
+        score=np.ones(count, np.float32),
+        detection=np.arange(count, dtype=np.int64),
+        first_seen_ns=np.full(count, since_ns, np.int64),
+        last_seen_ns=np.full(count, now_ns, np.int64),
+        rest_since_ns=np.full(count, since_ns, np.int64),
+        speed=np.zeros(count, np.float32),
+    )
+
+
+def watch(
+    paint: Paint,
+    *,
+    seconds: float,
+    zone: Float32 = WHOLE,
+    tracks: Callable[[float], list[Track]] = lambda _: [],
+    scene: UInt8 | None = None,
+    labels: Int16 | None = EXPLAINING,
+) -> list[tuple[float, StaticRegions]]:
+    """(time, regions) after every frame of a scene that `paint` draws on the ground, with camera noise."""
+    model = BackgroundModel([zone], explaining_labels=labels)
+    empty = ground() if scene is None else scene
+    rng = np.random.default_rng(1)
+    answers = []
+    for index in range(int(seconds * FPS)):
+        now = index / FPS
+        noisy = paint(empty, now).astype(np.float32) + rng.normal(0, 2, empty.shape)
+        picture = np.clip(noisy, 0, 255).astype(np.uint8)
+        now_ns = seconds_to_ns(now)
+        answers.append((now, model.update(picture, tracks_of(tracks(now), now_ns), now_ns)))
+    return answers
+
+
+def unexplained(answers: list[tuple[float, StaticRegions]], after_s: float = 0.0) -> list[tuple[float, list[float]]]:
+    """Every appeared and unexplained region that has stood for `after_s`."""
+    return [
+        (now, regions.xyxy[row].tolist())
+        for now, regions in answers
+        for row in range(len(regions))
+        if regions.appeared[row] and regions.explained_by[row] < 0 and now - regions.since_ns[row] / NS_PER_S >= after_s
+    ]
+
+
+def from_time(start: float, patch: UInt8, x: int, y: int, end: float = 1e9) -> Paint:
+    return lambda picture, now: put(picture, patch, x, y) if start <= now < end else picture
+
+
+def only(regions: StaticRegions) -> tuple[Float32, float]:
+    assert len(regions) == 1, regions
+    return regions.xyxy[0], float(regions.since_ns[0]) / NS_PER_S
+
+
+def assert_box(found: Float32, wanted: tuple[float, float, float, float], px: float = 3) -> None:
+    np.testing.assert_allclose(found, wanted, atol=px)
+
+
+def test_a_box_put_down_is_told_as_appeared_with_the_time_it_was_put_down() -> None:
+    answers = watch(from_time(6, thing(30, 24), 140, 120), seconds=16)
+    box, since = only(answers[-1][1])
+    assert_box(box, (140, 120, 170, 144))
+    assert answers[-1][1].appeared[0]
+    assert since == pytest.approx(6, abs=0.7)
+    first = next(now for now, regions in answers if len(regions))
+    print(f"put down at 6.0 s, told at {first:.1f} s, since {since:.1f} s")
+    assert first <= 10
+    assert all(float(regions.score[0]) > 0.8 for now, regions in answers if now > first)
+
+
+def test_a_box_taken_away_again_is_no_longer_told() -> None:
+    answers = watch(from_time(6, thing(30, 24), 140, 120, end=14), seconds=18)
+    assert len(answers[13 * FPS][1]) == 1
+    assert not unexplained([answer for answer in answers if answer[0] >= 16])
+
+
+def test_a_thing_there_from_the_start_is_background_and_its_removal_is_no_appearance() -> None:
+    answers = watch(from_time(-1, thing(30, 24), 140, 120, end=8), seconds=16)
+    assert not unexplained(answers)
+    assert len(answers[-1][1]) == 0  # learned at once
+
+
+def test_a_box_on_the_place_of_a_removed_one_is_told() -> None:
+    old, new = thing(30, 24), np.full((20, 26, 3), (30, 160, 220), np.uint8)
+
+    def paint(picture: UInt8, now: float) -> UInt8:
+        if now < 8:
+            return put(picture, old, 140, 120)
+        return put(picture, new, 142, 122) if now >= 14 else picture
+
+    box, since = only(watch(paint, seconds=22)[-1][1])
+    assert_box(box, (142, 122, 168, 142))
+    assert since == pytest.approx(14, abs=0.7)
+
+
+@pytest.mark.parametrize("least", [0.5, 0.7, 1.3])
+def test_the_whole_picture_growing_darker_or_lighter_raises_nothing(least: float) -> None:
+    def paint(picture: UInt8, now: float) -> UInt8:
+        gain = 1 + (least - 1) * np.clip((now - 6) / 2, 0, 1)
+        return np.clip(picture * gain, 0, 255).astype(np.uint8)
+
+    assert not unexplained(watch(paint, seconds=20))
+
+
+def test_a_box_keeps_its_region_and_time_while_the_light_goes_to_half() -> None:
+    def paint(picture: UInt8, now: float) -> UInt8:
+        standing = put(picture, thing(30, 24), 140, 120) if now >= 5 else picture
+        return (standing * (1 - 0.5 * np.clip((now - 10) / 2, 0, 1))).astype(np.uint8)
+
+    box, since = only(watch(paint, seconds=20)[-1][1])
+    assert_box(box, (140, 120, 170, 144))
+    assert since == pytest.approx(5, abs=0.7)
+
+
+@pytest.mark.parametrize("gain", [0.6, 0.8, 1.4])
+def test_a_patch_of_light_or_shadow_over_half_of_the_zone_raises_nothing(gain: float) -> None:
+    edge = 1 / (1 + np.exp(-(np.arange(WIDTH) - WIDTH / 2) / 6))[None, :, None]
+
+    def paint(picture: UInt8, now: float) -> UInt8:
+        return np.clip(picture * (1 + (gain - 1) * edge), 0, 255).astype(np.uint8) if now >= 6 else picture
+
+    assert not unexplained(watch(paint, seconds=20), after_s=4)
+
+
+def test_a_small_soft_shadow_raises_nothing() -> None:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    depth = 0.45 * np.exp(-((((x - 160) / 30) ** 2 + ((y - 130) / 18) ** 2) ** 2))[..., None]
+
+    def paint(picture: UInt8, now: float) -> UInt8:
+        return (picture * (1 - depth)).astype(np.uint8) if now >= 6 else picture
+
+    assert not unexplained(watch(paint, seconds=20), after_s=4)
+
+
+def test_a_person_who_stands_still_is_explained_by_his_track() -> None:
+    person = thing(24, 70, seed=5)
+    answers = watch(
+        from_time(5, person, 100, 100, end=15),
+        seconds=20,
+        tracks=lambda now: [((98, 98, 126, 172), PERSON)] if 5 <= now < 15 else [],
+    )
+    assert not unexplained(answers)
+    assert any(np.any(regions.explained_by == 7) for _, regions in answers)
+
+
+def test_a_track_that_is_lost_goes_on_explaining_for_some_seconds() -> None:
+    person = thing(24, 70, seed=5)
+    answers = watch(
+        from_time(5, person, 100, 100),
+        seconds=20,
+        tracks=lambda now: [((98, 98, 126, 172), PERSON)] if 5 <= now < 11 else [],
+    )
+    first = unexplained(answers)[0][0]
+    assert 13.5 <= first <= 15.5
+
+
+def test_a_label_that_does_not_explain_leaves_the_region_unexplained() -> None:
+    answers = watch(
+        from_time(5, thing(30, 24), 140, 120),
+        seconds=12,
+        tracks=lambda now: [((138, 118, 172, 146), BAG)] if now >= 5 else [],
+    )
+    assert unexplained(answers)
+
+
+def test_a_bag_left_by_a_person_is_told_once_he_is_gone_since_he_put_it_down() -> None:
+    person, bag = thing(24, 70, seed=5), thing(20, 16, seed=6)
+
+    def paint(picture: UInt8, now: float) -> UInt8:
+        if now >= 8:
+            picture = put(picture, bag, 105, 150)
+        return put(picture, person, 80, 100) if 5 <= now < 14 else picture
+
+    answers = watch(paint, seconds=24, tracks=lambda now: [((78, 98, 128, 172), PERSON)] if 5 <= now < 14 else [])
+    box, since = only(answers[-1][1])
+    assert_box(box, (105, 150, 125, 166))
+    assert since == pytest.approx(8, abs=1.5)
+    assert min(now for now, _ in unexplained(answers)) >= 14
+
+
+def test_three_seconds_behind_a_passer_by_keep_region_and_time() -> None:
+    def paint(picture: UInt8, now: float) -> UInt8:
+        if now >= 5:
+            picture = put(picture, thing(30, 24), 140, 120)
+        return put(picture, thing(40, 80, seed=8), int(110 + 10 * (now - 11)), 90) if 11 <= now < 14 else picture
+
+    answers = watch(paint, seconds=20)
+    for now, regions in answers:
+        if now >= 9 and not 11 <= now < 15:
+            box, since = only(regions)
+            assert_box(box, (140, 120, 170, 144))
+            assert since == pytest.approx(5, abs=0.7)
+    assert all(len(regions) for now, regions in answers if now >= 9)
+
+
+def test_a_bag_that_tips_over_keeps_its_time() -> None:
+    bag = thing(20, 32)
+
+    def paint(picture: UInt8, now: float) -> UInt8:
+        if now < 5:
+            return picture
+        return put(picture, bag, 140, 120) if now < 12 else put(picture, np.rot90(bag).copy(), 134, 132)
+
+    box, since = only(watch(paint, seconds=20)[-1][1])
+    assert_box(box, (134, 132, 166, 152), px=4)
+    assert since == pytest.approx(5, abs=0.7)
+
+
+def test_what_lies_outside_the_zone_is_not_told() -> None:
+    zone = np.array([[0.5, 0.1], [0.9, 0.1], [0.9, 0.9], [0.5, 0.9]], np.float32)
+    outside = watch(from_time(5, thing(30, 24), 60, 120), seconds=14, zone=zone)
+    inside = watch(from_time(5, thing(30, 24), 200, 120), seconds=14, zone=zone)
+    assert not unexplained(outside)
+    assert_box(only(inside[-1][1])[0], (200, 120, 230, 144))
+
+
+@settings(max_examples=8, deadline=None)
+@given(x=st.integers(-60, 60), y=st.integers(-50, 50))
+def test_a_shifted_scene_gives_shifted_regions(x: int, y: int) -> None:
+    scene = np.roll(ground(), (y, x), (0, 1))
+    answers = watch(from_time(5, thing(30, 24), 140 + x, 110 + y), seconds=12, scene=scene)
+    box, since = only(answers[-1][1])
+    assert_box(box, (140 + x, 110 + y, 170 + x, 134 + y))
+    assert since == pytest.approx(5, abs=0.7)
+
+
+def test_a_shaken_camera_gives_no_regions() -> None:
+    rng = np.random.default_rng(2)
+
+    def paint(picture: UInt8, now: float) -> UInt8:
+        down, right = (int(step) for step in rng.integers(-4, 5, 2))
+        return np.roll(picture, (down, right), (0, 1))
+
+    assert not unexplained(watch(paint, seconds=20), after_s=4)
+
+
+def test_a_camera_turned_for_good_is_learned_anew_without_regions() -> None:
+    def paint(picture: UInt8, now: float) -> UInt8:
+        turned = np.roll(picture, (31, 47), (0, 1)) if now >= 6 else picture
+        return put(turned, thing(30, 24), 140, 120) if now >= 22 else turned
+
+    answers = watch(paint, seconds=30)
+    assert not unexplained([answer for answer in answers if answer[0] < 22], after_s=4)
+    assert_box(only(answers[-1][1])[0], (140, 120, 170, 144))
+
+
+def test_the_answer_stays_the_same_between_two_looks() -> None:
+    model = BackgroundModel([WHOLE], BackgroundSettings(look_ns=NS_PER_S))
+    answers = [
+        model.update(
+            ground() if step < 50 else put(ground(), thing(30, 24), 140, 120), Tracks.empty(), step * NS_PER_S // 10
+        )
+        for step in range(120)
+    ]
+    assert len({id(answer) for answer in answers[-30:]}) <= 4
+
+
+def test_no_zones_and_no_regions_keep_shape_and_dtype() -> None:
+    for model in (BackgroundModel([]), BackgroundModel([WHOLE])):
+        regions = model.update(ground(), Tracks.empty(), 0)
+        assert regions.xyxy.shape == (0, 4)
+        assert regions.xyxy.dtype == np.float32
+        assert regions.since_ns.dtype == np.int64
+        assert model.empty_picture().shape == (0, 0, 3)
+
+
+def test_a_new_frame_size_begins_anew() -> None:
+    model = BackgroundModel([WHOLE])
+    for step in range(30):
+        model.update(ground(), Tracks.empty(), step * NS_PER_S // 5)
+    larger = cv2.resize(ground(), (2 * WIDTH, 2 * HEIGHT))
+    regions = [
+        model.update(np.asarray(larger, np.uint8), Tracks.empty(), step * NS_PER_S // 5) for step in range(30, 60)
+    ]
+    assert all(len(answer) == 0 for answer in regions)
+
+
+def test_the_empty_picture_shows_the_place_without_the_thing() -> None:
+    model = BackgroundModel([np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)])
+    for step in range(60):
+        picture = ground() if step < 25 else put(ground(), thing(30, 24), 140, 120)
+        model.update(picture, Tracks.empty(), step * NS_PER_S // 5)
+    apart = np.abs(model.empty_picture().astype(int) - cv2.GaussianBlur(ground(), (3, 3), 0).astype(int))
+    assert apart.mean() < 3
+
+
+def test_a_look_at_full_hd_is_a_small_share_of_a_core() -> None:
+    scene = np.asarray(cv2.resize(ground(), (1920, 1080), interpolation=cv2.INTER_CUBIC), np.uint8)
+    model = BackgroundModel([WHOLE])
+    costs = []
+    for step in range(40):
+        begin = time.process_time()
+        model.update(scene, Tracks.empty(), step * NS_PER_S // 2)
+        costs.append(time.process_time() - begin)
+    cost_ms = 1000 * float(np.median(costs[10:]))
+    print(f"one look at 1920x1080: {cost_ms:.1f} ms of CPU, two a second: {cost_ms / 5:.1f} % of a core")
+    assert cost_ms < 100
