@@ -42,7 +42,8 @@ def main(media: Path) -> None:
     )
     text = (
         f"Measured by `./scripts/figures` on commit {commit}{dirty}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, with the catalogue's defaults for all that the truth leaves open.\n\n{table}\n\n{speed}\n"
+        f"{platform.python_version()}, with the catalogue's defaults for all that the truth leaves open."
+        f"\n\n{table}\n\n{speed}\n"
     )
     readme = ROOT / "README.md"
     readme.write_text(BLOCK.sub(lambda match: f"{match[1]}{text}{match[2]}", readme.read_text(encoding="utf-8")))

@@ -32,6 +32,13 @@ class Clip:
     start_wall_ns: int
 
 
+class RecordedCapture(Capture, Protocol):
+    """A capture that knows where the next recording would begin."""
+
+    @property
+    def following(self) -> FrameOrigin: ...
+
+
 class Sketch(Protocol):
     """Whoever wants to see each analysed frame: the annotated video."""
 
@@ -69,7 +76,7 @@ class Replay:
         *,
         worker: Worker,
         clips: Sequence[Clip],
-        open_clip: Callable[[Clip, FrameOrigin], Capture],
+        open_clip: Callable[[Clip, FrameOrigin], RecordedCapture],
         journal: Journal,
         stopwatch: Stopwatch,
         on_frame: Callable[[Frame], None] = lambda frame: None,
@@ -86,6 +93,7 @@ class Replay:
         self._told_clips: list[dict[str, object]] = []
         self._media_s = 0.0
         self._ended_wall_ns = 0
+        self._next_ns = 0
         self.incomplete = False
 
     def run(self) -> None:
@@ -130,8 +138,7 @@ class Replay:
 
     def _run_clip(self, clip: Clip) -> tuple[int, bool]:
         """Returns how much of the clip was seen, and whether it broke off."""
-        first = self._clips[0].start_wall_ns
-        origin = FrameOrigin(clip.start_wall_ns - first, clip.start_wall_ns, self._frames["analysed"])
+        origin = self._origin_of(clip)
         capture = self._open_clip(clip, origin)
         if self._sketch is not None:
             self._sketch.begin(clip)
@@ -145,6 +152,7 @@ class Replay:
                 self._on_frame(frame)
         finally:
             capture.close()
+        self._next_ns = capture.following.mono_ns
         counts = capture.counts
         self._frames["read"] += counts.read
         self._frames["decoded"] += counts.decoded
@@ -152,6 +160,12 @@ class Replay:
         self._frames["corrupt"] += counts.corrupt
         seen_ns = media_ns if counts.incomplete else max(media_ns, seconds_to_ns(clip.info.duration_s))
         return seen_ns, counts.incomplete
+
+    def _origin_of(self, clip: Clip) -> FrameOrigin:
+        """Where the clip was planned to begin, or later where the one before ran longer than it had said."""
+        first_ns = self._clips[0].start_wall_ns
+        mono_ns = max(clip.start_wall_ns - first_ns, self._next_ns)
+        return FrameOrigin(mono_ns, first_ns + mono_ns, self._frames["analysed"])
 
 
 def _clip_summary(clip: Clip, incomplete: bool) -> dict[str, object]:

@@ -1,0 +1,74 @@
+"""Several recordings of one camera: one clock, one line of frames, whatever the files say of their length."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from edge.capture.packets import PacketCapture, inspect
+from edge.clock import Stopwatch
+from edge.core.tracker import Tracker
+from edge.core.types import NS_PER_S, Detections, Frame, UInt8
+from edge.runtime.replay import Clip, Journal, Replay
+from edge.runtime.worker import Told, Worker
+from edge.state.database import IN_MEMORY, Database
+from tests.clips import regular_times, write_clip
+
+
+class NothingDetector:
+    name, sha256, labels = "nothing", "0" * 64, ("car",)
+
+    def detect(self, pictures: list[UInt8]) -> list[Detections]:
+        return [Detections.empty() for _ in pictures]
+
+
+class NoRecorder:
+    def watch(self, cases: object, frame: Frame) -> None: ...
+
+    def record(self, change: object, frame: Frame) -> tuple[()]:
+        return ()
+
+
+@pytest.mark.parametrize("gap_s", [-1.5, 0.0, 3600.0])
+def test_time_goes_on_from_clip_to_clip(tmp_path: Path, gap_s: float) -> None:
+    """A second clip that claims to begin before the first has ended begins when it has ended."""
+    path = write_clip(tmp_path / "a.mp4", regular_times(frames=50, fps=25))
+    start_ns = 1_000 * NS_PER_S
+    clips = [
+        Clip(path, inspect(str(path)), start_ns),
+        Clip(path, inspect(str(path)), start_ns + round((2 + gap_s) * NS_PER_S)),
+    ]
+    seen: list[Frame] = []
+    with Database.open(IN_MEMORY) as database, (tmp_path / "alerts.jsonl").open("w") as lines:
+        journal = Journal(database, lines, on_alert=lambda: None)
+        stopwatch = Stopwatch()
+        worker = Worker(
+            detector=NothingDetector(),
+            tracker=Tracker(),
+            zones={},
+            background=None,
+            watches=(),
+            ignored=(),
+            recorder=NoRecorder(),
+            tell=lambda change, frame, evidence, failure: Told({}, ""),
+            outbox=journal,
+            stopwatch=stopwatch,
+        )
+        replay = Replay(
+            worker=worker,
+            clips=clips,
+            open_clip=lambda clip, origin: PacketCapture(str(clip.path), camera="c", fps=5, origin=origin),
+            journal=journal,
+            stopwatch=stopwatch,
+            on_frame=seen.append,
+        )
+        replay.run()
+    assert [frame.index for frame in seen] == list(range(20))
+    steps = [later.mono_ns - earlier.mono_ns for earlier, later in pairwise(seen)]
+    assert min(steps) > 0
+    expected_s = 2 + max(gap_s, 0)
+    assert (seen[10].mono_ns - seen[0].mono_ns) / NS_PER_S == pytest.approx(expected_s, abs=0.05)
+    assert seen[10].media_ns == 0
+    assert all(frame.wall_ns - frame.mono_ns == start_ns for frame in seen)
