@@ -34,6 +34,8 @@ Float64 = npt.NDArray[np.float64]
 _LIGHT_CELLS_MIN = 32  # of the coarse grid; fewer cannot tell light from things
 _SHADE_MIN = -1.1  # log luma; deeper is no shadow
 _SHADE_COLOUR_MAX = 0.12  # log chroma; the blue of the sky in a shadow
+_EVEN_SHADE_MAX = 0.7  # log luma; half of the light gone, evenly and with a sharp rim, is about as much as shade takes
+_PENUMBRA_CELLS = 6  # over which a half-shadow fades; a thing's edge takes two or three
 _TEXTURE_CELLS_MIN = 16  # a correlation over fewer is chance
 _TEXTURE_AGREES = 0.7  # correlation
 _SAMPLES_MAX = 16  # of the first seconds; a median needs no more
@@ -628,7 +630,8 @@ def _light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
     """0 or 1: is it the same place, only lighter or darker?
 
     The texture of the ground goes on under a shadow or a lamp's light, and its colour stays; where the ground has no
-    texture, light is at least even. A sunlit place keeps a third of its light in the shade: what is darker is matter.
+    texture, light is at least even or fades out. A sunlit place keeps a third of its light in the shade: what is
+    darker is matter.
     """
     inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
     body = inside if np.count_nonzero(inside) >= _TEXTURE_CELLS_MIN else mask > 0
@@ -640,7 +643,20 @@ def _light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
         return 0.0
     if _same_texture(before[0], now[0], body) and colour < _SHADE_COLOUR_MAX:
         return 1.0
-    return 1.0 if colour < 0.5 * _SHADE_COLOUR_MAX and spread < 0.25 * abs(middle) else 0.0
+    if colour >= 0.5 * _SHADE_COLOUR_MAX:
+        return 0.0
+    even = spread < 0.1 * abs(middle) + 0.02 and abs(middle) < _EVEN_SHADE_MAX
+    return 1.0 if even or (spread < 0.25 * abs(middle) and _soft_border(now[0] - before[0], mask, middle)) else 0.0
+
+
+def _soft_border(change: Float32, mask: UInt8, middle: float) -> bool:
+    """Does the change grow over several cells, as at the rim of a half-shadow, and not within one, as at a thing's?"""
+    kernel = np.ones((3, 3), np.uint8)
+    border = (cv2.dilate(mask, kernel) - cv2.erode(mask, kernel)) > 0
+    slope = cv2.magnitude(
+        cv2.Sobel(change, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(change, cv2.CV_32F, 0, 1, scale=0.125)
+    )
+    return bool(slope[border].mean() < abs(middle) / _PENUMBRA_CELLS)
 
 
 def _same_texture(before: Float32, now: Float32, body: Bool) -> bool:
