@@ -6,7 +6,10 @@ import sys
 
 
 def main() -> None:
-    from edge.cli.main import run
+    try:
+        from edge.cli.main import run
+    except KeyboardInterrupt:
+        sys.exit("edge: stopped; nothing was left half-written")
 
     sys.exit(run())
 

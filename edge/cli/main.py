@@ -5,8 +5,13 @@ Exit statuses: 0 done, 1 failed, 2 misused.
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 import typer
 
@@ -42,18 +47,71 @@ def edge(
         raise typer.Exit(2)
 
 
+class Stopped(BaseException):
+    """Ctrl-C, a stop by the system, a closed terminal. Not KeyboardInterrupt: typer makes its own end of that."""
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status and never lets a traceback through for what we expect."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopping by either signal takes the same way out
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot spell ends no replay
+    stopped: list[int] = []
     try:
-        status = app(arguments, standalone_mode=False, prog_name="edge")
+        with _stoppable(stopped):
+            status = app(arguments, standalone_mode=False, prog_name="edge")
+            print(end="", flush=True)
     except typer.TyperException as error:
-        print(f"edge: {error.format_message()} See edge --help.", file=sys.stderr)
-        return 2
+        context = getattr(error, "ctx", None)
+        return _failed(f"{error.format_message()} See {context.command_path if context else 'edge'} --help.", 2)
     except EdgeError as error:
-        print(f"edge: {error}", file=sys.stderr)
-        return error.exit_status
-    except (KeyboardInterrupt, typer.Abort):
-        print("edge: interrupted; nothing was left half-written", file=sys.stderr)
-        return 1
+        return _failed(str(error), error.exit_status)
+    except (Stopped, typer.Abort):
+        return _failed(_STOPPED, 1)
+    except OSError as error:
+        return _unwritten(error)
+    except (ImportError, SystemError):  # what compiled code makes of Stopped in the middle of its work
+        if not stopped:
+            raise
+        return _failed(_STOPPED, 1)
     return status if isinstance(status, int) else 0
+
+
+_STOPPED = "stopped; nothing was left half-written"
+
+
+def _failed(words: str, status: int) -> int:
+    """One line, whatever a file's name or a library's word for it holds."""
+    with suppress(OSError):
+        print("edge:", " ".join(words.splitlines()), file=sys.stderr)
+    return status
+
+
+def _unwritten(error: OSError) -> int:
+    """The way out where stdout, or a file of ours, takes no more."""
+    try:
+        print(end="", flush=True)
+    except OSError:  # Python would complain of it once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # `edge schema | head`: the reader has what it wanted
+        return 1
+    where = f"{error.filename}: " if error.filename else ""
+    return _failed(f"{where}{error.strerror or error}; check the disk, the rights, and where the output goes", 1)
+
+
+@contextmanager
+def _stoppable(stopped: list[int]) -> Iterator[None]:
+    """All ways of stopping take the same way out. One that is ignored (nohup, a shell's background) stays so."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        raise Stopped
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number, handler in handlers.items() if handler is not signal.SIG_IGN]
+    try:
+        for number in heard:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, handlers[number])

@@ -12,9 +12,16 @@ from edge.detect.manifest import ModelManifest, find_model, known_models, load_m
 from edge.errors import ModelError
 from edge.resources import models_dir
 
-app = typer.Typer(help="The detection models: list them, prove them.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="The detection models: list them, prove them.", rich_markup_mode=None)
 
 _FOLDER = typer.Option(None, "--folder", help="Look for models here too, before those of the package.")
+
+
+@app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command("list")

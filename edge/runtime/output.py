@@ -6,10 +6,15 @@ interrupted replay leaves the files of the one before untouched; foreign files a
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +23,7 @@ from edge.errors import OutputError
 PRODUCED_BY = "edge replay"
 _OURS = re.compile(r"alerts\.jsonl|measures\.jsonl|report\.html|summary\.json|evidence|annotated(-\d+)?\.mp4")
 _WORK = re.compile(r"\.replay-(\d+)")
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class OutputFolder:
@@ -26,38 +32,55 @@ class OutputFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.work = path / f".replay-{os.getpid()}"
-        self._made = False
+        self._made: list[Path] = []  # the folders that were not there before, innermost first
+        self._lock = -1
 
     def __enter__(self) -> OutputFolder:
         try:
-            self._made = not self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._refuse_foreign()
-            self._sweep()
-            self.work.mkdir()
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot write here ({error.strerror}); name another folder") from error
+            self._begin()
+        except BaseException as error:  # also Ctrl-C: it is raised again
+            self._end()
+            if isinstance(error, OSError):
+                words = f"{self.path}: cannot write here ({error.strerror}); name another folder"
+                raise OutputError(words) from error
+            raise
         return self
-
-    def publish(self) -> None:
-        """Put the new files in the place of the old."""
-        summary = self.path / "summary.json"
-        summary.unlink(missing_ok=True)
-        for old in self.path.iterdir():
-            if _OURS.fullmatch(old.name):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        for new in sorted(self.work.iterdir(), key=lambda path: path.name == summary.name):
-            new.rename(self.path / new.name)
-        self.work.rmdir()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.work.exists():
-            return
-        shutil.rmtree(self.work, ignore_errors=True)
-        if self._made and not any(self.path.iterdir()):
-            self.path.rmdir()
+        self._end()
+
+    def publish(self) -> None:
+        """Put the new files in the place of the old."""
+        with _undisturbed():
+            summary = self.path / "summary.json"
+            summary.unlink(missing_ok=True)
+            for old in self.path.iterdir():
+                if _OURS.fullmatch(old.name):
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+            for new in sorted(self.work.iterdir(), key=lambda path: path.name == summary.name):
+                new.rename(self.path / new.name)
+            self.work.rmdir()
+            self._made = []
+
+    def _begin(self) -> None:
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._refuse_foreign()
+        self._lock = _locked(self.path)
+        self._sweep()
+        self.work.mkdir()
+
+    def _end(self) -> None:
+        """Take back what was not published, and the folders that were made for nothing."""
+        if self._lock >= 0:
+            shutil.rmtree(self.work, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
+        for folder in self._made:
+            with suppress(OSError):  # it holds something by now, or was never made
+                folder.rmdir()
 
     def _refuse_foreign(self) -> None:
         names = sorted(entry.name for entry in self.path.iterdir())
@@ -71,16 +94,45 @@ class OutputFolder:
     def _was_produced_by_us(self) -> bool:
         try:
             summary = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
         return isinstance(summary, dict) and summary.get("produced_by") == PRODUCED_BY
 
     def _sweep(self) -> None:
-        """Take away what a killed replay left; a living one is not disturbed."""
+        """Take away what killed replays left."""
         for entry in self.path.iterdir():
-            match = _WORK.fullmatch(entry.name)
-            if match is None:
-                continue
-            if int(match[1]) != os.getpid() and Path(f"/proc/{match[1]}").exists():
-                raise OutputError(f"{self.path}: another replay (process {match[1]}) is writing here; wait for it")
-            shutil.rmtree(entry)
+            if _WORK.fullmatch(entry.name):
+                shutil.rmtree(entry)
+
+
+def _locked(folder: Path) -> int:
+    """One replay a folder. The lock ends with its process, however that ends, in a container as well."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OutputError(f"{folder}: another replay is writing here; wait for it or name another folder") from None
+    except OSError:
+        pass  # some network file systems know no locks
+    return descriptor
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Whoever stops us waits these milliseconds: half an exchange of files would be neither replay."""
+    if threading.current_thread() is not threading.main_thread():  # only the main one is told of signals
+        yield
+        return
+    stopped: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _STOPPING}
+    heard = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    for number in heard:
+        signal.signal(number, lambda number, _: stopped.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+    if stopped:
+        signal.raise_signal(stopped[0])
