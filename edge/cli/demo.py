@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,9 +48,9 @@ def _print_alert(topic: str, alert: dict[str, Any]) -> None:
     data = alert["data"]
     count = f" x{data['object']['count']}" if "count" in data["object"] else ""
     reason = f" ({data['reason']})" if "reason" in data else ""
-    print(
+    words = (
         f"{data['media_time_s']:7.1f} s  {data['state']:9} {data['scenario']} {data['category']['name']}: "
-        f"{data['object']['label']}{count} in zone {data['zone']['id']}, there for {data['dwell_s']:.0f} s{reason}\n"
-        f"           {topic}",
-        flush=True,
+        f"{data['object']['label']}{count} in zone {data['zone']['id']}, there for {data['dwell_s']:.0f} s{reason}"
     )
+    with suppress(OSError):  # this is the subscriber's thread; the main one says that nobody reads any more
+        print(f"{words}\n           {topic}", flush=True)

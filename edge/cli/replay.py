@@ -47,9 +47,16 @@ def replay(
         changed = differences(before, result.alerts)
         print("\n".join(changed) if changed else f"no case differs from {against}")
     if result.incomplete:
-        print(f"edge: {clips[-1]}: the footage is cut short; what could be decoded was replayed", file=sys.stderr)
+        print(f"edge: {_cut(clips, result)}: cut short; what could be decoded was replayed", file=sys.stderr)
         return 1
     return 0
+
+
+def _cut(clips: list[Path], result: ReplayResult) -> str:
+    """The names of the clips that break off."""
+    told = result.summary["clips"]
+    assert isinstance(told, list)
+    return ", ".join(str(path) for path, clip in zip(clips, told, strict=True) if clip["incomplete"])
 
 
 @contextmanager

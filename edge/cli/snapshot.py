@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _JPEG_QUALITY = 92
 _LOOK_S = 2.0  # a recording may fade in from black: that long we look for a picture with something in it
 _LOOK_FPS = 25.0
+_AT_MAX_S = 1e6  # eleven days: no recording is longer
 _FLAT_LEVELS = 3.0  # a picture whose grey levels deviate by less shows nothing
 
 
@@ -24,7 +25,9 @@ def snapshot(
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write: .jpg or .png.")],
     grid: Annotated[bool, typer.Option("--grid", help="Draw lines at every tenth, numbered 0.1 to 0.9.")] = False,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="The site.yaml that CAMERA stands in.")] = None,
-    at: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How far into the recording.")] = 0.0,
+    at: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, max=_AT_MAX_S, help="How far into the recording.")
+    ] = 0.0,
 ) -> None:
     """Take one picture of a camera or a recording; the grid gives the fractions that zones are written in.
 

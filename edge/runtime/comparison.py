@@ -22,10 +22,10 @@ def read_alerts(folder: Path) -> list[dict[str, Any]]:
     path = folder / "alerts.jsonl"
     try:
         alerts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        _opened(alerts)
+        differences(alerts, alerts)  # what cannot be compared with itself is told now, not after the replay
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); name the folder of a replay") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path}: not the alerts of a replay; name the folder of a replay") from error
     return alerts
 

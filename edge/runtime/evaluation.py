@@ -57,20 +57,57 @@ class Evaluation:
 
 
 def read_truth(path: Path, media: Path, only: Sequence[str]) -> list[TruthClip]:
-    """The clips that are to be scored. Raises UsageError on a file that is not of this form."""
+    """The clips that are to be scored. Raises UsageError on a file that is not of this form, before any is replayed."""
     try:
-        clips = [
-            TruthClip(media / clip["clip"], clip["zones"], clip["scenarios"], clip["events"])
-            for clip in json.loads(path.read_text(encoding="utf-8"))["clips"]
-            if clip["scenarios"] and (not only or any(word in clip["clip"] for word in only))
-        ]
+        listed = json.loads(path.read_text(encoding="utf-8"))["clips"]
+        chosen = [clip for clip in listed if clip["scenarios"] and _is_named(clip["clip"], only)]
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: not a truth file ({type(error).__name__}: {error})") from error
-    if not clips:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a truth file") from error
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}:{error.lineno}: not JSON ({error.msg}); correct it") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        form = '{"clips": [{"clip", "zones", "scenarios", "events"}]}'
+        raise UsageError(f"{path}: not a truth file: expected {form}") from error
+    if not chosen:
         raise UsageError(f"{path}: no clip to score" + (f" whose name holds {' or '.join(only)}" if only else ""))
+    clips = [_truth_clip(clip, media, f"{path}: {clip['clip']}") for clip in chosen]
+    names = [clip.path.stem for clip in clips]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"{path}: {name}: two clips have this name, and each replay needs its own folder; rename one")
     return clips
+
+
+def _is_named(name: str, only: Sequence[str]) -> bool:
+    return not only or any(word in name for word in only)
+
+
+def _truth_clip(clip: Mapping[str, Any], media: Path, where: str) -> TruthClip:
+    try:
+        truth = TruthClip(media / clip["clip"], dict(clip["zones"]), list(clip["scenarios"]), list(clip["events"]))
+        watched = {(use["use"], zone) for use in truth.scenarios for zone in use["zones"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{where}: needs zones {{id: polygon}}, scenarios [{{use, zones}}] and events [..]") from error
+    for row, event in enumerate(truth.events):
+        if problem := _problem(event, watched):
+            raise UsageError(f"{where}: events[{row}]: {problem}")
+    return truth
+
+
+def _problem(event: Mapping[str, Any], watched: set[tuple[str, str]]) -> str:
+    """What is wrong with an event of the truth; "" where it can be scored."""
+    try:
+        place = event["scenario"], event["zone"]
+        known = place in watched
+        x1, y1, x2, y2 = _box(event["box_px"])
+        start_s = float(event["start_s"])
+        end_s = math.inf if event["end_s"] is None else float(event["end_s"])
+    except (KeyError, TypeError, ValueError):
+        return "needs scenario, zone, start_s, end_s (or null) and box_px [x1, y1, x2, y2]"
+    if not known:
+        return f"{place[0]} in zone {place[1]} is not among the clip's scenarios"
+    if not (x1 < x2 and y1 < y2):
+        return "box_px must be [x1, y1, x2, y2] with x1 < x2 and y1 < y2"
+    return "" if 0 <= start_s < end_s else "start_s must be 0 or more, and end_s later (or null)"
 
 
 def evaluate(clips: Sequence[TruthClip], run: Callable[[TruthClip], ClipReplay]) -> Evaluation:
@@ -173,14 +210,10 @@ def _number(value: float) -> str:
 
 
 def _event(event: Mapping[str, Any], dwells: Dwells) -> TrueEvent:
-    try:
-        after_s, clear_after_s = dwells[event["scenario"], event["zone"]]
-        box = _box(event["box_px"])
-        end_s = None if event["end_s"] is None else float(event["end_s"])
-        start_s = float(event["start_s"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"the truth's event {dict(event)}: {type(error).__name__}: {error}") from error
-    return TrueEvent(event["scenario"], start_s, end_s, box, after_s, clear_after_s)
+    after_s, clear_after_s = dwells[event["scenario"], event["zone"]]
+    end_s = None if event["end_s"] is None else float(event["end_s"])
+    start_s = float(event["start_s"])
+    return TrueEvent(event["scenario"], start_s, end_s, _box(event["box_px"]), after_s, clear_after_s)
 
 
 def _totals(results: Sequence[ClipResult]) -> Totals:
