@@ -42,7 +42,7 @@ NAMESPACE = uuid.UUID("5b1f6a52-5d1c-5a0e-9d0c-3f0f4c6f9a10")  # uuid5 of every 
 
 LIVE_MAX = 256  # pending and open cases of one rule; beyond, new ones are refused and counted
 SAME_THING = 0.5  # agreement from which the pixels say: still there
-OTHER_THING = 0.35  # agreement below which they say: something else, or nothing
+OTHER_THING = 0.35  # agreement below which a thing that is found there is another one
 HIDDEN_SHARE = 0.25  # of the footprint covered by others
 # A case opens only if the finder itself saw it in this share of the looks, and for a second at least: pixels alone
 # would carry one false box on a wall for ever, and a painted kerb that is a bus in every fifth look is no bus.
@@ -224,7 +224,7 @@ class CaseBook:
         agrees = appearance.agreement(life.patch, patch)
         if agrees >= SAME_THING:
             self._credit(life, scene.frame.mono_ns, step_ns)
-        elif agrees < OTHER_THING:
+        else:
             life.departed |= _went_away(life, scene.tracks)
             life.empty_ns += step_ns if life.departed or self._lies_open(life, patch, scene) else 0
 
