@@ -23,6 +23,7 @@ from edge.capture.packets import PacketCapture, inspect
 from edge.capture.timeline import FrameOrigin
 from edge.clock import Stopwatch, cpu_s, elapsed_s, minute_of_week
 from edge.config.catalogue import ScenarioUse
+from edge.config.document import Loc
 from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
 from edge.core.background import BackgroundModel
@@ -38,7 +39,7 @@ from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.subscriber import Subscriber
 from edge.detect.manifest import find_model, load_manifest
 from edge.detect.session import OnnxDetector
-from edge.errors import ConfigError, DeliveryError, OutputError, UsageError
+from edge.errors import CaptureError, DeliveryError, EvidenceError, ModelError, OutputError, UsageError
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.report import write_report
 from edge.evidence.store import EvidenceStore
@@ -56,6 +57,8 @@ from edge.state.database import IN_MEMORY, Database
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
 EVALUATION_CAMERA = "clip"
 EVALUATION_START = "2026-01-05T08:00:00+00:00"  # a Monday morning; a scored answer must not hang on a file's date
+LATEST_NS = seconds_to_ns(230 * 365.2425 * 86400)  # the year 2200; a 64-bit count of nanoseconds ends in 2262
+_NAMES_SHOWN = 8
 DRAIN_S = 60.0  # how long a replay waits for the broker to confirm its last alerts
 
 
@@ -98,8 +101,10 @@ def replay(
         courier = _courier(stack, database, site, order.mqtt_url)
         stopwatch = Stopwatch()
         begun_s, begun_cpu_s = elapsed_s(), cpu_s()
-        with _written(order.out):
-            lines = stack.enter_context((output.work / "alerts.jsonl").open("w", encoding="utf-8"))
+        with (
+            _written(order.out, work=output.work),
+            (output.work / "alerts.jsonl").open("w", encoding="utf-8") as lines,
+        ):
             journal = Journal(database, lines, on_alert=courier.wake if courier else lambda: None)
             detector = detector_for(site, camera)
             sketch = _annotator(output.work, camera, detector.labels) if order.annotate else None
@@ -159,15 +164,18 @@ def demo(
 def evaluate(truth: Path, *, media: Path, out: Path, only: Sequence[str]) -> Evaluation:
     """Replay every scored clip of a truth file into `out` and write `evaluation.json` there."""
     clips = read_truth(truth, media, only)
+    for clip in clips:
+        inspect(str(clip.path))
     with _written(out):
         out.mkdir(parents=True, exist_ok=True)
+        (out / "evaluation.json").unlink(missing_ok=True)  # it would not be that of the replays beside it
+        sites = {clip.path: _evaluated_site(clip, out) for clip in clips}
 
     def run(clip: TruthClip) -> ClipReplay:
-        config = out / f"{clip.path.stem}.yaml"
-        with _written(out):
-            config.write_text(yaml.safe_dump(_site_for(clip), allow_unicode=True, sort_keys=False), encoding="utf-8")
-        site = load_site(config, environ={})
+        site = sites[clip.path]
         result = replay(site, ReplayOrder(clips=[clip.path], out=out / clip.path.stem, start=EVALUATION_START))
+        if result.incomplete:
+            raise CaptureError(f"{clip.path}: cut short, so it cannot be scored; copy it again, or leave it out")
         dwells = {
             (use.use, zone): (use.after_s, use.clear_after_s)
             for use in site.scenarios[EVALUATION_CAMERA]
@@ -180,6 +188,12 @@ def evaluate(truth: Path, *, media: Path, out: Path, only: Sequence[str]) -> Eva
         text = json.dumps(as_document(evaluation), ensure_ascii=False, indent=2)
         (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     return evaluation
+
+
+def _evaluated_site(clip: TruthClip, folder: Path) -> Site:
+    config = folder / f"{clip.path.stem}.yaml"
+    config.write_text(yaml.safe_dump(_site_for(clip), allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return load_site(config, environ={})
 
 
 def _site_for(clip: TruthClip) -> dict[str, object]:
@@ -243,7 +257,12 @@ def worker_for(
 
 def detector_for(site: Site, camera: CameraConfig) -> OnnxDetector:
     """The camera's model, or the site's, checked against its manifest."""
-    folder = find_model(camera.model or site.config.model, [models_dir()])
+    name = camera.model or site.config.model
+    try:
+        folder = find_model(name, [models_dir()])
+    except ModelError as error:
+        loc: Loc = ("cameras", site.config.cameras.index(camera), "model") if camera.model else ("model",)
+        raise site.fault(loc, f"{name} is not installed; {str(error).rpartition(': ')[2]}") from error
     return OnnxDetector(load_manifest(folder))
 
 
@@ -253,9 +272,9 @@ def detector_for(site: Site, camera: CameraConfig) -> OnnxDetector:
 def _rule(site: Site, camera: CameraConfig, use: ScenarioUse, labels: tuple[str, ...]) -> Rule:
     unknown = [label for label in use.labels if label not in labels]
     if unknown:
-        raise ConfigError(
-            f"{site.path}: cameras.{camera.id}.scenarios.{use.use}: label {unknown[0]!r} is none of this camera's "
-            "model; correct it or choose another model"
+        raise site.fault(
+            ("cameras", site.config.cameras.index(camera), "scenarios", camera.scenarios.index(use), "labels"),
+            f"holds {unknown[0]!r}, which the camera's model does not know: its labels are {_listed(labels)}",
         )
     names = tuple(zone.id for zone in camera.zones)
     return Rule(
@@ -331,6 +350,11 @@ def _teller(
     return tell
 
 
+def _listed(names: Sequence[str]) -> str:
+    """The first of them: enough to see how they are spelt."""
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else "")
+
+
 def _tag(use: ScenarioUse) -> Tag:
     category = use.category
     return Tag(category.code, category.name, category.standard, category.extension, use.severity)
@@ -368,6 +392,8 @@ def _placed(paths: Sequence[Path], start: str | None, timezone: ZoneInfo) -> lis
     for path in paths:
         info = inspect(str(path))
         own_ns = 0 if start is not None else info.created_wall_ns or _recorded_ns(path, info.duration_s)
+        if own_ns >= LATEST_NS:
+            raise UsageError(f"{path}: claims to be of the year 2200 or later; say with --start when it was recorded")
         begin_ns = max(own_ns, free_ns)
         clips.append(Clip(path, info, begin_ns))
         free_ns = begin_ns + seconds_to_ns(info.duration_s)
@@ -384,6 +410,8 @@ def _moment(text: str, timezone: ZoneInfo) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--start {text}: not a time; write it like 2026-05-04T09:30:00+08:00") from None
+    if not 1970 < moment.year < 2200:
+        raise UsageError(f"--start {text}: no year of a recording; it must lie after 1970 and before 2200")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone)
     return round(moment.timestamp() * 1000) * (NS_PER_S // 1000)
@@ -411,7 +439,10 @@ def _courier(stack: ExitStack, database: Database, site: Site, url: str | None) 
     if url is None:
         return None
     identity = f"{site.config.site.id}-{site.config.gateway.id}-replay"
-    publisher = MqttPublisher(url, client_id=identity)
+    try:
+        publisher = MqttPublisher(url, client_id=identity)
+    except DeliveryError as error:
+        raise UsageError(f"--mqtt {error}") from error
     publisher.check()  # a wrong address is told before an hour of footage is decoded
     courier = Courier(database, publisher)
     courier.start()
@@ -427,12 +458,15 @@ def _deliver(courier: Courier | None, url: str | None) -> None:
 
 
 @contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    """A disk that fills up, or fails, in the words of the folder that was asked for."""
+def _written(folder: Path, *, work: Path | None = None) -> Iterator[None]:
+    """A disk that fills up, or fails, in the words of the folder that was asked for, not of the one inside it."""
     try:
         yield
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}); nothing of this replay is kept") from error
+    except (EvidenceError, OutputError) as error:
+        words = str(error).replace(f"{work}/", "")
+        raise type(error)(f"{folder}: {words}; nothing of this replay is kept") from error
 
 
 def _write_pages(folder: Path, alerts: Sequence[dict[str, object]], summary: dict[str, object], site: Site) -> None:

@@ -6,6 +6,7 @@ and the versions alone: never on the present time, the machine's load or the fol
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -105,8 +106,6 @@ class Replay:
             self._told_clips.append(_clip_summary(clip, incomplete))
         if self._sketch is not None:
             self._sketch.close()
-        if self._worker.evidence_failures:
-            raise EvidenceError(self._worker.evidence_failures[0])
 
     def summary(
         self, *, wall_s: float, cpu_s: float, timezone: tzinfo, identity: dict[str, object]
@@ -150,6 +149,8 @@ class Replay:
                     with self._stopwatch.stage("annotate"):
                         self._sketch.add(frame, scene, self._worker)
                 self._on_frame(frame)
+                if self._worker.evidence_failures:  # a live camera goes on; here the rest would be for nothing
+                    raise EvidenceError(self._worker.evidence_failures[0])
         finally:
             capture.close()
         self._next_ns = capture.following.mono_ns
@@ -171,7 +172,7 @@ class Replay:
 def _clip_summary(clip: Clip, incomplete: bool) -> dict[str, object]:
     info = clip.info
     return {
-        "path": clip.path.name,
+        "path": os.fsencode(clip.path.name).decode("utf-8", "replace"),  # a name need not be UTF-8
         "duration_s": round(info.duration_s, 3),
         "frames_declared": info.frames_declared,
         "width_px": info.width_px,
