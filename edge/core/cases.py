@@ -214,7 +214,8 @@ class CaseBook:
         agrees = appearance.agreement(life.patch, patch) >= SAME_THING
         rate = np.float32(0.1 if agrees else 0.3)
         life.patch = life.patch + rate * (patch - life.patch)
-        if overlap >= 0.8:
+        # A thing that drives off overlaps itself for a while, and must not take its place along; a bag that tips may.
+        if overlap >= 0.8 or self.rule.kind == LEFT_OBJECT:
             life.footprint = life.footprint + np.float32(0.1) * (box - life.footprint)
 
     def _judge_unfound(self, life: _Life, patch: Float32, scene: Scene, step_ns: int) -> None:
