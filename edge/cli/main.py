@@ -6,6 +6,7 @@ Exit statuses: 0 done, 1 failed, 2 misused.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ import typer
 from edge import __version__
 from edge.cli import check, demo, evaluate, models, replay, snapshot
 from edge.errors import EdgeError
+
+# A command tells its outcome in one line; without this, warnings on the way there would come out between.
+logging.getLogger("edge").addHandler(logging.NullHandler())
 
 app = typer.Typer(
     name="edge",
