@@ -38,6 +38,8 @@ _EVEN_SHADE_MAX = 0.7  # log luma; half of the light gone, evenly and with a sha
 _PENUMBRA_CELLS = 6  # over which a half-shadow fades; a thing's edge takes two or three
 _TEXTURE_CELLS_MIN = 16  # a correlation over fewer is chance
 _TEXTURE_AGREES = 0.7  # correlation
+_TEXTURE_MIN = 0.02  # log luma; fainter is the camera's noise
+_SIDE_CELLS = 9  # neighbourhood on either side of a region's border
 _SAMPLES_MAX = 16  # of the first seconds; a median needs no more
 
 
@@ -70,7 +72,6 @@ class BackgroundSettings:
     plain_tolerances: float = 1.3  # cells that differ by less are kept in mind but make no region
     strength_min: float = 2.0  # tolerances, of a large region; noise and drift stay near one, things are far off
     small_cells: float = 10.0  # a region so small must be twice as strong: chance makes small ones
-    contrast_margin: float = 0.0
     margin_share: float = 0.03  # of the picture's size, looked at beyond the zones, so that no thing is cut
     covered_share: float = 0.5  # of a region's box within a track's: the track explains it
     seen_share: float = 0.5  # of a region in view again before it is held to be left behind by its explainer
@@ -356,6 +357,7 @@ class BackgroundModel:
                 continue
             region = self._judge(
                 place=place,
+                body=body,
                 own=own,
                 strength=strength,
                 changed=changed,
@@ -369,7 +371,7 @@ class BackgroundModel:
             owner[place][body] = region.number
             if region.told and region.explained_by < 0:
                 self._left[place] |= body
-            if region.contrast < -settings.contrast_margin and region.looks >= 2 and region.told:
+            if region.contrast < 0 and region.looks >= 2 and region.told:
                 removed[place] |= body
         self._regions, self._owner = regions, owner
         self._answer = self._tell()
@@ -379,6 +381,7 @@ class BackgroundModel:
         self,
         *,
         place: tuple[slice, slice],
+        body: Bool,
         own: Bool,
         strength: float,
         changed: Bool,
@@ -396,7 +399,7 @@ class BackgroundModel:
         xyxy = grid.to_px(box[None])[0]
         cells = len(rows)
         since_ns = int(np.median(self._thing_since[place][own]))
-        witness = (*self._witness(place, own), strength)
+        witness = (*self._witness(place, body, own), strength)
         owners = np.bincount(self._owner[place][own], minlength=1)
         owners[0] = 0
         old = self._regions.get(int(owners.argmax()))
@@ -445,9 +448,9 @@ class BackgroundModel:
         if in_view and mono_ns - region.explained_ns >= settings.explained_ns:
             region.explained_by = -1
 
-    def _witness(self, place: tuple[slice, slice], own: Bool) -> tuple[float, float]:
+    def _witness(self, place: tuple[slice, slice], body: Bool, own: Bool) -> tuple[float, float]:
         """(contrast, light) of a region; what stands before the thing now does not matter."""
-        rim = 4
+        rim = _SIDE_CELLS // 2 + 1
         rows, columns = self._has_thing.shape
         y0, y1 = max(place[0].start - rim, 0), min(place[0].stop + rim, rows)
         x0, x1 = max(place[1].start - rim, 0), min(place[1].stop + rim, columns)
@@ -455,9 +458,11 @@ class BackgroundModel:
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
         inner = np.s_[place[0].start - y0 : place[0].stop - y0, place[1].start - x0 : place[1].stop - x0]
         mask[inner] = own
+        whole = np.zeros_like(mask)
+        whole[inner] = body
         before = self._empty[:, wide[0], wide[1]]
         now = np.where(mask > 0, self._thing[:, wide[0], wide[1]], before)
-        return _contrast(before, now, mask), _light_likeness(before, now, mask)
+        return _contrast(before, now, whole), _light_likeness(before, now, mask)
 
     def _tell(self) -> StaticRegions:
         grid = self._grid
@@ -598,28 +603,35 @@ def _robust_fit(design: Float64, target: Float64, pull: Float64) -> Float64:
     return factors
 
 
-def _edges(picture: Float32) -> Float32:
-    """(3, h, w) -> (h, w) how strong the strongest edge of the channels is."""
-    strength = [
-        cv2.magnitude(cv2.Sobel(channel, cv2.CV_32F, 1, 0), cv2.Sobel(channel, cv2.CV_32F, 0, 1))
-        for channel in np.ascontiguousarray(picture)
-    ]
-    return np.asarray(np.maximum(np.maximum(strength[0], strength[1]), strength[2]), np.float32)
-
-
 def _contrast(before: Float32, now: Float32, mask: UInt8) -> float:
-    """-1 .. 1: does the region stand out from its surroundings now (1), or did it before (-1)?"""
+    """-1 .. 1: does the region stand out from its surroundings now (1), or did it before (-1)?
+
+    A thing ends where the region ends: across its border brightness, colour or texture change. So they do where a
+    thing is no more, but then in the picture of before.
+    """
     kernel = np.ones((3, 3), np.uint8)
-    border = (cv2.dilate(mask, kernel) - cv2.erode(mask, kernel)) > 0
-    around = (cv2.dilate(mask, np.ones((9, 9), np.uint8)) > 0) & (cv2.dilate(mask, kernel) == 0)
-    edges = _balance(float(_edges(now)[border].mean()), float(_edges(before)[border].mean()))
-    if not np.any(around):
-        return edges
-    ring = np.median(before[:, around], axis=1)
-    body = mask > 0
-    apart_now = float(np.abs(now[:, body] - ring[:, None]).sum(axis=0).mean())
-    apart_before = float(np.abs(before[:, body] - ring[:, None]).sum(axis=0).mean())
-    return 0.5 * edges + 0.5 * _balance(apart_now, apart_before)
+    wide = cv2.dilate(mask, kernel)
+    border = (wide - cv2.erode(mask, kernel)) > 0
+    inside, outside = mask.astype(np.float32), (1 - wide).astype(np.float32)
+    return _balance(_step_across(now, inside, outside, border), _step_across(before, inside, outside, border))
+
+
+def _step_across(picture: Float32, inside: Float32, outside: Float32, border: Bool) -> float:
+    """How different the two sides of the border are, each averaged over its neighbourhood."""
+    luma = np.ascontiguousarray(picture[0])
+    texture = 2 * np.abs(luma - cv2.blur(luma, (5, 5)))
+    step = np.zeros_like(luma)
+    for channel in (*picture, texture):  # four pictures of one small crop
+        step += np.abs(_mean_within(channel, inside) - _mean_within(channel, outside))
+    return float(step[border].mean())
+
+
+def _mean_within(picture: Float32, weight: Float32) -> Float32:
+    """The mean of each cell's neighbourhood, as far as it lies where `weight` is one."""
+    around = (_SIDE_CELLS, _SIDE_CELLS)
+    total = cv2.boxFilter(picture * weight, cv2.CV_32F, around, normalize=False)
+    count = cv2.boxFilter(weight, cv2.CV_32F, around, normalize=False)
+    return np.asarray(total / np.maximum(count, 1), np.float32)
 
 
 def _balance(now: float, before: float) -> float:
@@ -641,8 +653,9 @@ def _light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
     spread = float(np.median(np.abs(change[0] - middle)))
     if middle < _SHADE_MIN:
         return 0.0
-    if _same_texture(before[0], now[0], body) and colour < _SHADE_COLOUR_MAX:
-        return 1.0
+    agreement = _texture_agreement(before[0], now[0], body)
+    if agreement is not None:
+        return 1.0 if agreement > _TEXTURE_AGREES and colour < _SHADE_COLOUR_MAX else 0.0
     if colour >= 0.5 * _SHADE_COLOUR_MAX:
         return 0.0
     even = spread < 0.1 * abs(middle) + 0.02 and abs(middle) < _EVEN_SHADE_MAX
@@ -659,11 +672,12 @@ def _soft_border(change: Float32, mask: UInt8, middle: float) -> bool:
     return bool(slope[border].mean() < abs(middle) / _PENUMBRA_CELLS)
 
 
-def _same_texture(before: Float32, now: Float32, body: Bool) -> bool:
-    """Do the small differences of luma inside `body` agree? False too where there are too few to say."""
+def _texture_agreement(before: Float32, now: Float32, body: Bool) -> float | None:
+    """Correlation of the small differences of luma inside `body`; None where there are too few to say."""
     if np.count_nonzero(body) < _TEXTURE_CELLS_MIN:
-        return False
+        return None
     old, new = ((luma - cv2.blur(luma, (5, 5)))[body] for luma in (np.ascontiguousarray(before), now))
     old, new = old - old.mean(), new - new.mean()
-    strength = float(np.sqrt((old * old).sum() * (new * new).sum()))
-    return strength > 0 and float((old * new).sum()) > _TEXTURE_AGREES * strength
+    if float(old.std()) < _TEXTURE_MIN:
+        return None
+    return float((old * new).mean() / max(float(old.std() * new.std()), 1e-6))
