@@ -131,8 +131,8 @@ def replay(
                 },
             )
             _write_pages(output.work, journal.alerts, summary, site)
-            _deliver(courier, order.mqtt_url)
             output.publish()
+        _deliver(courier, order.out)
     return ReplayResult(order.out, summary, journal.alerts, run.incomplete)
 
 
@@ -450,11 +450,14 @@ def _courier(stack: ExitStack, database: Database, site: Site, url: str | None) 
     return courier
 
 
-def _deliver(courier: Courier | None, url: str | None) -> None:
+def _deliver(courier: Courier | None, folder: Path) -> None:
+    """Wait for the broker to confirm the last alerts. The files are complete, whatever it does."""
     left = courier.drain(DRAIN_S) if courier is not None else 0
     if courier is not None and left:
         reason = courier.last_error or "the broker does not confirm"
-        raise DeliveryError(f"{left} alerts were not delivered within {DRAIN_S:.0f} s: {reason}")
+        raise DeliveryError(
+            f"{left} alerts were not delivered within {DRAIN_S:.0f} s ({reason}); {folder} is complete: replay again"
+        )
 
 
 @contextmanager
