@@ -257,13 +257,25 @@ def worker_for(
 
 def detector_for(site: Site, camera: CameraConfig) -> OnnxDetector:
     """The camera's model, or the site's, checked against its manifest."""
+    return OnnxDetector(load_manifest(_model_folder(site, camera)))
+
+
+def check_models(site: Site) -> None:
+    """Whether every camera's model is there, is the file that was checked, and knows the labels that are asked for."""
+    folders = {_model_folder(site, camera) for camera in site.config.cameras}
+    manifests = {folder: load_manifest(folder) for folder in folders}
+    for camera in site.config.cameras:
+        for use in camera.scenarios:
+            _rule(site, camera, use, manifests[_model_folder(site, camera)].labels)
+
+
+def _model_folder(site: Site, camera: CameraConfig) -> Path:
     name = camera.model or site.config.model
     try:
-        folder = find_model(name, [models_dir()])
+        return find_model(name, [models_dir(), site.path.parent])
     except ModelError as error:
         loc: Loc = ("cameras", site.config.cameras.index(camera), "model") if camera.model else ("model",)
         raise site.fault(loc, f"{name} is not installed; {str(error).rpartition(': ')[2]}") from error
-    return OnnxDetector(load_manifest(folder))
 
 
 # The parts of a worker

@@ -327,6 +327,23 @@ def test_a_model_that_does_not_fit_is_told(
     assert_untouched(workshop, out)
 
 
+def test_check_looks_at_the_models_too(workshop: Workshop, tmp_path: Path) -> None:
+    for model, status, words in (
+        ("wrong-hash", 1, "model.onnx: sha256 is"),
+        ("nowhere", 2, "site.yaml:7: model nowhere is not installed"),
+        ("no-bus", 2, "labels holds 'bus', which the camera's model does not know"),
+    ):
+        chosen = str(workshop.folder / model) if model != "nowhere" else model
+        site = workshop.configured(tmp_path / "site.yaml", lambda site, chosen=chosen: site.update(model=chosen))
+        assert_refused(workshop.edge("check", site), status, words)
+
+
+def test_a_model_is_also_looked_for_beside_the_configuration(workshop: Workshop, tmp_path: Path) -> None:
+    shutil.copytree(workshop.folder / "model", tmp_path / "own-model")
+    site = workshop.configured(tmp_path / "site.yaml", lambda site: site.update(model="own-model"))
+    assert workshop.edge("check", site).status == 0
+
+
 def test_a_label_that_the_model_does_not_have_is_told_with_its_line(workshop: Workshop, tmp_path: Path) -> None:
     site = workshop.configured(tmp_path / "site.yaml", scenario(labels=["car", "dragon"]))
     line = 1 + site.read_text().splitlines().index("    - car")

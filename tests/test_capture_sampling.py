@@ -109,3 +109,11 @@ def test_missing_timestamps_are_filled_with_the_average_interval() -> None:
 
 def test_an_origin_is_followed_by_the_next_recording() -> None:
     assert FrameOrigin(10, 1000, 3).after(duration_ns=90, frames=7) == FrameOrigin(100, 1090, 10)
+
+
+def test_one_late_picture_does_not_stretch_the_clip() -> None:
+    timeline = Timeline(interval_ns(25))
+    stamps_s = (0.48, 0.52, 0.56, 3.56, 0.60, 0.64, 3.60, 3.64, 3.68, 3.72)
+    placed_s = [timeline.place(round(stamp * 1e9)) / 1e9 for stamp in stamps_s]
+    assert placed_s == sorted(placed_s)
+    assert placed_s[-1] < 3.5

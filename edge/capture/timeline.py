@@ -26,13 +26,15 @@ class Timeline:
     """Nanoseconds since the first frame, strictly ascending.
 
     A timestamp that is missing or does not go forward is replaced by the last one plus the average interval, and
-    counted in `repaired`. After a jump back of more than a second the time goes on from where it was.
+    counted in `repaired`. After a jump back of more than a second the time goes on from where it was; when the stamps
+    fit the time before the jump again (one late picture after damage looks like a jump), that counts once more.
     """
 
     def __init__(self, interval_ns: int) -> None:
         self.interval_ns = interval_ns
         self.repaired = 0
         self._zero_ns: int | None = None  # the source's timestamp that counts as 0
+        self._zero_before_ns: int | None = None  # what counted as 0 before the last jump
         self._last_ns: int | None = None
 
     @property
@@ -44,14 +46,24 @@ class Timeline:
         """The time of the next frame, given the timestamp that the source claims for it."""
         if stamp_ns is not None and self._zero_ns is None:
             self._zero_ns = stamp_ns - self.end_ns
+        if stamp_ns is not None:
+            self._return_to_the_zero_before(stamp_ns)
         placed = None if stamp_ns is None or self._zero_ns is None else stamp_ns - self._zero_ns
         if placed is None or (self._last_ns is not None and placed <= self._last_ns):
             if placed is not None and stamp_ns is not None and self.end_ns - placed > _JUMP_NS:
+                self._zero_before_ns = self._zero_ns
                 self._zero_ns = stamp_ns - self.end_ns
             placed = self.end_ns
             self.repaired += 1
         self._last_ns = placed
         return placed
+
+    def _return_to_the_zero_before(self, stamp_ns: int) -> None:
+        if self._zero_before_ns is None or self._zero_ns is None:
+            return
+        off_ns, off_before_ns = (abs(stamp_ns - zero - self.end_ns) for zero in (self._zero_ns, self._zero_before_ns))
+        if off_before_ns < off_ns and off_before_ns <= _JUMP_NS:
+            self._zero_ns, self._zero_before_ns = self._zero_before_ns, None
 
 
 def interval_ns(fps: float) -> int:

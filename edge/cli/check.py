@@ -11,17 +11,20 @@ import typer
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, usually site.yaml.")],
 ) -> None:
-    """Validate a configuration; a fault is told with its file and line.
+    """Validate a configuration and the models it names; a fault is told with its file and line.
 
     Example: edge check site.yaml
 
-    Exit status: 0 it is right, 2 it is not, or cannot be read. Variables such as ${MQTT_PASSWORD} must be set.
+    Exit status: 0 it is right, 1 a model cannot be used, 2 it is not right, or cannot be read. Variables such as
+    ${MQTT_PASSWORD} must be set.
     """
     import os
 
     from edge.config.loader import load_site
+    from edge.wiring import check_models
 
     site = load_site(file, environ=os.environ)
+    check_models(site)
     cameras = site.config.cameras
     counts = (
         _count(len(cameras), "camera"),

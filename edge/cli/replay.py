@@ -81,8 +81,11 @@ def progress() -> Iterator[Callable[[Frame, float], None]]:
 def told(result: ReplayResult) -> str:
     """The outcome in two lines."""
     summary = result.summary
-    alerts = summary["alerts"]
+    alerts, frames = summary["alerts"], summary["frames"]
     assert isinstance(alerts, dict)
+    assert isinstance(frames, dict)
     counts = ", ".join(f"{count} {kind}" for kind, count in alerts.items() if count) or "no alerts"
+    if frames["corrupt"]:
+        counts += f", {frames['corrupt']} packets could not be decoded"
     speed = f"{summary['media_s']} s of footage in {summary['wall_s']} s ({summary['times_real_time']} times real time)"
     return f"{counts}; {speed}\n{result.folder / 'report.html'}"
