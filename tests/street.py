@@ -54,6 +54,8 @@ class Thing:
     score: float = 0.8
     rest_s: float = 0.0  # since when it stands
     first_s: float = 0.0
+    drawn: bool = True  # False: only the detector believes in it
+    carried: bool = False  # the tracker carries it on unseen
 
 
 @dataclass
@@ -63,12 +65,13 @@ class Street:
     rule: Rule
     step_s: float = 0.2
     ground: int = 1
-    offset: tuple[int, int] = (0, 0)
+    polygons: Sequence[Sequence[tuple[float, float]]] = ()  # of the rule's zones, all KERB if not given
     now_s: float = 0.0
     changes: list[tuple[float, CaseChange]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        zones = [np.array(KERB, np.float32)] * len(self.rule.zone_names)
+        polygons = self.polygons or [KERB] * len(self.rule.zone_names)
+        zones = [np.array(polygon, np.float32) for polygon in polygons]
         self.scenario = scenario_for(self.rule, zones)
         self.book = CaseBook(self.rule, camera="c", gateway="s/g")
         self._zones = ZoneMap(zones)
@@ -104,7 +107,7 @@ class Street:
 
     def _picture(self, things: Sequence[Thing], gain: float) -> UInt8:
         picture = self._ground.copy()
-        for thing in things:
+        for thing in (thing for thing in things if thing.drawn):
             x1, y1, x2, y2 = (round(edge) for edge in thing.box)
             picture[y1:y2, x1:x2] = texture(thing.seed, x2 - x1, y2 - y1)
         return np.clip(picture * gain, 0, 255).astype(np.uint8)
@@ -117,7 +120,7 @@ class Street:
             xyxy=boxes,
             label=np.array([LABELS.index(thing.label) for thing in things], np.int16),
             score=np.array([thing.score for thing in things], np.float32),
-            detection=np.arange(len(things), dtype=np.int64),
+            detection=np.array([-1 if thing.carried else row for row, thing in enumerate(things)], np.int64),
             first_seen_ns=np.array([seconds_to_ns(thing.first_s) for thing in things], np.int64),
             last_seen_ns=np.full(len(things), seconds_to_ns(self.now_s), np.int64),
             rest_since_ns=np.array([seconds_to_ns(thing.rest_s) for thing in things], np.int64),

@@ -245,6 +245,115 @@ def test_four_who_stand_together_are_one_gathering() -> None:
     assert lonely.told == []
 
 
+LEFT_HALF = ((0.1, 0.1), (0.5, 0.1), (0.5, 0.9), (0.1, 0.9))
+RIGHT_HALF = ((0.5, 0.1), (0.9, 0.1), (0.9, 0.9), (0.5, 0.9))
+
+
+def test_a_car_on_the_line_between_two_zones_is_one_case() -> None:
+    street = Street(parking_rule(zones=(0, 1), zone_names=("left", "right")), polygons=(LEFT_HALF, RIGHT_HALF))
+    street.play(5)
+    for look in range(100):  # its lower edge has its middle on the line, now on this side and now on that
+        street.play(0.2, moved(CAR, 34 if look % 2 else 36))
+    street.play(10)
+    assert street.told == ["opened", "cleared"]
+
+
+@pytest.mark.parametrize("kind", ["stationary", "loitering"])
+def test_one_thing_in_two_zones_that_overlap_is_one_case(kind: str) -> None:
+    rule = parking_rule(kind=kind, zones=(0, 1), zone_names=("one", "two"))
+    street = Street(rule)
+    street.play(5)
+    street.play(20, replace(CAR, first_s=5))
+    street.play(10)
+    assert street.told == ["opened", "cleared"]
+    assert street.changes[0][1].case.zone == "one"
+
+
+def test_a_car_that_drives_on_to_another_zone_is_cleared_in_the_first() -> None:
+    street = Street(parking_rule(zones=(0, 1), zone_names=("left", "right")), polygons=(LEFT_HALF, RIGHT_HALF))
+    street.play(5)
+    street.play(15, moved(CAR, -30))
+    street.play(30, replace(moved(CAR, 80), rest_s=street.now_s))
+    assert [(change.kind, change.case.zone) for _, change in street.changes] == [
+        ("opened", "left"),
+        ("cleared", "left"),
+        ("opened", "right"),
+    ]
+
+
+def test_a_second_box_on_the_same_ground_is_no_second_case() -> None:
+    street = parked()
+    # The detector sees its rear, and in every other look the whole of it as well.
+    whole = Thing(seed=0, box=(96, 88, 176, 143), track=9, rest_s=20, drawn=False)
+    for _ in range(60):
+        street.play(0.2, CAR)
+        street.play(0.2, CAR, whole)
+    assert street.told == ["opened"]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        Thing(seed=12, box=(136, 100, 186, 140), track=2),  # in the next bay: boxes overlap by a quarter
+        Thing(seed=12, box=(90, 40, 190, 126), track=2, label="truck"),  # a lorry behind it
+    ],
+)
+def test_two_that_stand_beside_one_another_are_two_cases(beside: Thing) -> None:
+    street = Street(parking_rule())
+    street.play(5)
+    street.play(30, replace(beside, rest_s=5), CAR)
+    assert street.told == ["opened", "opened"]
+
+
+PERSON = Thing(seed=3, box=(100, 80, 120, 140), track=1, label="person")
+
+
+def test_a_bollard_taken_for_a_person_does_not_loiter() -> None:
+    street = Street(person_rule("loitering"))
+    street.play(60, replace(PERSON, score=0.9))
+    assert street.told == []
+    street.play(1, PERSON, Thing(seed=11, box=(90, 80, 125, 150), track=2, label="person"))  # somebody passes it
+    street.play(20, PERSON)
+    assert street.told == []
+
+
+def test_a_person_who_was_there_from_the_first_look_and_fidgets_loiters() -> None:
+    street = Street(person_rule("loitering"))
+    for second in range(20):
+        street.play(1, replace(PERSON, seed=100 + second))
+    assert street.told == ["opened"]
+
+
+def test_a_person_who_came_and_then_stood_quite_still_loiters() -> None:
+    street = Street(person_rule("loitering"))
+    street.play(5)
+    street.play(20, replace(PERSON, first_s=5))
+    assert street.told == ["opened"]
+
+
+def test_a_walker_lost_behind_another_is_not_also_the_other() -> None:
+    street = Street(person_rule("loitering"))
+    street.play(3)
+    street.play(12, replace(PERSON, first_s=3))
+    other = replace(moved(PERSON, 12), seed=4, track=2, first_s=street.now_s)
+    street.play(1, other)  # the first is hidden, and the other was never seen before
+    street.play(6, replace(PERSON, first_s=3), moved(other, 40))
+    street.play(3, replace(PERSON, first_s=3))
+    assert street.told == ["opened"]
+    assert street.book.live[0].footprint == PERSON.box
+
+
+def test_who_comes_in_where_another_went_out_is_somebody_else() -> None:
+    whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    street = Street(person_rule("loitering"), polygons=(whole,))
+    street.play(3)
+    for step in range(9):
+        street.play(1, replace(moved(PERSON, 110 + 10 * step), first_s=3))
+    street.play(0.4, replace(moved(PERSON, 215), drawn=False, carried=True))  # carried on out of the picture
+    street.play(6, replace(moved(PERSON, 180), seed=4, track=2, first_s=street.now_s))
+    assert street.told == []
+
+
 def test_live_cases_are_bounded() -> None:
     street = Street(parking_rule())
     street.play(2)

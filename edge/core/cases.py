@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge.core import appearance, boxes
+from edge.core import appearance, boxes, finding_again
 from edge.core.scenarios.rule import LEFT_OBJECT, LOITERING, STATIONARY, Rule
 from edge.core.scene import Scene
 from edge.core.types import (
@@ -53,10 +53,9 @@ FIXTURE_SCORE_MIN = 0.5
 PENDING_GONE_NS = 2 * NS_PER_S  # a pending thing that left starts anew when it comes back
 PENDING_UNSEEN_NS = 30 * NS_PER_S  # a pending thing hidden for longer is forgotten
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
-FOLLOW_GAP_NS = 2 * NS_PER_S  # a lost walker is the same one if met again this soon and near
-FOLLOW_SPEED = 1.0  # body heights a second that a lost walker may have moved
 
 _PLACE_KINDS = (STATIONARY, LEFT_OBJECT)
+_FIXED_KINDS = (STATIONARY, LOITERING)  # for which the detector may take street furniture: a sign, a bollard
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +73,10 @@ class _Life:
     told_ns: int = 0
     found_looks: int = 1
     score_sum: float = 0.0
-    arrived: bool = True  # its place looked different before it came
+    arrived: bool = True  # its place looked different before it came, or it has walked away from there
+    begun_at: Float32 = field(default_factory=lambda: np.zeros(4, np.float32))  # (4,) px
+    changed_looks: int = 0  # in which a walker's first place no longer looked as it did
+    lent_from: int = -1  # the track that the case had before a walker near the place where it was lost took over
     departed: bool = False  # its own track was seen to go, and the thing has not been seen in its place since
 
 
@@ -153,40 +155,53 @@ class CaseBook:
     def _affinity(self, life: _Life, patch: Float32, findings: Findings, scene: Scene) -> Float32:
         """(N,) how well each finding continues this case; 0 for not at all."""
         same_track = (findings.track_id >= 0) & (findings.track_id == life.track_id)
+        same_zone = findings.zone == life.row
         if self.rule.kind in _PLACE_KINDS:
-            strength = self._place_affinity(life, patch, findings, same_track, scene.frame.mono_ns)
-        elif self.rule.kind == LOITERING:
-            strength = np.where(same_track, 2, _nearness(life, findings, scene))
+            return self._place_affinity(life, patch, findings, (same_track, same_zone), scene.frame.mono_ns)
+        if self.rule.kind == LOITERING:
+            near = finding_again.nearness(life.footprint, life.case.last_seen_ns, findings, scene)
+            near = near * (not life.departed and not _left_picture(life, scene))
+            # The track that was taken for lost is surer than the one that was met near it: people cross.
+            returned = (findings.track_id >= 0) & (findings.track_id == life.lent_from)
+            strength = np.where(returned, 3, np.where(same_track, 2, near))
         else:
-            strength = _ground_shared(life.footprint, findings.xyxy)
-        return np.where(findings.zone == life.row, strength, 0).astype(np.float32)
+            strength = finding_again.ground_shared(life.footprint, findings.xyxy)
+        return np.where(same_zone, strength, 0).astype(np.float32)
 
     def _place_affinity(
-        self, life: _Life, patch: Float32, findings: Findings, same_track: Bool, now_ns: int
+        self, life: _Life, patch: Float32, findings: Findings, same: tuple[Bool, Bool], now_ns: int
     ) -> Float32:
-        overlap = _place_overlap(life.footprint, findings.xyxy)
+        """A place is itself whatever the zone: a car on the line between two is in one now and in the other then."""
+        same_track, same_zone = same
+        overlap = finding_again.place_overlap(life.footprint, findings.xyxy)
         agrees = appearance.agreement(life.patch, patch)
         never_left = same_track | (findings.since_ns <= life.case.last_seen_ns)
         opened = life.case.state == OPENED
         alike = agrees >= (OTHER_THING if opened else SAME_THING)
         # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
         # queue would add its halts up to one long stop.
-        moved = same_track & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
+        moved = same_track & same_zone & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
         strength = np.where((overlap >= 0.4) & (never_left | alike), overlap + same_track, 0)
         return np.where((strength == 0) & moved, 0.1, strength).astype(np.float32)
 
     def _patch(self, life: _Life, scene: Scene) -> Float32:
-        if self.rule.kind not in _PLACE_KINDS:
-            return life.patch
-        return appearance.luma_patch(scene.frame.bgr, life.footprint)
+        """What is to be seen now where the case stands, or where a walker was first seen."""
+        if self.rule.kind in _PLACE_KINDS:
+            return appearance.luma_patch(scene.frame.bgr, life.footprint)
+        if self.rule.kind == LOITERING and not life.arrived:
+            return appearance.luma_patch(scene.frame.bgr, life.begun_at)
+        return life.patch
 
     # One look at one case
 
     def _see(self, life: _Life, patch: Float32, found: tuple[Findings, int], scene: Scene, step_ns: int) -> None:
         findings, row = found
         box = findings.xyxy[row]
-        same_track = int(findings.track_id[row]) == life.track_id
-        life.track_id = int(findings.track_id[row])
+        track_id = int(findings.track_id[row])
+        same_track = track_id == life.track_id
+        if not same_track:
+            life.lent_from = -1 if track_id == life.lent_from else life.track_id
+        life.track_id = track_id
         life.found_ns += step_ns
         life.found_looks += 1
         life.score_sum += float(findings.score[row])
@@ -200,6 +215,8 @@ class CaseBook:
             self._settle(life, patch, box, scene, same_track=same_track)
         else:
             life.footprint = box
+            life.arrived |= float(boxes.iou(life.begun_at[None], box[None])[0, 0]) == 0
+            life.changed_looks += appearance.agreement(life.patch, patch) < SAME_THING
         self._credit(life, scene.frame.mono_ns, step_ns)
 
     def _settle(self, life: _Life, patch: Float32, box: Float32, scene: Scene, *, same_track: bool) -> None:
@@ -220,6 +237,7 @@ class CaseBook:
 
     def _judge_unfound(self, life: _Life, patch: Float32, scene: Scene, step_ns: int) -> None:
         if self.rule.kind not in _PLACE_KINDS:
+            life.departed |= _left_picture(life, scene)
             life.empty_ns += step_ns
             return
         agrees = appearance.agreement(life.patch, patch)
@@ -259,27 +277,31 @@ class CaseBook:
             box = findings.xyxy[row]
             if any(self._is_part_of(box, int(findings.zone[row]), life, scene) for life in self._lives):
                 continue
-            if int(findings.track_id[row]) in self._open_tracks():
-                continue  # it has moved within its zone, and is not yet settled anew
+            if int(findings.track_id[row]) in self._known_tracks(scene.frame.mono_ns):
+                continue  # seen in two zones at once; or it has moved within its own, and is not yet settled anew
             if len(self._lives) >= LIVE_MAX:
                 self.refused += 1
                 continue
             self._lives.append(self._pending(findings, int(row), scene))
 
-    def _open_tracks(self) -> set[int]:
-        return {life.track_id for life in self._lives if life.case.state == OPENED and life.track_id >= 0}
+    def _known_tracks(self, now_ns: int) -> set[int]:
+        """Of open cases, and of whatever was seen at this very look."""
+        known = (life for life in self._lives if life.case.state == OPENED or life.case.last_seen_ns == now_ns)
+        return {life.track_id for life in known if life.track_id >= 0}
 
     def _is_part_of(self, box: Float32, zone: int, life: _Life, scene: Scene) -> bool:
         """A second box on a thing that was seen at this very look: no case of its own.
 
         A static region breaks into pieces more readily than a box of the detector's, so a share is enough there.
         """
-        if life.row != zone or life.case.last_seen_ns != scene.frame.mono_ns or self.rule.kind == LOITERING:
+        if life.case.last_seen_ns != scene.frame.mono_ns or self.rule.kind == LOITERING:
             return False
         mine, theirs = box[None], life.footprint[None]
+        if self.rule.kind == STATIONARY:
+            return bool(boxes.iou(mine, theirs)[0, 0] >= 0.5 or finding_again.same_ground(box, theirs)[0])
         if self.rule.kind == LEFT_OBJECT:
             return bool(max(boxes.coverage(mine, theirs)[0, 0], boxes.coverage(theirs, mine)[0, 0]) >= 0.4)
-        return bool(boxes.iou(mine, theirs)[0, 0] >= 0.5)
+        return life.row == zone and bool(boxes.iou(mine, theirs)[0, 0] >= 0.5)
 
     def _pending(self, findings: Findings, row: int, scene: Scene) -> _Life:
         now_ns, box = scene.frame.mono_ns, findings.xyxy[row]
@@ -320,7 +342,8 @@ class CaseBook:
         found_ns = min(now_ns - since_ns, NS_PER_S)
         life = _Life(case, zone, int(findings.track_id[row]), box, patch, found_ns, patch)
         life.score_sum = case.score
-        life.arrived = self.rule.kind != STATIONARY or _has_arrived(box, patch, since_ns, scene)
+        life.begun_at = box
+        life.arrived = self.rule.kind not in _FIXED_KINDS or _has_arrived(box, patch, since_ns, scene)
         return life
 
     def _turn(self, scene: Scene) -> list[CaseChange]:
@@ -331,6 +354,9 @@ class CaseBook:
             case = life.case
             seen_now = case.last_seen_ns == now_ns
             if case.state == PENDING and seen_now and self._is_due(life):
+                if self._doubles(life, scene):
+                    self._lives.remove(life)
+                    continue
                 opened = replace(case, state=OPENED, opened_ns=now_ns, opened_wall_ns=scene.frame.wall_ns)
                 changes.append(_told(life, opened, OPENED, now_ns))
                 changes += self._replaced_by(life, now_ns)
@@ -347,11 +373,23 @@ class CaseBook:
     def _is_due(self, life: _Life) -> bool:
         visible_ns = life.case.visible_ns
         found_min_ns = max(min(self.rule.after_ns, NS_PER_S), round(visible_ns * FOUND_SHARE))
-        sure = life.arrived or life.score_sum >= FIXTURE_SCORE_MIN * life.found_looks
-        return sure and visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns
+        return self._is_no_fixture(life) and visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns
+
+    def _is_no_fixture(self, life: _Life) -> bool:
+        """It came, or is alive, or is a sure thing. Nobody alive keeps each fold of the coat for most of the time."""
+        if life.arrived:
+            return True
+        if self.rule.kind == LOITERING:
+            return 2 * life.changed_looks > life.found_looks
+        return life.score_sum >= FIXTURE_SCORE_MIN * life.found_looks
+
+    def _doubles(self, life: _Life, scene: Scene) -> bool:
+        """A thing in the making turns out to stand where an open case, seen at this look, already stands."""
+        others = (other for other in self._lives if other.case.state == OPENED)
+        return any(self._is_part_of(life.footprint, life.row, other, scene) for other in others)
 
     def _is_forgotten(self, life: _Life, now_ns: int) -> bool:
-        gone_ns = PENDING_GONE_NS if self.rule.kind in _PLACE_KINDS else FOLLOW_GAP_NS
+        gone_ns = PENDING_GONE_NS if self.rule.kind in _PLACE_KINDS else finding_again.FOLLOW_GAP_NS
         return life.empty_ns >= gone_ns or now_ns - life.case.last_seen_ns >= PENDING_UNSEEN_NS
 
     def _replaced_by(self, newcomer: _Life, now_ns: int) -> list[CaseChange]:
@@ -397,44 +435,17 @@ def _ended(case: Case, state: str, now_ns: int, reason: str) -> CaseChange:
     return CaseChange(replace(case, state=state, cleared_ns=now_ns, alerts=case.alerts + 1), state, reason)
 
 
-def _place_overlap(footprint: Float32, xyxy: Float32) -> Float32:
-    """(4,), (N, 4) -> (N,): IoU, or how much of a box cut short by an occluder lies in the footprint."""
-    one = footprint[None]
-    iou = boxes.iou(one, xyxy)[0]
-    within = boxes.coverage(xyxy, one)[:, 0]
-    share = boxes.coverage(one, xyxy)[0]
-    cut_short = np.where((share >= 0.4) & (within >= 0.8), 0.8 * within, 0)
-    return np.asarray(np.maximum(iou, cut_short), np.float32)
-
-
-def _nearness(life: _Life, findings: Findings, scene: Scene) -> Float32:
-    """(N,) 0..1 for walkers whose track began when this one was lost, soon and near enough to be the same.
-
-    Who walks in from elsewhere has an older track, and is somebody else.
-    """
-    lost_ns = life.case.last_seen_ns
-    gap_ns = scene.frame.mono_ns - lost_ns
-    height = max(float(life.footprint[3] - life.footprint[1]), 1.0)
-    reach = height * (0.5 + FOLLOW_SPEED * gap_ns / NS_PER_S)
-    foot = boxes.anchors(life.footprint[None])
-    distance = np.hypot(*(boxes.anchors(findings.xyxy) - foot).T)
-    row = np.searchsorted(scene.tracks.track_id, findings.track_id)
-    began_then = scene.tracks.first_seen_ns[row] >= lost_ns - NS_PER_S
-    soon = gap_ns <= FOLLOW_GAP_NS
-    return np.where(began_then & soon & (distance <= reach), 1 - distance / (reach + 1), 0).astype(np.float32)
-
-
-def _ground_shared(footprint: Float32, xyxy: Float32) -> Float32:
-    """(4,), (N, 4) -> (N,): the larger share that one box has in the other, 0 below a third."""
-    one = footprint[None]
-    share: Float32 = np.maximum(boxes.coverage(one, xyxy)[0], boxes.coverage(xyxy, one)[:, 0])
-    return np.asarray(np.where(share >= 1 / 3, share, 0), np.float32)
-
-
 def _hidden_share(life: _Life, tracks: Tracks) -> float:
     """Share of the footprint that tracks other than the thing's own cover; overlaps of theirs count twice."""
     others = tracks.track_id != life.track_id
     return min(float(boxes.coverage(life.footprint[None], tracks.xyxy[others]).sum()), 1.0)
+
+
+def _left_picture(life: _Life, scene: Scene) -> bool:
+    """The walker's own track was last seen on its way out of the picture: who comes in there is somebody else."""
+    own = scene.tracks.xyxy[scene.tracks.track_id == life.track_id]
+    x = boxes.anchors(own)[:, 0]
+    return bool(((x < 0) | (x > scene.frame.size_px[0])).any())
 
 
 def _went_away(life: _Life, tracks: Tracks) -> bool:

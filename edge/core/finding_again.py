@@ -1,0 +1,62 @@
+"""How well what is found now continues a case that is already known: by place, by ground, by nearness.
+
+Boxes in, numbers 0..1 out; nothing is remembered here, and nothing decided. Which of them a kind of scenario goes
+by, and how strong they must be, is the case book's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge.core import boxes
+from edge.core.scene import Scene
+from edge.core.types import NS_PER_S, Bool, Findings, Float32
+
+FOLLOW_GAP_NS = 2 * NS_PER_S  # a lost walker is the same one if met again this soon and near
+FOLLOW_SPEED = 1.0  # body heights a second that a lost walker may have moved
+# Two things cannot stand on the same ground. Lower edges this near, in heights of the lower box, stand at one depth:
+# a car is about as deep as it is high, and even a camera that looks down by only ten degrees sees a sixth of it.
+SAME_DEPTH = 0.15
+SAME_WIDTH = 0.6  # of the narrower lower edge that lies on the wider one; parked side by side it is a third at most
+
+
+def place_overlap(footprint: Float32, xyxy: Float32) -> Float32:
+    """(4,), (N, 4) -> (N,): IoU, or how much of a box cut short by an occluder lies in the footprint."""
+    one = footprint[None]
+    iou = boxes.iou(one, xyxy)[0]
+    within = boxes.coverage(xyxy, one)[:, 0]
+    share = boxes.coverage(one, xyxy)[0]
+    cut_short = np.where((share >= 0.4) & (within >= 0.8), 0.8 * within, 0)
+    return np.asarray(np.maximum(iou, cut_short), np.float32)
+
+
+def same_ground(one: Float32, xyxy: Float32) -> Bool:
+    """(4,), (N, 4) -> (N,): whether both boxes stand on the same ground, and so on one thing."""
+    shared = np.minimum(one[2], xyxy[:, 2]) - np.maximum(one[0], xyxy[:, 0])
+    narrower = np.minimum(one[2] - one[0], xyxy[:, 2] - xyxy[:, 0])
+    lower = np.minimum(one[3] - one[1], xyxy[:, 3] - xyxy[:, 1])
+    one_depth = np.abs(one[3] - xyxy[:, 3]) <= SAME_DEPTH * lower
+    return np.asarray(one_depth & (shared >= SAME_WIDTH * narrower) & (shared > 0))
+
+
+def ground_shared(footprint: Float32, xyxy: Float32) -> Float32:
+    """(4,), (N, 4) -> (N,): the larger share that one box has in the other, 0 below a third."""
+    one = footprint[None]
+    share: Float32 = np.maximum(boxes.coverage(one, xyxy)[0], boxes.coverage(xyxy, one)[:, 0])
+    return np.asarray(np.where(share >= 1 / 3, share, 0), np.float32)
+
+
+def nearness(footprint: Float32, lost_ns: int, findings: Findings, scene: Scene) -> Float32:
+    """(N,) 0..1 for walkers whose track began when this one was lost, soon and near enough to be the same.
+
+    Who walks in from elsewhere has an older track, and is somebody else.
+    """
+    gap_ns = scene.frame.mono_ns - lost_ns
+    height = max(float(footprint[3] - footprint[1]), 1.0)
+    reach = height * (0.5 + FOLLOW_SPEED * gap_ns / NS_PER_S)
+    foot = boxes.anchors(footprint[None])
+    distance = np.hypot(*(boxes.anchors(findings.xyxy) - foot).T)
+    row = np.searchsorted(scene.tracks.track_id, findings.track_id)
+    began_then = scene.tracks.first_seen_ns[row] >= lost_ns - NS_PER_S
+    soon = gap_ns <= FOLLOW_GAP_NS
+    return np.where(began_then & soon & (distance <= reach), 1 - distance / (reach + 1), 0).astype(np.float32)
