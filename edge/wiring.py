@@ -72,6 +72,7 @@ class ReplayOrder:
     start: str | None = None
     annotate: bool = False
     mqtt_url: str | None = None
+    tell_live: bool = False  # alerts go out as they are made, not when the replay has succeeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def replay(
     with ExitStack() as stack:
         output = stack.enter_context(OutputFolder(order.out))
         database = stack.enter_context(Database.open(IN_MEMORY))
-        courier = _courier(stack, database, site, order.mqtt_url)
+        courier = _courier(stack, database, site, order)
         stopwatch = Stopwatch()
         begun_s, begun_cpu_s = elapsed_s(), cpu_s()
         with (
@@ -132,7 +133,7 @@ def replay(
             )
             _write_pages(output.work, journal.alerts, summary, site)
             output.publish()
-        _deliver(courier, order.out)
+        _deliver(courier, order)
     return ReplayResult(order.out, summary, journal.alerts, run.incomplete)
 
 
@@ -153,7 +154,9 @@ def demo(
         received.release()
 
     with EmbeddedBroker() as broker, Subscriber(broker.url, receive, client_id="edge-demo-subscriber"):
-        order = ReplayOrder(clips=[folder / "plaza.mp4"], out=out, annotate=annotate, mqtt_url=broker.url)
+        order = ReplayOrder(
+            clips=[folder / "plaza.mp4"], out=out, annotate=annotate, mqtt_url=broker.url, tell_live=True
+        )
         result = replay(site, order, on_frame=on_frame)
         for told in result.alerts:
             if not received.acquire(timeout=DRAIN_S):
@@ -447,28 +450,33 @@ def _annotator(folder: Path, camera: CameraConfig, labels: tuple[str, ...]) -> A
     )
 
 
-def _courier(stack: ExitStack, database: Database, site: Site, url: str | None) -> Courier | None:
-    if url is None:
+def _courier(stack: ExitStack, database: Database, site: Site, order: ReplayOrder) -> Courier | None:
+    if order.mqtt_url is None:
         return None
     identity = f"{site.config.site.id}-{site.config.gateway.id}-replay"
     try:
-        publisher = MqttPublisher(url, client_id=identity)
+        publisher = MqttPublisher(order.mqtt_url, client_id=identity, version5=True)
     except DeliveryError as error:
         raise UsageError(f"--mqtt {error}") from error
     publisher.check()  # a wrong address is told before an hour of footage is decoded
     courier = Courier(database, publisher)
-    courier.start()
+    if order.tell_live:
+        courier.start()
     stack.callback(courier.close)
     return courier
 
 
-def _deliver(courier: Courier | None, folder: Path) -> None:
-    """Wait for the broker to confirm the last alerts. The files are complete, whatever it does."""
-    left = courier.drain(DRAIN_S) if courier is not None else 0
-    if courier is not None and left:
+def _deliver(courier: Courier | None, order: ReplayOrder) -> None:
+    """Hand the alerts over and wait for the broker to confirm. The files are complete, whatever it does."""
+    if courier is None:
+        return
+    if not order.tell_live:
+        courier.start()
+    left = courier.drain(DRAIN_S)
+    if left:
         reason = courier.last_error or "the broker does not confirm"
         raise DeliveryError(
-            f"{left} alerts were not delivered within {DRAIN_S:.0f} s ({reason}); {folder} is complete: replay again"
+            f"{left} alerts were not delivered within {DRAIN_S:.0f} s ({reason}); {order.out} is complete: replay again"
         )
 
 

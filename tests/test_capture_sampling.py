@@ -117,3 +117,10 @@ def test_one_late_picture_does_not_stretch_the_clip() -> None:
     placed_s = [timeline.place(round(stamp * 1e9)) / 1e9 for stamp in stamps_s]
     assert placed_s == sorted(placed_s)
     assert placed_s[-1] < 3.5
+
+
+def test_a_stamp_centuries_ahead_costs_one_interval() -> None:
+    timeline = Timeline(interval_ns(25))
+    stamps_s = (0.0, 0.04, 300 * 365 * 86_400.0, 0.12, 0.16, 8 * 3600.0, 0.24, 0.28)
+    placed_s = [timeline.place(round(stamp * 1e9)) / 1e9 for stamp in stamps_s]
+    assert placed_s == pytest.approx([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28])

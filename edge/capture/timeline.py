@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edge.core.types import NS_PER_S
 
 _JUMP_NS = NS_PER_S  # going back by more is a clock that was set; by less, a frame out of order
+_LEAP_NS = 3600 * NS_PER_S  # no recording pauses that long between two pictures: a damaged stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,9 @@ class Timeline:
     """Nanoseconds since the first frame, strictly ascending.
 
     A timestamp that is missing or does not go forward is replaced by the last one plus the average interval, and
-    counted in `repaired`. After a jump back of more than a second the time goes on from where it was; when the stamps
-    fit the time before the jump again (one late picture after damage looks like a jump), that counts once more.
+    counted in `repaired`. After a jump back of more than a second, or ahead by more than an hour, the time goes on from
+    where it was; when the stamps fit the time before the jump again (one late picture after damage looks like a jump),
+    that counts once more.
     """
 
     def __init__(self, interval_ns: int) -> None:
@@ -49,8 +51,9 @@ class Timeline:
         if stamp_ns is not None:
             self._return_to_the_zero_before(stamp_ns)
         placed = None if stamp_ns is None or self._zero_ns is None else stamp_ns - self._zero_ns
-        if placed is None or (self._last_ns is not None and placed <= self._last_ns):
-            if placed is not None and stamp_ns is not None and self.end_ns - placed > _JUMP_NS:
+        leaps = placed is not None and placed - self.end_ns > _LEAP_NS
+        if placed is None or leaps or (self._last_ns is not None and placed <= self._last_ns):
+            if placed is not None and stamp_ns is not None and (leaps or self.end_ns - placed > _JUMP_NS):
                 self._zero_before_ns = self._zero_ns
                 self._zero_ns = stamp_ns - self.end_ns
             placed = self.end_ns
