@@ -60,12 +60,12 @@ def agreement(before: Float32, now: Float32) -> float:
     once the light of the rim is taken out. A block that gained or lost its texture does not agree.
     """
     first, second = _blocks(before), _blocks(now)
-    level_a, level_b = first.mean(axis=2), second.mean(axis=2)
+    level_a, level_b = _mean_product(first, _ONES), _mean_product(second, _ONES)
     first, second = first - level_a[..., None], second - level_b[..., None]
-    spread_a, spread_b = first.std(axis=2), second.std(axis=2)
-    gain = float(np.clip(np.median((level_b[_RIM] + 1) / (level_a[_RIM] + 1)), 0.4, 2.5))
+    spread_a, spread_b = np.sqrt(_mean_product(first, first)), np.sqrt(_mean_product(second, second))
+    gain = min(max(_median((level_b[_RIM] + 1) / (level_a[_RIM] + 1)), 0.4), 2.5)
     textured_a, textured_b = spread_a * gain >= _TEXTURED_STD, spread_b >= _TEXTURED_STD
-    correlation = (first * second).mean(axis=2) / np.maximum(spread_a * spread_b, 1e-6)
+    correlation = _mean_product(first, second) / np.maximum(spread_a * spread_b, 1e-6)
     same_texture = textured_a & textured_b & (correlation >= _CORRELATION_MIN)
     same_level = ~textured_a & ~textured_b & (np.abs(level_b - gain * level_a) <= _LEVEL_MAX)
     return float((same_texture | same_level)[~_RIM].mean())
@@ -78,6 +78,18 @@ def _rim() -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
 
 
 _RIM = _rim()
+_ONES = np.ones((BLOCKS, BLOCKS, _BLOCK_PX * _BLOCK_PX), np.float32)
+
+
+def _mean_product(first: Float32, second: Float32) -> Float32:
+    """(R, C, P), (R, C, P) -> (R, C): in one pass; numpy's mean and std cost three times as much."""
+    return np.asarray(np.einsum("rcp,rcp->rc", first, second) / np.float32(first.shape[2]), np.float32)
+
+
+def _median(values: Float32) -> float:
+    """Of an even number of values; numpy's own takes longer than all the rest of `agreement`."""
+    ordered = np.sort(values)
+    return float(ordered[len(ordered) // 2 - 1] + ordered[len(ordered) // 2]) / 2
 
 
 def _blocks(patch: Float32) -> Float32:

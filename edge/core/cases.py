@@ -17,6 +17,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,6 +81,13 @@ class _Life:
     departed: bool = False  # its own track was seen to go, and the thing has not been seen in its place since
 
 
+class _Look(NamedTuple):
+    """What one frame shows of one case: compared once, asked several times."""
+
+    patch: Float32
+    agrees: float  # 0..1 with the case's own patch
+
+
 class CaseBook:
     """The live cases of one rule at one camera. `advance` once for each analysed frame, in time order."""
 
@@ -104,14 +112,14 @@ class CaseBook:
         if not active:
             return self._end_all(now_ns, "hours")
         # A camera has a handful of live cases, each a small state machine: a loop over them is the clear form.
-        patches = [self._patch(life, scene) for life in self._lives]
-        rows = self._match(findings, patches, scene)
-        for life, patch, row in zip(self._lives, patches, rows, strict=True):
+        looks = [self._look(life, scene) for life in self._lives]
+        rows = self._match(findings, looks, scene)
+        for life, look, row in zip(self._lives, looks, rows, strict=True):
             if row >= 0:
-                self._see(life, patch, (findings, row), scene, step_ns)
+                self._see(life, look, (findings, row), scene, step_ns)
             else:
-                self._judge_unfound(life, patch, scene, step_ns)
-            life.last_patch = patch
+                self._judge_unfound(life, look, scene, step_ns)
+            life.last_patch = look.patch
         self._begin(findings, rows, scene)
         return self._turn(scene)
 
@@ -139,12 +147,14 @@ class CaseBook:
 
     # Finding again
 
-    def _match(self, findings: Findings, patches: list[Float32], scene: Scene) -> list[int]:
+    def _match(self, findings: Findings, looks: list[_Look], scene: Scene) -> list[int]:
         """For each live case the row of its finding, or -1; the strongest pairs first, each used once."""
         rows = [-1] * len(self._lives)
         affinity = np.zeros((len(self._lives), len(findings)), np.float32)
-        for index, (life, patch) in enumerate(zip(self._lives, patches, strict=True)):
-            affinity[index] = self._affinity(life, patch, findings, scene)
+        footprints = np.array([life.footprint for life in self._lives], np.float32).reshape(-1, 4)
+        overlap = finding_again.place_overlap(footprints, findings.xyxy)
+        for index, (life, look) in enumerate(zip(self._lives, looks, strict=True)):
+            affinity[index] = self._affinity(life, look, findings, overlap[index], scene)
         while affinity.size and affinity.max() > 0:
             index, row = divmod(int(affinity.argmax()), len(findings))
             rows[index] = row
@@ -152,12 +162,13 @@ class CaseBook:
             affinity[:, row] = 0
         return rows
 
-    def _affinity(self, life: _Life, patch: Float32, findings: Findings, scene: Scene) -> Float32:
+    def _affinity(self, life: _Life, look: _Look, findings: Findings, overlap: Float32, scene: Scene) -> Float32:
         """(N,) how well each finding continues this case; 0 for not at all."""
         same_track = (findings.track_id >= 0) & (findings.track_id == life.track_id)
         same_zone = findings.zone == life.row
         if self.rule.kind in _PLACE_KINDS:
-            return self._place_affinity(life, patch, findings, (same_track, same_zone), scene.frame.mono_ns)
+            same = (overlap, same_track, same_zone)
+            return self._place_affinity(life, look, findings, same, scene.frame.mono_ns)
         if self.rule.kind == LOITERING:
             near = finding_again.nearness(life.footprint, life.case.last_seen_ns, findings, scene)
             near = near * (not life.departed and not _left_picture(life, scene))
@@ -169,32 +180,32 @@ class CaseBook:
         return np.where(same_zone, strength, 0).astype(np.float32)
 
     def _place_affinity(
-        self, life: _Life, patch: Float32, findings: Findings, same: tuple[Bool, Bool], now_ns: int
+        self, life: _Life, look: _Look, findings: Findings, same: tuple[Float32, Bool, Bool], now_ns: int
     ) -> Float32:
         """A place is itself whatever the zone: a car on the line between two is in one now and in the other then."""
-        same_track, same_zone = same
-        overlap = finding_again.place_overlap(life.footprint, findings.xyxy)
-        agrees = appearance.agreement(life.patch, patch)
+        overlap, same_track, same_zone = same
         never_left = same_track | (findings.since_ns <= life.case.last_seen_ns)
         opened = life.case.state == OPENED
-        alike = agrees >= (OTHER_THING if opened else SAME_THING)
+        alike = look.agrees >= (OTHER_THING if opened else SAME_THING)
         # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
         # queue would add its halts up to one long stop.
         moved = same_track & same_zone & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
         strength = np.where((overlap >= 0.4) & (never_left | alike), overlap + same_track, 0)
         return np.where((strength == 0) & moved, 0.1, strength).astype(np.float32)
 
-    def _patch(self, life: _Life, scene: Scene) -> Float32:
+    def _look(self, life: _Life, scene: Scene) -> _Look:
         """What is to be seen now where the case stands, or where a walker was first seen."""
         if self.rule.kind in _PLACE_KINDS:
-            return appearance.luma_patch(scene.frame.bgr, life.footprint)
-        if self.rule.kind == LOITERING and not life.arrived:
-            return appearance.luma_patch(scene.frame.bgr, life.begun_at)
-        return life.patch
+            patch = appearance.luma_patch(scene.frame.bgr, life.footprint)
+        elif self.rule.kind == LOITERING and not life.arrived:
+            patch = appearance.luma_patch(scene.frame.bgr, life.begun_at)
+        else:
+            return _Look(life.patch, 1.0)
+        return _Look(patch, appearance.agreement(life.patch, patch))
 
     # One look at one case
 
-    def _see(self, life: _Life, patch: Float32, found: tuple[Findings, int], scene: Scene, step_ns: int) -> None:
+    def _see(self, life: _Life, look: _Look, found: tuple[Findings, int], scene: Scene, step_ns: int) -> None:
         findings, row = found
         box = findings.xyxy[row]
         track_id = int(findings.track_id[row])
@@ -212,14 +223,14 @@ class CaseBook:
             count=int(findings.count[row]),
         )
         if self.rule.kind in _PLACE_KINDS:
-            self._settle(life, patch, box, scene, same_track=same_track)
+            self._settle(life, look, box, scene, same_track=same_track)
         else:
             life.footprint = box
             life.arrived |= float(boxes.iou(life.begun_at[None], box[None])[0, 0]) == 0
-            life.changed_looks += appearance.agreement(life.patch, patch) < SAME_THING
+            life.changed_looks += look.agrees < SAME_THING
         self._credit(life, scene.frame.mono_ns, step_ns)
 
-    def _settle(self, life: _Life, patch: Float32, box: Float32, scene: Scene, *, same_track: bool) -> None:
+    def _settle(self, life: _Life, look: _Look, box: Float32, scene: Scene, *, same_track: bool) -> None:
         """Keep footprint and appearance true, slowly, and never learn the one who stands before the thing."""
         overlap = float(boxes.iou(life.footprint[None], box[None])[0, 0])
         if overlap < 0.4 and same_track:
@@ -228,24 +239,22 @@ class CaseBook:
             return
         if _hidden_share(life, scene.tracks) > 0.1:
             return
-        agrees = appearance.agreement(life.patch, patch) >= SAME_THING
-        rate = np.float32(0.1 if agrees else 0.3)
-        life.patch = life.patch + rate * (patch - life.patch)
+        rate = np.float32(0.1 if look.agrees >= SAME_THING else 0.3)
+        life.patch = life.patch + rate * (look.patch - life.patch)
         # A thing that drives off overlaps itself for a while, and must not take its place along; a bag that tips may.
         if overlap >= 0.8 or self.rule.kind == LEFT_OBJECT:
             life.footprint = life.footprint + np.float32(0.1) * (box - life.footprint)
 
-    def _judge_unfound(self, life: _Life, patch: Float32, scene: Scene, step_ns: int) -> None:
+    def _judge_unfound(self, life: _Life, look: _Look, scene: Scene, step_ns: int) -> None:
         if self.rule.kind not in _PLACE_KINDS:
             life.departed |= _left_picture(life, scene)
             life.empty_ns += step_ns
             return
-        agrees = appearance.agreement(life.patch, patch)
-        if agrees >= SAME_THING:
+        if look.agrees >= SAME_THING:
             self._credit(life, scene.frame.mono_ns, step_ns)
         else:
             life.departed |= _went_away(life, scene.tracks)
-            life.empty_ns += step_ns if life.departed or self._lies_open(life, patch, scene) else 0
+            life.empty_ns += step_ns if life.departed or self._lies_open(life, look.patch, scene) else 0
 
     def _lies_open(self, life: _Life, patch: Float32, scene: Scene) -> bool:
         """Nothing stands before the place, and nothing moves in it."""

@@ -20,12 +20,11 @@ SAME_DEPTH = 0.15
 SAME_WIDTH = 0.6  # of the narrower lower edge that lies on the wider one; parked side by side it is a third at most
 
 
-def place_overlap(footprint: Float32, xyxy: Float32) -> Float32:
-    """(4,), (N, 4) -> (N,): IoU, or how much of a box cut short by an occluder lies in the footprint."""
-    one = footprint[None]
-    iou = boxes.iou(one, xyxy)[0]
-    within = boxes.coverage(xyxy, one)[:, 0]
-    share = boxes.coverage(one, xyxy)[0]
+def place_overlap(footprints: Float32, xyxy: Float32) -> Float32:
+    """(L, 4), (N, 4) -> (L, N): IoU, or how much of a box cut short by an occluder lies in the footprint."""
+    iou = boxes.iou(footprints, xyxy)
+    within = boxes.coverage(xyxy, footprints).T
+    share = boxes.coverage(footprints, xyxy)
     cut_short = np.where((share >= 0.4) & (within >= 0.8), 0.8 * within, 0)
     return np.asarray(np.maximum(iou, cut_short), np.float32)
 
