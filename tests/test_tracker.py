@@ -430,3 +430,14 @@ def test_a_told_box_lies_on_its_detection():
             worst = min(worst, float(iou(tracks.xyxy, detections.xyxy)[0, 0]))
     print(f"least IoU of a track's box with its detection: {worst:.2f}")
     assert worst > 0.75
+
+
+def test_a_change_of_resolution_keeps_tracks_and_rest() -> None:
+    tracker = Tracker(groups=GROUPS)
+    follow(tracker, [look(square(200, 100), square(300, 150))] * 10)
+    tracker.rescale(0.5, 0.5)
+    half = [look(square(100, 50, 13.5), square(150, 75, 13.5))] * 10
+    tracks = follow(tracker, half, start_s=2)[-1]
+    assert ids(tracks) == [1, 2]
+    assert tracks.rest_since_ns.tolist() == [0, 0]
+    assert np.allclose(tracks.xyxy[0], square(100, 50, 13.5), atol=0.5)

@@ -20,6 +20,8 @@ class StreetMemory:
         self._pictures: deque[tuple[int, UInt8]] = deque(maxlen=kept)
 
     def keep(self, frame: Frame) -> None:
+        if self._pictures and self._pictures[-1][1].shape != frame.bgr.shape[:2]:
+            self._pictures.clear()  # the camera has another resolution now: nothing can be compared
         if not self._pictures or frame.mono_ns - self._pictures[-1][0] >= self._every_ns:
             self._pictures.append((frame.mono_ns, cv2.cvtColor(frame.bgr, cv2.COLOR_BGR2GRAY)))  # type: ignore[arg-type]
 

@@ -116,6 +116,13 @@ class Tracker:
         self._mono_ns = mono_ns
         return self._tracks(detection[keep])
 
+    def rescale(self, x: float, y: float) -> None:
+        """The pictures have another size from now on: `x` and `y` are the new lengths over the old."""
+        scale = np.array([x, y, x, y])
+        for column in ("position", "velocity", "seen_box", "anchor"):
+            self._table[column] *= scale
+        self._table["covariance"] *= (scale**2)[:, None]
+
     def _group_of(self, label: Int16) -> Int16:
         if self._groups is None:
             return label
