@@ -1,7 +1,8 @@
 """The folder that a replay writes: all of it or nothing.
 
-Everything is written into a hidden folder inside it and moved into place at the end, `summary.json` last. An
-interrupted replay leaves the files of the one before untouched; foreign files are never overwritten.
+Everything is written into a hidden folder inside it and moved into place at the end, `summary.json` last. What was
+there is set aside first and deleted last, so that a move that fails is taken back. An interrupted replay leaves the
+files of the one before untouched; foreign files are never overwritten, links never followed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from edge.errors import OutputError
 
 PRODUCED_BY = "edge replay"
 _OURS = re.compile(r"alerts\.jsonl|measures\.jsonl|report\.html|summary\.json|evidence|annotated(-\d+)?\.mp4")
-_WORK = re.compile(r"\.replay-(\d+)")
+_SUMMARY = "summary.json"  # the last to come and the first to go: with it a replay is whole
+_WORK = re.compile(r"\.replay-\d+")
+_BEFORE = re.compile(r"\.replay-\d+-before")
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -32,6 +35,7 @@ class OutputFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.work = path / f".replay-{os.getpid()}"
+        self._before = path / f"{self.work.name}-before"
         self._made: list[Path] = []  # the folders that were not there before, innermost first
         self._lock = -1
 
@@ -41,7 +45,7 @@ class OutputFolder:
         except BaseException as error:  # also Ctrl-C: it is raised again
             self._end()
             if isinstance(error, OSError):
-                words = f"{self.path}: cannot write here ({error.strerror}); name another folder"
+                words = f"{self.path}: cannot write here ({error.strerror or error}); name another folder"
                 raise OutputError(words) from error
             raise
         return self
@@ -52,17 +56,29 @@ class OutputFolder:
         self._end()
 
     def publish(self) -> None:
-        """Put the new files in the place of the old."""
+        """Put the new files in the place of the old. Raises OSError; the old are then where they were."""
         with _undisturbed():
-            summary = self.path / "summary.json"
-            summary.unlink(missing_ok=True)
-            for old in self.path.iterdir():
-                if _OURS.fullmatch(old.name):
-                    shutil.rmtree(old) if old.is_dir() else old.unlink()
-            for new in sorted(self.work.iterdir(), key=lambda path: path.name == summary.name):
-                new.rename(self.path / new.name)
+            moves: list[tuple[Path, Path]] = []
+            try:
+                self._before.mkdir()
+                self._exchange(moves)
+            except OSError:
+                for source, target in reversed(moves):
+                    target.rename(source)
+                self._before.rmdir()
+                raise
+            shutil.rmtree(self._before, ignore_errors=True)  # the next replay tries again
             self.work.rmdir()
             self._made = []
+
+    def _exchange(self, moves: list[tuple[Path, Path]]) -> None:
+        """`moves` gets each as it is done."""
+        ours = [entry for entry in self.path.iterdir() if _OURS.fullmatch(entry.name)]
+        old = sorted(ours, key=lambda entry: entry.name != _SUMMARY)
+        new = sorted(self.work.iterdir(), key=lambda entry: entry.name == _SUMMARY)
+        for source, folder in [(entry, self._before) for entry in old] + [(entry, self.path) for entry in new]:
+            source.rename(folder / source.name)
+            moves.append((source, folder / source.name))
 
     def _begin(self) -> None:
         self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
@@ -83,26 +99,47 @@ class OutputFolder:
                 folder.rmdir()
 
     def _refuse_foreign(self) -> None:
-        names = sorted(entry.name for entry in self.path.iterdir())
-        foreign = [name for name in names if not _OURS.fullmatch(name) and not _WORK.fullmatch(name)]
+        entries = sorted(self.path.iterdir())
+        names = [entry.name for entry in entries]
+        foreign = [name for name in names if not (_OURS.fullmatch(name) or _is_hidden(name))]
         if foreign:
             raise OutputError(f"{self.path}: holds {foreign[0]!r}, which no replay wrote; name another folder")
-        interrupted = any(_WORK.fullmatch(name) for name in names)
+        for entry in entries:
+            if entry.is_symlink():
+                raise OutputError(
+                    f"{entry}: is a link, which no replay wrote; move away the link or name another folder"
+                )
+        interrupted = any(_is_hidden(name) for name in names)
         if names and not interrupted and not self._was_produced_by_us():
             raise OutputError(f"{self.path}: holds {names[0]!r}, but not from a replay; name another folder")
 
     def _was_produced_by_us(self) -> bool:
         try:
-            summary = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+            summary = json.loads((self.path / _SUMMARY).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return False
         return isinstance(summary, dict) and summary.get("produced_by") == PRODUCED_BY
 
     def _sweep(self) -> None:
-        """Take away what killed replays left."""
-        for entry in self.path.iterdir():
-            if _WORK.fullmatch(entry.name):
+        """Take away what killed replays left, and put back what one had set aside for files that never came."""
+        whole = (self.path / _SUMMARY).exists()
+        for entry in sorted(self.path.iterdir()):
+            if _BEFORE.fullmatch(entry.name) and not whole:
+                _put_back(entry)
+            if _is_hidden(entry.name):
                 shutil.rmtree(entry)
+
+
+def _is_hidden(name: str) -> bool:
+    return bool(_WORK.fullmatch(name) or _BEFORE.fullmatch(name))
+
+
+def _put_back(before: Path) -> None:
+    for entry in sorted(before.iterdir(), key=lambda entry: entry.name == _SUMMARY):
+        place = before.parent / entry.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        entry.replace(place)
 
 
 def _locked(folder: Path) -> int:
