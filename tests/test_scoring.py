@@ -63,3 +63,29 @@ def test_totals_are_honest_about_nothing() -> None:
     assert found.false_alarms_per_camera_hour == 2
     missed = total([score([EVENT], [])], media_s=60)
     assert (missed.recall, missed.f1) == (0, 0)
+
+
+def test_the_next_car_in_the_same_bay_is_found_and_no_duplicate() -> None:
+    left = replace(EVENT, start_s=0, end_s=100, after_s=10, clear_after_s=20)
+    followed = replace(left, start_s=105, end_s=None)
+    first, second = replace(CASE, opened_s=10, cleared_s=121), replace(CASE, case_id="b", opened_s=115, cleared_s=None)
+    for events in ([left, followed], [followed, left]):
+        clip = score(events, [first, second])
+        assert {scored.event: scored.found for scored in clip.events} == {left: first, followed: second}
+        assert [scored.duplicates for scored in clip.events] == [0, 0]
+        assert clip.false_alarms == ()
+
+
+def test_of_two_cases_in_time_the_one_nearest_to_the_onset_finds_the_event() -> None:
+    early, near = replace(CASE, opened_s=13.1), replace(CASE, case_id="b", opened_s=15.2)
+    clip = score([EVENT], [early, near])
+    assert clip.events[0].found == near
+    assert clip.events[0].duplicates == 1
+
+
+def test_no_event_goes_without_because_a_neighbour_took_the_only_case_that_it_could_have() -> None:
+    """The near case would do for both, the other one for the first alone."""
+    first, second = EVENT, replace(EVENT, start_s=18)
+    only_first, both = replace(CASE, opened_s=13.5), replace(CASE, case_id="b", opened_s=22.0)
+    clip = score([first, second], [only_first, both])
+    assert [scored.found for scored in clip.events] == [only_first, both]

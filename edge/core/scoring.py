@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.core import boxes
+from edge.core.assignment import assign
 
 EARLY_S = 2.0
 LATE_S = 10.0
 CLEAR_LATE_S = 5.0
 IOU_MIN = 0.2
 SIZE_RATIO_MAX = 25.0
+_PAIR_WORTH_S = 1e6  # far above all onset errors together: one event more is worth more than any nearness
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +67,28 @@ class ClipScore:
 
 
 def score(events: Sequence[TrueEvent], told: Sequence[ToldCase]) -> ClipScore:
-    """Judge one clip's cases; each case is used once, earlier cases first."""
+    """Judge one clip's cases; each case is used once. Every event gets its case before any case is a duplicate."""
     left = sorted(told, key=lambda case: (case.opened_s, case.case_id))
+    found = _found(events, left)
+    left = [case for case in left if case not in found.values()]
     scored: list[EventScore] = []
-    for event in events:
-        found = next((case for case in left if _is_in_time(case, event) and _is_at(case, event)), None)
-        if found is not None:
-            left.remove(found)
-        doubled = [case for case in left if found is not None and _is_while(case, event) and _is_at(case, event)]
+    for row, event in enumerate(events):
+        doubled = [case for case in left if row in found and _is_while(case, event) and _is_at(case, event)]
         left = [case for case in left if case not in doubled]
-        scored.append(EventScore(event, found, _cleared_in_time(found, event), len(doubled)))
+        mine = found.get(row)
+        scored.append(EventScore(event, mine, _cleared_in_time(mine, event), len(doubled)))
     return ClipScore(tuple(scored), tuple(left))
+
+
+def _found(events: Sequence[TrueEvent], cases: Sequence[ToldCase]) -> dict[int, ToldCase]:
+    """Event's row -> its case: as many events as can be, and among those ways the one nearest to the onsets."""
+    error_s = np.full((len(events), len(cases)), np.inf)
+    for row, event in enumerate(events):
+        for column, case in enumerate(cases):
+            if _is_in_time(case, event) and _is_at(case, event):
+                error_s[row, column] = abs(case.opened_s - (event.start_s + event.after_s))
+    rows, columns = assign(error_s, _PAIR_WORTH_S)
+    return {int(row): cases[column] for row, column in zip(rows, columns, strict=True)}
 
 
 def _is_in_time(case: ToldCase, event: TrueEvent) -> bool:
