@@ -487,7 +487,9 @@ def _written(folder: Path, *, work: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         kind = OutputError if work is None else EvidenceError  # a folder that was no good, or is no more
-        raise kind(f"{folder}: cannot be written ({error.strerror or error}); nothing of this replay is kept") from error
+        raise kind(
+            f"{folder}: cannot be written ({error.strerror or error}); nothing of this replay is kept"
+        ) from error
     except (EvidenceError, OutputError) as error:
         words = str(error).replace(f"{work}/", "")
         raise type(error)(f"{folder}: {words}; nothing of this replay is kept") from error
