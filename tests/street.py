@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from edge.core.cases import CaseBook
 from edge.core.memory import StreetMemory
 from edge.core.scenarios import Rule, scenario_for
-from edge.core.scene import Scene
+from edge.core.scene import Scene, shows_nothing
 from edge.core.types import (
     NS_PER_S,
     CaseChange,
@@ -67,6 +68,7 @@ class Street:
     ground: int = 1
     polygons: Sequence[Sequence[tuple[float, float]]] = ()  # of the rule's zones, all KERB if not given
     now_s: float = 0.0
+    zoom: float = 1.0  # the camera's resolution over WIDTH x HEIGHT
     changes: list[tuple[float, CaseChange]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,8 +90,10 @@ class Street:
         now_ns = seconds_to_ns(self.now_s)
         frame = Frame("c", 0, now_ns, now_ns, self._picture(things, gain))
         tracks = self._tracks([thing for thing in things if thing.track])
-        presence = {"bottom": self._zones.locate(tracks, width=WIDTH, height=HEIGHT, mono_ns=now_ns)}
-        scene = Scene(frame, Detections.empty(), tracks, presence, StaticRegions.empty(), self._memory)
+        width, height = frame.size_px
+        presence = {"bottom": self._zones.locate(tracks, width=width, height=height, mono_ns=now_ns)}
+        blind = shows_nothing(frame.bgr)
+        scene = Scene(frame, Detections.empty(), tracks, presence, StaticRegions.empty(), self._memory, blind)
         told = self.book.advance(self.scenario.find(scene), scene, active=active)
         self._memory.keep(frame)
         self.changes += [(self.now_s, change) for change in told]
@@ -110,11 +114,14 @@ class Street:
         for thing in (thing for thing in things if thing.drawn):
             x1, y1, x2, y2 = (round(edge) for edge in thing.box)
             picture[y1:y2, x1:x2] = texture(thing.seed, x2 - x1, y2 - y1)
-        return np.clip(picture * gain, 0, 255).astype(np.uint8)
+        lit = np.clip(picture * gain, 0, 255).astype(np.uint8)
+        return (
+            lit if self.zoom == 1 else cv2.resize(lit, None, fx=self.zoom, fy=self.zoom, interpolation=cv2.INTER_AREA)
+        )
 
     def _tracks(self, things: Sequence[Thing]) -> Tracks:
         things = sorted(things, key=lambda thing: thing.track)
-        boxes: Float32 = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
+        boxes: Float32 = np.array([thing.box for thing in things], np.float32).reshape(-1, 4) * np.float32(self.zoom)
         return Tracks(
             track_id=np.array([thing.track for thing in things], np.int64),
             xyxy=boxes,

@@ -37,9 +37,9 @@ from edge.core.types import (
     Float32,
     Tracks,
 )
-from edge.core.zones import GAP_MAX_NS
+from edge.core.zones import seen_step_ns
 
-NAMESPACE = uuid.UUID("5b1f6a52-5d1c-5a0e-9d0c-3f0f4c6f9a10")  # uuid5 of every case and alert lives under this
+NAMESPACE = uuid.UUID("5b1f6a52-5d1c-5a0e-9d0c-3f0f4c6f9a10")  # uuid5 of every case lives under this
 
 LIVE_MAX = 256  # pending and open cases of one rule; beyond, new ones are refused and counted
 SAME_THING = 0.5  # agreement from which the pixels say: still there
@@ -98,6 +98,8 @@ class CaseBook:
         self._gateway = gateway
         self._lives: list[_Life] = []
         self._looked_ns = -1
+        self._active_since_ns = 0  # nothing that was so before counts
+        self._size_px = (0, 0)
 
     @property
     def live(self) -> list[Case]:
@@ -107,10 +109,14 @@ class CaseBook:
     def advance(self, findings: Findings, scene: Scene, *, active: bool = True) -> list[CaseChange]:
         """Take one frame's findings in; returns what the outside must be told, in order."""
         now_ns = scene.frame.mono_ns
-        step_ns = min(now_ns - self._looked_ns, GAP_MAX_NS) if self._looked_ns >= 0 else 0
+        step_ns = seen_step_ns(self._looked_ns, now_ns)
         self._looked_ns = now_ns
+        self._fit_to(scene.frame.size_px)
         if not active:
+            self._active_since_ns = now_ns
             return self._end_all(now_ns, "hours")
+        if scene.blind:
+            return []
         # A camera has a handful of live cases, each a small state machine: a loop over them is the clear form.
         looks = [self._look(life, scene) for life in self._lives]
         rows = self._match(findings, looks, scene)
@@ -144,6 +150,17 @@ class CaseBook:
                 self._lives.remove(life)
                 return _ended(life.case, WITHDRAWN, mono_ns, reason)
         return None
+
+    def _fit_to(self, size_px: tuple[int, int]) -> None:
+        """A camera that has another resolution now still shows the same street."""
+        before_px, self._size_px = self._size_px, size_px
+        if before_px in {size_px, (0, 0)}:
+            return
+        x, y = size_px[0] / before_px[0], size_px[1] / before_px[1]
+        scale = np.array([x, y, x, y], np.float32)
+        for life in self._lives:
+            life.footprint, life.begun_at = life.footprint * scale, life.begun_at * scale
+            life.case = replace(life.case, footprint=_corners(life.footprint))
 
     # Finding again
 
@@ -266,12 +283,7 @@ class CaseBook:
         life.departed = False
         life.case = replace(
             life.case,
-            footprint=(
-                float(life.footprint[0]),
-                float(life.footprint[1]),
-                float(life.footprint[2]),
-                float(life.footprint[3]),
-            ),
+            footprint=_corners(life.footprint),
             appearance=life.patch,
             last_seen_ns=now_ns,
             visible_ns=life.case.visible_ns + step_ns,
@@ -314,7 +326,12 @@ class CaseBook:
 
     def _pending(self, findings: Findings, row: int, scene: Scene) -> _Life:
         now_ns, box = scene.frame.mono_ns, findings.xyxy[row]
-        since_ns = int(findings.since_ns[row])
+        since_ns = max(int(findings.since_ns[row]), self._active_since_ns)
+        # A static region is reported when it has stood for a while, and has been seen all that time. A track may have
+        # stood there for long, but too dimly to count.
+        seen_ns = now_ns - since_ns
+        if self.rule.kind != LEFT_OBJECT:
+            seen_ns = min(seen_ns, NS_PER_S)
         patch = appearance.luma_patch(scene.frame.bgr, box)
         zone = int(findings.zone[row])
         started_wall_ns = scene.frame.wall_ns - (now_ns - since_ns)
@@ -325,6 +342,9 @@ class CaseBook:
                 self.rule.scenario,
                 self.rule.zone_names[zone],
                 str(started_wall_ns),
+                # The same thing may be a case twice: cleared by the hours, and there when they begin again.
+                str(scene.frame.wall_ns),
+                str(int(findings.track_id[row])),
                 ",".join(str(round(float(value), 1)) for value in box),
             )
         )
@@ -337,19 +357,18 @@ class CaseBook:
             label=self._label(findings, row),
             score=float(findings.score[row]),
             count=int(findings.count[row]),
-            footprint=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+            footprint=_corners(box),
             appearance=patch,
             started_ns=since_ns,
             opened_ns=0,
             last_seen_ns=now_ns,
-            visible_ns=now_ns - since_ns,
+            visible_ns=seen_ns,
             cleared_ns=0,
             started_wall_ns=started_wall_ns,
             opened_wall_ns=0,
             alerts=0,
         )
-        found_ns = min(now_ns - since_ns, NS_PER_S)
-        life = _Life(case, zone, int(findings.track_id[row]), box, patch, found_ns, patch)
+        life = _Life(case, zone, int(findings.track_id[row]), box, patch, seen_ns, patch)
         life.score_sum = case.score
         life.begun_at = box
         life.arrived = self.rule.kind not in _FIXED_KINDS or _has_arrived(box, patch, since_ns, scene)
@@ -371,13 +390,16 @@ class CaseBook:
                 changes += self._replaced_by(life, now_ns)
             elif case.state == OPENED and seen_now and 0 < self.rule.repeat_ns <= now_ns - life.told_ns:
                 changes.append(_told(life, case, "updated", now_ns))
-            elif case.state == OPENED and life.empty_ns >= self.rule.clear_after_ns and life in self._lives:
+            elif case.state == OPENED and self._is_clear(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
                 reason = "seen-empty" if self.rule.kind in _PLACE_KINDS else "left"
                 changes.append(_ended(case, CLEARED, now_ns, reason))
             elif case.state == PENDING and self._is_forgotten(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
         return changes
+
+    def _is_clear(self, life: _Life, now_ns: int) -> bool:
+        return life.case.last_seen_ns < now_ns and life.empty_ns > 0 and life.empty_ns >= self.rule.clear_after_ns
 
     def _is_due(self, life: _Life) -> bool:
         visible_ns = life.case.visible_ns
@@ -423,6 +445,10 @@ class CaseBook:
     def _label(self, findings: Findings, row: int) -> str:
         label = int(findings.label[row])
         return self.rule.label_names[label] if label >= 0 else ""
+
+
+def _corners(box: Float32) -> tuple[float, float, float, float]:
+    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
 
 
 def _has_arrived(box: Float32, patch: Float32, since_ns: int, scene: Scene) -> bool:

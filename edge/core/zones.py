@@ -14,8 +14,9 @@ from edge.core import boxes, polygons
 from edge.core.types import NS_PER_S, Bool, Detections, Float32, Int64, Presence, Tracks
 
 LEAVE_NS = 3 * NS_PER_S // 2
-# Time between two looks that still counts as seen; a longer gap is time in which nobody knows.
-GAP_MAX_NS = 10 * NS_PER_S
+# Time between two looks that still counts as looked at: cameras send a keyframe at least this often (25 s was the
+# longest met in files). A longer gap is time in which nobody knows, and counts for nothing.
+GAP_MAX_NS = 30 * NS_PER_S
 
 
 class ZoneMap:
@@ -35,7 +36,7 @@ class ZoneMap:
         """Where each track is now. Coasting tracks stay where they were last seen."""
         inside = self.inside(tracks.xyxy, width=width, height=height)
         entered, visible, last_inside = self._carry_over(tracks.track_id)
-        step_ns = min(mono_ns - self._looked_ns, GAP_MAX_NS) if self._looked_ns >= 0 else 0
+        step_ns = seen_step_ns(self._looked_ns, mono_ns)
         visiting = inside | ((entered > 0) & (mono_ns - last_inside <= self._leave_ns))
         entered = np.where(visiting, np.where(entered > 0, entered, max(mono_ns, 1)), 0)
         seen = inside & (tracks.detection >= 0)[None, :] & (entered < mono_ns)
@@ -63,6 +64,12 @@ class ZoneMap:
             moved[:, known] = rows[:, source]
             carried.append(moved)
         return carried[0], carried[1], carried[2]
+
+
+def seen_step_ns(looked_ns: int, now_ns: int) -> int:
+    """How much of the time since the last look (-1: there was none) counts as looked at."""
+    gap_ns = now_ns - looked_ns
+    return gap_ns if looked_ns >= 0 and gap_ns <= GAP_MAX_NS else 0
 
 
 def outside_masks(detections: Detections, masks: Sequence[Float32], *, width: int, height: int) -> Detections:

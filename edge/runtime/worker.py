@@ -16,7 +16,7 @@ from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook
 from edge.core.memory import StreetMemory
 from edge.core.scenarios import Scenario
-from edge.core.scene import Scene
+from edge.core.scene import Scene, shows_nothing
 from edge.core.tracker import Tracker
 from edge.core.types import Case, CaseChange, Float32, Frame, StaticRegions
 from edge.core.zones import ZoneMap, outside_masks
@@ -69,6 +69,7 @@ class Worker:
         self._outbox = outbox
         self._stage = stopwatch.stage
         self._memory = StreetMemory()
+        self._size_px: tuple[int, int] | None = None
         self.evidence_failures: list[str] = []
 
     def run(self, frames: Iterable[Frame]) -> Iterable[tuple[Frame, Scene]]:
@@ -100,22 +101,31 @@ class Worker:
 
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px
+        blind = shows_nothing(frame.bgr)
         with self._stage("detect"):
             detections = self._detector.detect([frame.bgr])[0]
         with self._stage("track"):
             detections = outside_masks(detections, self._ignored, width=width, height=height)
+            self._fit_to(width, height)
             tracks = self._tracker.update(detections, frame.mono_ns)
         with self._stage("static"):
             regions = StaticRegions.empty()
-            if self._background is not None:
+            if self._background is not None and not blind:
                 regions = self._background.update(frame.bgr, tracks, frame.mono_ns)
         with self._stage("zones"):
             presence = {
                 anchor: zones.locate(tracks, width=width, height=height, mono_ns=frame.mono_ns)
                 for anchor, zones in self._zones.items()
             }
-        self._memory.keep(frame)
-        return Scene(frame, detections, tracks, presence, regions, self._memory)
+        if not blind:
+            self._memory.keep(frame)
+        return Scene(frame, detections, tracks, presence, regions, self._memory, blind)
+
+    def _fit_to(self, width: int, height: int) -> None:
+        """A camera may come back with another resolution; its tracks go on."""
+        if self._size_px is not None and self._size_px != (width, height):
+            self._tracker.rescale(width / self._size_px[0], height / self._size_px[1])
+        self._size_px = (width, height)
 
     def _judge(self, watch: Watch, scene: Scene) -> list[CaseChange]:
         active = watch.active(scene.frame.wall_ns)
