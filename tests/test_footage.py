@@ -130,6 +130,32 @@ def test_a_van_hidden_for_ten_seconds_by_a_bus_stays_one_case(media: Path, tmp_p
     assert [data["state"] for data in vans] == ["opened"]
 
 
+EVERYWHERE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
+
+
+@pytest.mark.media
+def test_each_car_of_a_car_park_is_one_case(media: Path, tmp_path: Path) -> None:
+    """Seven cars stand in the picture for five seconds; none of them is told twice."""
+    site = site_file(tmp_path, EVERYWHERE, "{use: illegal-parking, zones: [zone], after_s: 5, clear_after_s: 3}")
+    alerts, _ = replayed(media / "carpark_leaving_car6.mp4", site, tmp_path / "out")
+    opened = [data["object"]["box_px"] for data in alerts if data["state"] == "opened"]
+    print(opened)
+    assert len(opened) == 7
+
+
+@pytest.mark.media
+def test_a_bollard_and_a_sign_do_not_loiter(media: Path, tmp_path: Path) -> None:
+    site = site_file(tmp_path, EVERYWHERE, "{use: loitering, zones: [zone], after_s: 8}")
+    for clip, furniture in (
+        (media / "jetyey_overpass.mp4", (39, 173, 71, 254)),
+        (PLAZA, (30, 110, 48, 141)),
+    ):
+        alerts, _ = replayed(clip, site, tmp_path / clip.stem)
+        centres = [((x1 + x2) / 2, (y1 + y2) / 2) for x1, y1, x2, y2 in (data["object"]["box_px"] for data in alerts)]
+        x1, y1, x2, y2 = furniture
+        assert not [(x, y) for x, y in centres if x1 < x < x2 and y1 < y < y2], clip.name
+
+
 def test_full_hd_at_25_frames_replays_faster_than_it_was_recorded(tmp_path: Path) -> None:
     """1920x1080 at 25 fps, `decode: all`, five analysed frames a second, two cores."""
     ffmpeg = need_program("ffmpeg")
