@@ -229,6 +229,19 @@ FAULTS = {
         changed("zones: [kerb]", "zones: []"),
         "site.yaml:18: cameras.gate.scenarios.illegal-parking: zones needs at least one",
     ),
+    "labels for what has none": (
+        changed(PARKING, "{use: piled-goods, zones: [kerb], labels: [person]}"),
+        "site.yaml:18: cameras.gate.scenarios.piled-goods: unknown key labels; known keys: active, after_s, category, "
+        "clear_after_s, repeat_s, score_min, severity, size_min, use, zones",
+    ),
+    "an anchor for what has a centre": (
+        changed(PARKING, "{use: piled-goods, zones: [kerb], anchor: bottom}"),
+        "site.yaml:18: cameras.gate.scenarios.piled-goods: unknown key anchor; ",
+    ),
+    "a scenario that looks for nothing": (
+        changed("after_s: 45}", "labels: []}"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: labels needs at least one",
+    ),
     "scenario without use": (
         changed("use: illegal-parking, ", ""),
         "site.yaml:18: cameras.gate.scenarios[0]: use is missing",

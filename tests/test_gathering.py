@@ -198,6 +198,7 @@ def test_a_thing_that_was_put_down_is_found_since_it_came() -> None:
         regions(explained_by=np.array([3])),  # a person or a car that stands there
         regions(xyxy=np.array([(150, 100, 172, 120)], np.float32)),  # its centre is in the other half
         regions(xyxy=np.array([(70, 100, 76, 106)], np.float32)),  # 36 px²: noise in any zone
+        regions(score=np.array([0.24], np.float32)),  # the empty place shows through in most of it
     ],
 )
 def test_what_is_explained_elsewhere_or_too_small_is_no_left_object(what: StaticRegions) -> None:

@@ -26,7 +26,7 @@ class LeftObject:
         width, height = scene.frame.size_px
         area_px = boxes.area(regions.xyxy)
         size_min_px = np.maximum(self._zone_area * (width * height) * self.rule.size_min, AREA_MIN_PX)
-        unexplained = regions.appeared & (regions.explained_by < 0)
+        unexplained = regions.appeared & (regions.explained_by < 0) & (regions.score >= self.rule.score_min)
         inside = self._zones.inside(regions.xyxy, width=width, height=height)
         large = area_px[None, :] >= size_min_px[:, None]
         zone, row = np.nonzero(inside & large & self.rule.zone_mask()[:, None] & unexplained[None, :])
