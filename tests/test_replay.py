@@ -94,7 +94,7 @@ def test_the_annotated_video_plays(replayed: Path) -> None:
         stream = container.streams.video[0]
         frames = sum(1 for _ in container.decode(stream))
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-    assert frames == json.loads((replayed / "summary.json").read_text())["frames"]["analysed"]
+    assert frames == json.loads((replayed / "summary.json").read_text())["frames"]["detected"]
 
 
 def test_the_summary_says_where_the_time_went(replayed: Path) -> None:
@@ -102,6 +102,8 @@ def test_the_summary_says_where_the_time_went(replayed: Path) -> None:
     stages = summary["stages"]
     assert {"decode", "detect", "track", "static", "zones", "rules", "evidence"} <= set(stages)
     assert sum(stage["wall_s"] for stage in stages.values()) <= summary["wall_s"]
+    assert list(summary["frames"])[:4] == ["read", "decoded", "detected", "dropped"]
+    assert summary["frames"]["detected"] == stages["detect"]["count"]
     assert summary["frames"]["read"] == 795
     assert summary["frames"]["dropped"] == 0
     print({name: stage["wall_s"] for name, stage in stages.items()}, "of", summary["wall_s"], "s")

@@ -93,7 +93,7 @@ def a_summary(**changed: Any) -> dict[str, Any]:
         "camera": "gate",
         "clips": [clip],
         "incomplete": False,
-        "frames": {"read": 1500, "decoded": 1500, "analysed": 300, "dropped": 0, "corrupt": 0},
+        "frames": {"read": 1500, "decoded": 1500, "detected": 300, "dropped": 0, "corrupt": 0},
         "media_s": 60.0,
         "wall_s": 10.0,
         "cpu_s": 12.5,

@@ -90,7 +90,8 @@ class Replay:
         self._stopwatch = stopwatch
         self._on_frame = on_frame
         self._sketch = sketch
-        self._frames = dict.fromkeys(("read", "decoded", "analysed", "dropped", "corrupt"), 0)
+        # `dropped` is what a live camera loses when the gateway is late; a file waits, so here it stays 0.
+        self._frames = dict.fromkeys(("read", "decoded", "detected", "dropped", "corrupt"), 0)
         self._told_clips: list[dict[str, object]] = []
         self._media_s = 0.0
         self._ended_wall_ns = 0
@@ -157,7 +158,7 @@ class Replay:
         counts = capture.counts
         self._frames["read"] += counts.read
         self._frames["decoded"] += counts.decoded
-        self._frames["analysed"] += counts.yielded
+        self._frames["detected"] += counts.yielded
         self._frames["corrupt"] += counts.corrupt
         seen_ns = media_ns if counts.incomplete else max(media_ns, seconds_to_ns(clip.info.duration_s))
         return seen_ns, counts.incomplete
@@ -166,7 +167,7 @@ class Replay:
         """Where the clip was planned to begin, or later where the one before ran longer than it had said."""
         first_ns = self._clips[0].start_wall_ns
         mono_ns = max(clip.start_wall_ns - first_ns, self._next_ns)
-        return FrameOrigin(mono_ns, first_ns + mono_ns, self._frames["analysed"])
+        return FrameOrigin(mono_ns, first_ns + mono_ns, self._frames["detected"])
 
 
 def _clip_summary(clip: Clip, incomplete: bool) -> dict[str, object]:
