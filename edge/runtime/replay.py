@@ -70,7 +70,7 @@ class Journal:
 
 
 class Replay:
-    """One camera's clips through one worker. `run` once, then `write`."""
+    """One camera's clips through one worker. `run` once, then ask for the `summary`."""
 
     def __init__(
         self,
