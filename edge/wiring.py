@@ -109,8 +109,9 @@ def replay(
             journal = Journal(database, lines, on_alert=courier.wake if courier else lambda: None)
             detector = detector_for(site, camera)
             sketch = _annotator(output.work, camera, detector.labels) if order.annotate else None
+            recorder = recorder_for(site, camera, detector, root=output.work)
             run = Replay(
-                worker=worker_for(site, camera, detector, root=output.work, outbox=journal, stopwatch=stopwatch),
+                worker=worker_for(site, camera, detector, recorder=recorder, outbox=journal, stopwatch=stopwatch),
                 clips=clips,
                 open_clip=lambda clip, origin: _recorded(clip, origin, camera),
                 journal=journal,
@@ -129,6 +130,11 @@ def replay(
                     "config_sha256": site.config_sha256,
                     "camera": camera.id,
                     "model": {"name": detector.name, "sha256": detector.sha256},
+                },
+                limits={
+                    "detections_dropped": detector.candidates_dropped,
+                    "stills_thinned": recorder.counts.stills_thinned,
+                    "stills_refused": recorder.counts.stills_refused,
                 },
             )
             _write_pages(output.work, journal.alerts, summary, site)
@@ -217,26 +223,19 @@ def _site_for(clip: TruthClip) -> dict[str, object]:
 
 
 def worker_for(
-    site: Site, camera: CameraConfig, detector: OnnxDetector, *, root: Path, outbox: Outbox, stopwatch: Stopwatch
+    site: Site,
+    camera: CameraConfig,
+    detector: OnnxDetector,
+    *,
+    recorder: CaseRecorder,
+    outbox: Outbox,
+    stopwatch: Stopwatch,
 ) -> Worker:
-    """One camera's frame path; evidence goes below `root`."""
+    """One camera's frame path."""
     zones = _polygons(camera)
     uses = site.scenarios[camera.id]
     rules = [_rule(site, camera, use, detector.labels) for use in uses]
     timezone = ZoneInfo(site.config.site.timezone)
-    recorder = CaseRecorder(
-        EvidenceStore(root),
-        origin=EvidenceOrigin(
-            camera=camera.id,
-            zones=dict(zip((zone.id for zone in camera.zones), zones, strict=True)),
-            timezone=timezone,
-            model_name=detector.name,
-            model_sha256=detector.sha256,
-            config_sha256=site.config_sha256,
-            software=__version__,
-        ),
-        privacy=_arrays(camera.masks.privacy),
-    )
     return Worker(
         detector=detector,
         tracker=Tracker(groups=detector.groups),
@@ -255,6 +254,23 @@ def worker_for(
         tell=_teller(site, camera, detector, timezone),
         outbox=outbox,
         stopwatch=stopwatch,
+    )
+
+
+def recorder_for(site: Site, camera: CameraConfig, detector: OnnxDetector, *, root: Path) -> CaseRecorder:
+    """One camera's recorder; evidence goes below `root`."""
+    return CaseRecorder(
+        EvidenceStore(root),
+        origin=EvidenceOrigin(
+            camera=camera.id,
+            zones=dict(zip((zone.id for zone in camera.zones), _polygons(camera), strict=True)),
+            timezone=ZoneInfo(site.config.site.timezone),
+            model_name=detector.name,
+            model_sha256=detector.sha256,
+            config_sha256=site.config_sha256,
+            software=__version__,
+        ),
+        privacy=_arrays(camera.masks.privacy),
     )
 
 

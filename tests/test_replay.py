@@ -105,6 +105,9 @@ def test_the_summary_says_where_the_time_went(replayed: Path) -> None:
     assert list(summary["frames"])[:4] == ["read", "decoded", "detected", "dropped"]
     assert summary["frames"]["detected"] == stages["detect"]["count"]
     assert summary["frames"]["read"] == 795
+    hit = {name: count for name, count in summary["limits"].items() if count}
+    assert set(hit) <= {"stills_thinned"}
+    assert len(summary["limits"]) == 6
     assert summary["frames"]["dropped"] == 0
     print({name: stage["wall_s"] for name, stage in stages.items()}, "of", summary["wall_s"], "s")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC
 from itertools import pairwise
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -31,6 +34,39 @@ class NoRecorder:
         return ()
 
 
+def a_replay(
+    database: Database,
+    lines: TextIO,
+    clips: list[Clip],
+    *,
+    tracker: Tracker | None = None,
+    on_frame: Callable[[Frame], None] = lambda frame: None,
+) -> Replay:
+    """Clips through a worker that finds nothing."""
+    journal = Journal(database, lines, on_alert=lambda: None)
+    stopwatch = Stopwatch()
+    worker = Worker(
+        detector=NothingDetector(),
+        tracker=tracker or Tracker(),
+        zones={},
+        background=None,
+        watches=(),
+        ignored=(),
+        recorder=NoRecorder(),
+        tell=lambda change, frame, evidence, failure: Told({}, ""),
+        outbox=journal,
+        stopwatch=stopwatch,
+    )
+    return Replay(
+        worker=worker,
+        clips=clips,
+        open_clip=lambda clip, origin: PacketCapture(str(clip.path), camera="c", fps=5, origin=origin),
+        journal=journal,
+        stopwatch=stopwatch,
+        on_frame=on_frame,
+    )
+
+
 @pytest.mark.parametrize("gap_s", [-1.5, 0.0, 3600.0])
 def test_time_goes_on_from_clip_to_clip(tmp_path: Path, gap_s: float) -> None:
     """A second clip that claims to begin before the first has ended begins when it has ended."""
@@ -42,28 +78,7 @@ def test_time_goes_on_from_clip_to_clip(tmp_path: Path, gap_s: float) -> None:
     ]
     seen: list[Frame] = []
     with Database.open(IN_MEMORY) as database, (tmp_path / "alerts.jsonl").open("w") as lines:
-        journal = Journal(database, lines, on_alert=lambda: None)
-        stopwatch = Stopwatch()
-        worker = Worker(
-            detector=NothingDetector(),
-            tracker=Tracker(),
-            zones={},
-            background=None,
-            watches=(),
-            ignored=(),
-            recorder=NoRecorder(),
-            tell=lambda change, frame, evidence, failure: Told({}, ""),
-            outbox=journal,
-            stopwatch=stopwatch,
-        )
-        replay = Replay(
-            worker=worker,
-            clips=clips,
-            open_clip=lambda clip, origin: PacketCapture(str(clip.path), camera="c", fps=5, origin=origin),
-            journal=journal,
-            stopwatch=stopwatch,
-            on_frame=seen.append,
-        )
+        replay = a_replay(database, lines, clips, on_frame=seen.append)
         replay.run()
     assert [frame.index for frame in seen] == list(range(20))
     steps = [later.mono_ns - earlier.mono_ns for earlier, later in pairwise(seen)]
@@ -72,3 +87,15 @@ def test_time_goes_on_from_clip_to_clip(tmp_path: Path, gap_s: float) -> None:
     assert (seen[10].mono_ns - seen[0].mono_ns) / NS_PER_S == pytest.approx(expected_s, abs=0.05)
     assert seen[10].media_ns == 0
     assert all(frame.wall_ns - frame.mono_ns == start_ns for frame in seen)
+
+
+def test_the_summary_says_how_often_bounds_were_hit(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", regular_times(frames=50, fps=25))
+    tracker = Tracker()
+    tracker.dropped = 3
+    with Database.open(IN_MEMORY) as database, (tmp_path / "alerts.jsonl").open("w") as lines:
+        replay = a_replay(database, lines, [Clip(path, inspect(str(path)), NS_PER_S)], tracker=tracker)
+        replay.run()
+    summary = replay.summary(wall_s=1, cpu_s=1, timezone=UTC, identity={}, limits={"stills_refused": 2})
+    told = {"cases_refused": 0, "tracks_dropped": 3, "stills_refused": 2, "timestamps_repaired": 0}
+    assert summary["limits"] == told

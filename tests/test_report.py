@@ -94,6 +94,7 @@ def a_summary(**changed: Any) -> dict[str, Any]:
         "clips": [clip],
         "incomplete": False,
         "frames": {"read": 1500, "decoded": 1500, "detected": 300, "dropped": 0, "corrupt": 0},
+        "limits": {"cases_refused": 0, "stills_thinned": 0},
         "media_s": 60.0,
         "wall_s": 10.0,
         "cpu_s": 12.5,
@@ -261,6 +262,12 @@ def test_a_replay_without_cases_says_so_plainly(tmp_path: Path) -> None:
     assert "No case was opened in this recording." in page.text
     assert "ran over 300 frames" in page.text
     assert "6.0×" in page.text
+
+
+def test_bounds_that_were_hit_are_shown_and_the_others_are_not(tmp_path: Path) -> None:
+    page = Page(report(tmp_path, [], a_summary(limits={"cases_refused": 0, "stills_thinned": 1200})))
+    assert "stills thinned 抽稀留证 1,200" in page.text
+    assert "cases refused" not in page.text
 
 
 def test_an_incomplete_recording_is_flagged_before_anything_else(tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800
 # Shown small beside the English words. A word that is not here is shown as it came.
 CHINESE = {
     "open": "未清除",
+    "cases_refused": "未受理案件",
+    "tracks_dropped": "放弃跟踪",
+    "detections_dropped": "舍弃检测",
+    "stills_thinned": "抽稀留证",
+    "stills_refused": "未留证",
+    "timestamps_repaired": "修正时间戳",
     "cleared": "已清除",
     "withdrawn": "已撤销",
     "opened": "立案",
@@ -211,6 +217,7 @@ def write_report(
             span=span,
             ticks=_ticks(span, one_clip=len(clips) == 1),
             timelines=_timelines(cases, span, str(summary["camera"])),
+            limits={name: count for name, count in summary["limits"].items() if count},
             stages=_stages(summary),
             cases_with_pictures=CASES_WITH_PICTURES,
         )

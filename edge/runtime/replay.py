@@ -7,7 +7,7 @@ and the versions alone: never on the present time, the machine's load or the fol
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -38,6 +38,9 @@ class RecordedCapture(Capture, Protocol):
 
     @property
     def following(self) -> FrameOrigin: ...
+
+    @property
+    def repaired(self) -> int: ...
 
 
 class Sketch(Protocol):
@@ -92,6 +95,7 @@ class Replay:
         self._sketch = sketch
         # `dropped` is what a live camera loses when the gateway is late; a file waits, so here it stays 0.
         self._frames = dict.fromkeys(("read", "decoded", "detected", "dropped", "corrupt"), 0)
+        self._repaired = 0
         self._told_clips: list[dict[str, object]] = []
         self._media_s = 0.0
         self._ended_wall_ns = 0
@@ -109,9 +113,19 @@ class Replay:
             self._sketch.close()
 
     def summary(
-        self, *, wall_s: float, cpu_s: float, timezone: tzinfo, identity: dict[str, object]
+        self,
+        *,
+        wall_s: float,
+        cpu_s: float,
+        timezone: tzinfo,
+        identity: Mapping[str, object],
+        limits: Mapping[str, int],
     ) -> dict[str, object]:
-        """What was read, what was told and what it cost. `identity`: camera, model, configuration, software."""
+        """What was read, what was told and what it cost.
+
+        `identity`: camera, model, configuration, software. `limits`: how often the bounds of parts that only the
+        caller knows were hit; those of the worker and of the captures are added.
+        """
         open_at_end = [case.case_id for case in self._worker.cases if case.state == OPENED]
         return {
             "produced_by": PRODUCED_BY,
@@ -124,6 +138,7 @@ class Replay:
             "started_at": iso(self._clips[0].start_wall_ns, timezone),
             "ended_at": iso(self._ended_wall_ns, timezone),
             "frames": self._frames,
+            "limits": {**self._worker.limits, **limits, "timestamps_repaired": self._repaired},
             "media_s": round(self._media_s, 3),
             "wall_s": round(wall_s, 3),
             "cpu_s": round(cpu_s, 3),
@@ -155,6 +170,7 @@ class Replay:
         finally:
             capture.close()
         self._next_ns = capture.following.mono_ns
+        self._repaired += capture.repaired
         counts = capture.counts
         self._frames["read"] += counts.read
         self._frames["decoded"] += counts.decoded

@@ -99,6 +99,12 @@ class Worker:
         """Pending and open cases of all scenarios."""
         return [case for watch in self._watches for case in watch.cases.live]
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """How often a bound on memory was hit so far, by what was given up."""
+        refused = sum(watch.cases.refused for watch in self._watches)
+        return {"cases_refused": refused, "tracks_dropped": self._tracker.dropped}
+
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px
         blind = shows_nothing(frame.bgr)
