@@ -336,6 +336,36 @@ def test_memory_is_bounded_and_what_it_costs_is_counted(tmp_path: Path, caplog: 
     assert times_s(files)[0] <= 0.8
 
 
+def test_an_open_case_takes_the_place_of_the_youngest_passer_by(tmp_path: Path) -> None:
+    recorder = a_recorder(tmp_path)
+    passers = [a_case(0, number=number) for number in range(CASES_MAX - 1)]
+    recorder.watch(passers, a_frame(0))
+    youngest = a_case(1, number=CASES_MAX)
+    recorder.watch([*passers, youngest], a_frame(1))
+    real = a_case(2, number=999, alerts=1)
+    for time_s in (2, 12, 22):
+        everybody = [replace(case, last_seen_ns=time_s * NS_PER_S) for case in (*passers, youngest, real)]
+        recorder.watch(everybody, a_frame(time_s))
+    assert times_s(recorder.record(a_change("updated", 30, alerts=2, number=999), a_frame(30))) == [2, 12, 22]
+    opened = recorder.record(a_change("opened", 30, alerts=1, number=CASES_MAX - 2), a_frame(30))
+    assert len(times_s(opened)) >= 3
+    evicted = recorder.record(a_change("opened", 30, alerts=1, number=CASES_MAX), a_frame(30))
+    assert times_s(evicted) == [30]
+    assert recorder.counts.stills_refused >= 3
+
+
+def test_a_case_that_opens_in_a_full_table_has_the_still_of_that_frame(tmp_path: Path) -> None:
+    recorder = a_recorder(tmp_path)
+    recorder.watch([a_case(0, number=number) for number in range(CASES_MAX)], a_frame(0))
+    assert times_s(recorder.record(a_change("opened", 0, alerts=1, number=999), a_frame(0))) == [0]
+
+
+def test_open_cases_do_not_drive_one_another_out(tmp_path: Path) -> None:
+    recorder = a_recorder(tmp_path)
+    recorder.watch([a_case(0, number=number, alerts=1) for number in range(CASES_MAX + 1)], a_frame(0))
+    assert recorder.counts.stills_refused == 1
+
+
 def test_stills_of_a_case_that_ends_in_this_frame_are_not_lost(tmp_path: Path) -> None:
     recorder = a_recorder(tmp_path)
     recorder.record(a_change("opened", 0, alerts=1), a_frame(0))

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from edge.clock import iso
-from edge.core.types import CLEARED, NS_PER_S, OPENED, WITHDRAWN, Case, CaseChange, Float32, Frame, UInt8
+from edge.core.types import CLEARED, NS_PER_S, OPENED, PENDING, WITHDRAWN, Case, CaseChange, Float32, Frame, UInt8
 from edge.errors import EvidenceError
 from edge.evidence.drawing import blur, clock, draw_after, draw_overview
 from edge.evidence.manifest import (
@@ -38,7 +38,7 @@ from edge.ports import EvidenceFile
 JPEG_QUALITY = 90
 STILL_APART_NS = 10 * NS_PER_S  # GA/T 832-2014: pictures of static traffic violations at least 10 s apart
 STILLS_MAX = 3  # waiting for the next alert of one case
-CASES_MAX = 64
+CASES_MAX = 64  # passers-by that may become a case among them; an open case takes the place of one
 CROP_MARGIN = 0.15
 CROP_MIN_PX = 32
 SEEN_WITHIN_NS = NS_PER_S  # the background looks less often than frames come
@@ -68,7 +68,7 @@ class RecorderCounts:
     """What the bounds of memory cost; never silent."""
 
     stills_thinned: int = 0  # taken out between others, because a case had STILLS_MAX waiting
-    stills_refused: int = 0  # not taken, because CASES_MAX cases were watched
+    stills_refused: int = 0  # not taken, or given up for an open case, because CASES_MAX cases were watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,11 @@ class _Still:
 
 @dataclass(slots=True)
 class _Watched:
+    begun_ns: int  # mono time of the first watch
     last_ns: int  # mono time of the newest still, told or waiting
     apart_ns: int = STILL_APART_NS  # doubles whenever STILLS_MAX are waiting
     waiting: list[_Still] = field(default_factory=list)  # at most STILLS_MAX, one more while an alert is recorded
+    pending: bool = True
     missed: bool = False  # not among the cases of the latest watch
 
     def keep(self, frame: Frame, picture: _Encoded) -> None:
@@ -132,7 +134,7 @@ class CaseRecorder:
             watched.missed = case_id not in given
         for case in cases:
             if frame.mono_ns - case.last_seen_ns <= SEEN_WITHIN_NS:
-                self._watch_case(case.case_id, frame, picture)
+                self._watch_case(case, frame, picture)
 
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]:
         """Store one alert's evidence; the manifest is the last of the files.
@@ -156,9 +158,9 @@ class CaseRecorder:
         unfinished = [name for name in self._store.names(case_id) if _alert_of(name) == number]
         self._store.discard(case_id, unfinished)
 
-    def _watch_case(self, case_id: str, frame: Frame, picture: _Encoded) -> None:
+    def _watch_case(self, case: Case, frame: Frame, picture: _Encoded) -> None:
         """Keep the still that is due. A long wait keeps few, ever further apart, so that they span it."""
-        watched = self._watched_case(case_id, frame)
+        watched = self._watched_case(case, frame)
         if watched is None:
             return
         due = frame.mono_ns - watched.last_ns >= watched.apart_ns
@@ -171,18 +173,31 @@ class CaseRecorder:
         if due:
             watched.keep(frame, picture)
 
-    def _watched_case(self, case_id: str, frame: Frame) -> _Watched | None:
-        watched = self._watched.get(case_id)
-        if watched is None and len(self._watched) >= CASES_MAX:
-            self._refuse_still(frame)
-            return None
+    def _watched_case(self, case: Case, frame: Frame) -> _Watched | None:
+        """What is kept for a case; None where the table is full and no passer-by may go for it."""
+        pending = case.state == PENDING
+        watched = self._watched.get(case.case_id)
         if watched is None:
-            watched = self._watched[case_id] = _Watched(frame.mono_ns - STILL_APART_NS)
+            if len(self._watched) >= CASES_MAX and (pending or not self._evict_passer_by(frame)):
+                self._refuse_stills(1, frame)
+                return None
+            watched = self._watched[case.case_id] = _Watched(frame.mono_ns, frame.mono_ns - STILL_APART_NS)
+        watched.pending = pending
         return watched
 
-    def _refuse_still(self, frame: Frame) -> None:
-        self.counts.stills_refused += 1
-        if self.counts.stills_refused == 1:
+    def _evict_passer_by(self, frame: Frame) -> bool:
+        """Give up the pending case that was watched last: the one with the least to lose, and the least likely."""
+        passers = [case_id for case_id, watched in self._watched.items() if watched.pending]
+        if not passers:
+            return False
+        youngest = max(reversed(passers), key=lambda case_id: self._watched[case_id].begun_ns)
+        self._refuse_stills(len(self._watched.pop(youngest).waiting), frame)
+        return True
+
+    def _refuse_stills(self, count: int, frame: Frame) -> None:
+        first = self.counts.stills_refused == 0
+        self.counts.stills_refused += count
+        if first and count:
             _log.warning("%s: more than %d cases at once: no stills for the rest", frame.camera, CASES_MAX)
 
     def _store_alert(self, change: CaseChange, frame: Frame) -> list[EvidenceFile]:
@@ -216,9 +231,9 @@ class CaseRecorder:
         self._told(change)
         return files
 
-    def _take_present(self, case_id: str, frame: Frame, picture: _Encoded) -> None:
+    def _take_present(self, case: Case, frame: Frame, picture: _Encoded) -> None:
         """The alert's own frame is its last still, unless one is younger than 10 s."""
-        watched = self._watched_case(case_id, frame)
+        watched = self._watched_case(case, frame)
         if watched is not None and frame.mono_ns - watched.last_ns >= STILL_APART_NS:
             watched.keep(frame, picture)
 
@@ -241,7 +256,7 @@ class CaseRecorder:
         if change.kind == CLEARED:
             pictures = [_Picture("after", drawn, frame.wall_ns, blurred)]
         else:
-            self._take_present(change.case.case_id, frame, encoded)
+            self._take_present(change.case, frame, encoded)
             pictures = [_Picture("overview", drawn, frame.wall_ns, blurred)]
         if change.kind == OPENED:
             crop = _jpeg(_crop(encoded.published, change.case.footprint))
