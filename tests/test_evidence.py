@@ -144,6 +144,7 @@ def test_a_case_leaves_the_pictures_that_its_alerts_name(tmp_path: Path) -> None
     opened, updated, cleared = tell_whole_case(tmp_path)
     assert [role for role in roles(opened) if role != "still"] == ["overview", "original", "crop", "manifest"]
     assert [role for role in roles(updated) if role != "still"] == ["overview", "manifest"]
+    assert "still" in roles(updated)
     assert [role for role in roles(cleared) if role != "still"] == ["after", "manifest"]
     for file in [*opened, *updated, *cleared]:
         content = (tmp_path / file.path).read_bytes()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ from edge.resources import configs_dir
 
 DEMO = configs_dir() / "demo"
 VAN = (651, 44, 725, 102)
+WANTED = {
+    "opened": {"overview", "original", "crop", "still", "manifest"},
+    "updated": {"overview", "still", "manifest"},
+    "cleared": {"after", "manifest"},
+}
 pytestmark = pytest.mark.slow
 
 
@@ -33,7 +40,8 @@ def alerts_of(folder: Path) -> list[dict[str, Any]]:
 
 def test_the_van_in_the_no_parking_zone_is_one_case_that_stays_open(replayed: Path) -> None:
     told = [alert for alert in alerts_of(replayed) if alert["data"]["scenario"] == "illegal-parking"]
-    assert [alert["data"]["state"] for alert in told] == ["opened"]
+    assert [alert["type"].split(".")[2] for alert in told] == ["opened", "updated", "updated", "updated"]
+    assert {alert["data"]["state"] for alert in told} == {"opened"}
     data = told[0]["data"]
     assert 10 <= data["media_time_s"] <= 12
     assert data["object"]["label"] in {"truck", "car"}
@@ -41,6 +49,15 @@ def test_the_van_in_the_no_parking_zone_is_one_case_that_stays_open(replayed: Pa
     summary = json.loads((replayed / "summary.json").read_text())
     assert data["case_id"] in summary["open_at_end"]
     print(f"van opened at {data['media_time_s']} s, {summary['times_real_time']} times real time")
+
+
+def test_the_van_has_three_stills_or_more_ten_seconds_apart(replayed: Path) -> None:
+    told = [alert for alert in alerts_of(replayed) if alert["data"]["scenario"] == "illegal-parking"]
+    files = [file for alert in told for file in alert["data"]["evidence"] if file["role"] == "still"]
+    taken = [datetime.fromisoformat(file["taken_at"]) for file in files]
+    assert len(taken) >= 3
+    assert min(later - earlier for earlier, later in pairwise(taken)) >= timedelta(seconds=10)
+    print(f"stills at {[round((moment - taken[0]).total_seconds(), 1) for moment in taken]} s after the first")
 
 
 def test_people_who_stay_are_cases_too_and_end_when_they_go(replayed: Path) -> None:
@@ -61,8 +78,7 @@ def test_sequences_have_no_gap_and_ids_no_twin(replayed: Path) -> None:
 def test_all_evidence_that_an_alert_names_is_there_and_is_what_it_says(replayed: Path) -> None:
     for alert in alerts_of(replayed):
         roles = {file["role"] for file in alert["data"]["evidence"]}
-        wanted = {"overview", "original", "crop", "manifest"} if alert["data"]["state"] == "opened" else {"after"}
-        assert wanted <= roles
+        assert WANTED[alert["type"].split(".")[2]] <= roles
         for file in alert["data"]["evidence"]:
             assert (replayed / file["path"]).stat().st_size == file["bytes"]
     assert verify_chain(replayed) == []
