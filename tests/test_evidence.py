@@ -219,6 +219,13 @@ def test_a_footprint_at_the_edge_still_gives_a_crop_to_look_at(
     assert picture_of(tmp_path, files, "crop").shape == (32, 32, 3)
 
 
+def test_manifest_and_crop_of_a_box_that_leaves_the_frame_end_where_it_ends(tmp_path: Path) -> None:
+    case = replace(a_case(0, alerts=1), footprint=(240.0, 80.0, 400.0, 140.0))
+    files = a_recorder(tmp_path).record(CaseChange(case, "opened", ""), a_frame(0))
+    assert manifest_of(tmp_path, files)["object"]["box_px"] == [240, 80, 320, 140]
+    assert picture_of(tmp_path, files, "crop").shape == (60 + 18, 80 + 12, 3)  # the margin is that of what is seen
+
+
 def test_privacy_masks_are_blurred_in_all_but_the_sealed_original(tmp_path: Path) -> None:
     recorder = a_recorder(tmp_path, privacy=[WINDOW])
     watch(recorder, start_s=0, end_s=60)

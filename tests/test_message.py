@@ -105,6 +105,16 @@ def test_numbers_straight_from_arrays_become_plain_json() -> None:
     assert alert["data"]["object"]["box_px"] == [1, 3, 30, 40]
 
 
+def test_a_box_never_leaves_its_frame() -> None:
+    """A track at the edge runs on beyond it."""
+    for footprint, told in (
+        ((-3.2, -0.6, 40.0, 30.0), [0, 0, 40, 30]),
+        ((600.0, 300.0, 641.4, 361.7), [600, 300, 640, 360]),
+        ((650.0, 380.0, 660.0, 390.0), [640, 360, 640, 360]),
+    ):
+        assert alert_of(a_change(footprint=footprint))["data"]["object"]["box_px"] == told
+
+
 def test_the_same_change_has_the_same_id_and_another_has_another() -> None:
     assert alert_of(a_change())["id"] == alert_of(a_change())["id"]
     ids = {alert_of(change)["id"] for change in [*CHANGES.values(), a_change(2), a_change(alerts=2)]}

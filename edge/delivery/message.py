@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
+import numpy as np
+
 from edge.clock import iso
+from edge.core import boxes
 from edge.core.types import CLEARED, NS_PER_S, Case, CaseChange
 from edge.errors import DeliveryError
 from edge.ports import EvidenceFile
@@ -162,9 +165,15 @@ def _object(case: Case, frame_px: tuple[int, int]) -> dict[str, object]:
         "label": case.label or STATIC_OBJECT,
         "score": round(float(case.score), 3),
         **({"count": int(case.count)} if case.count > 1 else {}),
-        "box_px": [round(float(edge)) for edge in case.footprint],
+        "box_px": _box(case, frame_px),
         "frame_px": [int(length) for length in frame_px],
     }
+
+
+def _box(case: Case, frame_px: tuple[int, int]) -> list[int]:
+    """Inside the frame: a track at its edge runs on beyond it."""
+    footprint = np.array([case.footprint], np.float32)
+    return [round(float(edge)) for edge in boxes.clip(footprint, width=frame_px[0], height=frame_px[1])[0]]
 
 
 def _times(case: Case, timezone: tzinfo, mono_to_wall: int) -> dict[str, object]:

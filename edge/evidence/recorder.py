@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from edge.clock import iso
+from edge.core import boxes
 from edge.core.types import CLEARED, NS_PER_S, OPENED, PENDING, WITHDRAWN, Case, CaseChange, Float32, Frame, UInt8
 from edge.errors import EvidenceError
 from edge.evidence.drawing import blur, clock, draw_after, draw_overview
@@ -42,6 +43,8 @@ CASES_MAX = 64  # passers-by that may become a case among them; an open case tak
 CROP_MARGIN = 0.15
 CROP_MIN_PX = 32
 SEEN_WITHIN_NS = NS_PER_S  # the background looks less often than frames come
+
+Box = tuple[float, float, float, float]  # xyxy px
 
 JPEG = "image/jpeg"
 JSON = "application/json"
@@ -259,7 +262,7 @@ class CaseRecorder:
             self._take_present(change.case, frame, encoded)
             pictures = [_Picture("overview", drawn, frame.wall_ns, blurred)]
         if change.kind == OPENED:
-            crop = _jpeg(_crop(encoded.published, change.case.footprint))
+            crop = _jpeg(_crop(encoded.published, _in_frame(change.case.footprint, frame.size_px)))
             pictures.append(_Picture("original", encoded.untouched, frame.wall_ns, False))
             pictures.append(_Picture("crop", crop, frame.wall_ns, blurred))
         watched = self._watched.get(change.case.case_id)
@@ -294,7 +297,7 @@ class CaseRecorder:
             "zone": {"id": case.zone, "polygon": None if polygon is None else _fractions(polygon)},
             "object": {
                 "label": case.label,
-                "box_px": [round(float(edge)) for edge in case.footprint],
+                "box_px": [round(edge) for edge in _in_frame(case.footprint, frame.size_px)],
                 "frame_px": list(frame.size_px),
             },
             "started_at": iso(case.started_wall_ns, zone),
@@ -354,7 +357,13 @@ def _jpeg(bgr: UInt8) -> bytes:
     return encoded.tobytes()
 
 
-def _crop(bgr: UInt8, footprint: tuple[float, float, float, float]) -> UInt8:
+def _in_frame(footprint: Box, frame_px: tuple[int, int]) -> Box:
+    """A track at the edge of the frame runs on beyond it; what is told of it does not."""
+    x1, y1, x2, y2 = boxes.clip(np.array([footprint], np.float32), width=frame_px[0], height=frame_px[1])[0].tolist()
+    return x1, y1, x2, y2
+
+
+def _crop(bgr: UInt8, footprint: Box) -> UInt8:
     """The footprint with a margin round it, inside the frame and never too small to look at."""
     height, width = bgr.shape[:2]
     x1, x2 = _span(footprint[0], footprint[2], width)
