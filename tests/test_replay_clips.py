@@ -11,6 +11,7 @@ from typing import TextIO
 import pytest
 
 from edge.capture.packets import PacketCapture, inspect
+from edge.cli.replay import Seen
 from edge.clock import Stopwatch
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Detections, Frame, UInt8
@@ -86,6 +87,10 @@ def test_time_goes_on_from_clip_to_clip(tmp_path: Path, gap_s: float) -> None:
     expected_s = 2 + max(gap_s, 0)
     assert (seen[10].mono_ns - seen[0].mono_ns) / NS_PER_S == pytest.approx(expected_s, abs=0.05)
     assert seen[10].media_ns == 0
+    footage = Seen()
+    progress_s = [footage.up_to(frame.media_ns) for frame in seen]
+    assert progress_s == sorted(progress_s)
+    assert progress_s[-1] == pytest.approx(3.6, abs=0.3)  # of 4 s in all, whatever lies between the clips
     assert all(frame.wall_ns - frame.mono_ns == start_ns for frame in seen)
 
 

@@ -285,6 +285,12 @@ def test_a_case_open_at_the_end_fades_out_at_the_edge_of_its_timeline(tmp_path: 
     assert "5.0 s when last told, 60.0 s when the recording ended" in page.text
 
 
+def test_a_position_is_told_only_where_there_is_no_doubt_of_the_clip(tmp_path: Path) -> None:
+    clip = a_summary()["clips"][0]
+    assert "at 0:05 in the clip" in Page(report(tmp_path, [an_alert()])).text
+    assert "in the clip" not in Page(report(tmp_path, [an_alert()], a_summary(clips=[clip, clip]))).text
+
+
 def test_every_alert_of_a_case_has_its_mark(tmp_path: Path) -> None:
     html = report(
         tmp_path, [an_alert(), an_alert("updated", second=20), an_alert("withdrawn", second=30, reason="dismissed")]

@@ -33,18 +33,18 @@ def replay(
     Exit status: 0 done, 1 failed or the footage is cut short, 2 misused.
     """
     from edge.config.loader import load_site
-    from edge.runtime.comparison import differences, read_alerts
+    from edge.runtime.comparison import differences, read_earlier
     from edge.wiring import ReplayOrder
     from edge.wiring import replay as run_replay
 
     site = load_site(config, environ=os.environ)
-    before = read_alerts(against) if against is not None else None
+    before = read_earlier(against) if against is not None else None
     order = ReplayOrder(clips=clips, out=out, camera=camera, start=start, annotate=annotate, mqtt_url=mqtt)
     with progress() as on_frame:
         result = run_replay(site, order, on_frame=on_frame)
     print(told(result))
     if before is not None:
-        changed = differences(before, result.alerts)
+        changed = differences(before.alerts, result.alerts, one_clip=before.one_clip and len(clips) == 1)
         print("\n".join(changed) if changed else f"no case differs from {against}")
     if result.incomplete:
         print(f"edge: {_cut(clips, result)}: cut short; what could be decoded was replayed", file=sys.stderr)
@@ -59,6 +59,20 @@ def _cut(clips: list[Path], result: ReplayResult) -> str:
     return ", ".join(str(path) for path, clip in zip(clips, told, strict=True) if clip["incomplete"])
 
 
+class Seen:
+    """Seconds of footage seen so far: those of each clip, without the gaps between them."""
+
+    def __init__(self) -> None:
+        self._earlier_ns = 0
+        self._clip_ns = 0
+
+    def up_to(self, media_ns: int) -> float:
+        if media_ns < self._clip_ns:  # a next clip has begun
+            self._earlier_ns += self._clip_ns
+        self._clip_ns = media_ns
+        return (self._earlier_ns + self._clip_ns) / 1e9
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[Frame, float], None]]:
     """A bar on a terminal, nothing in a pipe."""
@@ -71,9 +85,10 @@ def progress() -> Iterator[Callable[[Frame, float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("replay", total=None)
+        seen = Seen()
 
         def on_frame(frame: Frame, total_s: float) -> None:
-            bar.update(task, total=total_s or None, completed=frame.mono_ns / 1e9)
+            bar.update(task, total=total_s or None, completed=seen.up_to(frame.media_ns))
 
         yield on_frame
 

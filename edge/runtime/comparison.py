@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +16,71 @@ from edge.core.types import Float32
 from edge.errors import UsageError
 
 Alert = Mapping[str, Any]
+Clock = Callable[[Alert], tuple[float, str]]  # when an alert was: seconds to compare, and words to print
 SAME_PLACE_IOU = 0.3
 
 
-def read_alerts(folder: Path) -> list[dict[str, Any]]:
-    """The alerts of an earlier replay. Raises UsageError where the folder holds none that can be read."""
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What there is to compare with."""
+
+    alerts: list[dict[str, Any]]
+    one_clip: bool  # False where the replay does not say
+
+
+def read_earlier(folder: Path) -> Earlier:
+    """An earlier replay. Raises UsageError where the folder holds no alerts that can be read."""
     path = folder / "alerts.jsonl"
     try:
         alerts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        differences(alerts, alerts)  # what cannot be compared with itself is told now, not after the replay
+        for one_clip in (True, False):  # what cannot be compared with itself is told now, not after the replay
+            differences(alerts, alerts, one_clip=one_clip)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); name the folder of a replay") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path}: not the alerts of a replay; name the folder of a replay") from error
-    return alerts
+    return Earlier(alerts, _of_one_clip(folder / "summary.json"))
 
 
-def differences(before: Sequence[Alert], after: Sequence[Alert]) -> list[str]:
-    """One line a case that is not the same in both; none where every case opened and ended alike."""
+def _of_one_clip(summary: Path) -> bool:
+    try:
+        return len(json.loads(summary.read_text(encoding="utf-8"))["clips"]) == 1
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def differences(before: Sequence[Alert], after: Sequence[Alert], *, one_clip: bool) -> list[str]:
+    """One line a case that is not the same in both; none where every case opened and ended alike.
+
+    `one_clip`: both are of a single recording, so that seconds into it say when something was, whatever start it was
+    given. Over several recordings only the clock does.
+    """
+    clock = _media_clock if one_clip else _wall_clock
     old, new = _opened(before), _opened(after)
-    pairs = _paired(old, new)
-    gone = [f"- {_told(alert)}" for row, alert in enumerate(old) if row not in pairs]
-    come = [f"+ {_told(alert)}" for row, alert in enumerate(new) if row not in pairs.values()]
-    changed = [line for row, match in pairs.items() if (line := _change(old[row], new[match], before, after))]
+    pairs = _paired(old, new, clock)
+    gone = [f"- {_told(alert, clock)}" for row, alert in enumerate(old) if row not in pairs]
+    come = [f"+ {_told(alert, clock)}" for row, alert in enumerate(new) if row not in pairs.values()]
+    changed = [line for row, match in pairs.items() if (line := _change(old[row], new[match], before, after, clock))]
     return gone + come + changed
+
+
+def _media_clock(alert: Alert) -> tuple[float, str]:
+    second = float(alert["data"].get("media_time_s", 0))
+    return second, f"{second:.1f} s"
+
+
+def _wall_clock(alert: Alert) -> tuple[float, str]:
+    return datetime.fromisoformat(alert["time"]).timestamp(), str(alert["time"])
 
 
 def _opened(alerts: Sequence[Alert]) -> list[Alert]:
     return [alert for alert in alerts if alert["data"]["state"] == "opened" and ".opened." in alert["type"]]
 
 
-def _paired(old: Sequence[Alert], new: Sequence[Alert]) -> dict[int, int]:
+def _paired(old: Sequence[Alert], new: Sequence[Alert], clock: Clock) -> dict[int, int]:
     """Old row -> new row: the same id, or the same scenario and zone at the same place, nearest in time first."""
     candidates = [
-        (_distance_s(first, second), row, match)
+        (abs(clock(first)[0] - clock(second)[0]), row, match)
         for row, first in enumerate(old)
         for match, second in enumerate(new)
         if _same_place(first["data"], second["data"])
@@ -70,30 +103,26 @@ def _box(data: Mapping[str, Any]) -> Float32:
     return np.array([data["object"]["box_px"]], np.float32)
 
 
-def _distance_s(first: Alert, second: Alert) -> float:
-    return abs(float(first["data"].get("media_time_s", 0)) - float(second["data"].get("media_time_s", 0)))
+def _change(old: Alert, new: Alert, before: Sequence[Alert], after: Sequence[Alert], clock: Clock) -> str:
+    was, now = _life(old, before, clock), _life(new, after, clock)
+    return "" if was == now else f"~ {_told(new, clock)}: was {was}, is {now}"
 
 
-def _change(old: Alert, new: Alert, before: Sequence[Alert], after: Sequence[Alert]) -> str:
-    was, now = _life(old, before), _life(new, after)
-    return "" if was == now else f"~ {_told(new)}: was {was}, is {now}"
-
-
-def _life(opened: Alert, alerts: Sequence[Alert]) -> str:
+def _life(opened: Alert, alerts: Sequence[Alert], clock: Clock) -> str:
     """`opened 9.8 s, cleared 20.0 s (seen-empty)`: every alert of the case but its updates."""
     case_id = opened["data"]["case_id"]
-    steps = [
-        alert["data"] for alert in alerts if alert["data"]["case_id"] == case_id and ".updated." not in alert["type"]
-    ]
-    return ", ".join(
-        f"{step['state']} {step.get('media_time_s', 0):.1f} s" + (f" ({step['reason']})" if "reason" in step else "")
-        for step in steps
-    )
+    steps = [alert for alert in alerts if alert["data"]["case_id"] == case_id and ".updated." not in alert["type"]]
+    return ", ".join(_step(alert, clock) for alert in steps)
 
 
-def _told(alert: Alert) -> str:
+def _step(alert: Alert, clock: Clock) -> str:
+    data = alert["data"]
+    return f"{data['state']} {clock(alert)[1]}" + (f" ({data['reason']})" if "reason" in data else "")
+
+
+def _told(alert: Alert, clock: Clock) -> str:
     data = alert["data"]
     return (
         f"{data['camera']['id']} {data['scenario']} in {data['zone']['id']}: {data['object']['label']} "
-        f"at {data['object']['box_px']}, opened at {data.get('media_time_s', 0):.1f} s"
+        f"at {data['object']['box_px']}, opened at {clock(alert)[1]}"
     )
