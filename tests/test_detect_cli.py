@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +45,14 @@ def test_verify_judges_every_model_and_fails_for_one_that_answers_wrongly(tmp_pa
 def test_an_unknown_model_is_an_error() -> None:
     answer = CliRunner().invoke(app, ["verify", "nothing"])
     assert isinstance(answer.exception, ModelError)
+
+
+def test_help_loads_no_heavy_package() -> None:
+    """Each of them alone takes longer than all the rest of `edge --help`."""
+    heavy = "numpy cv2 av onnxruntime pydantic yaml jinja2 rich"
+    script = (
+        "import sys; from edge.cli.main import run; run(['--help']); "
+        f"print([name for name in '{heavy}'.split() if name in sys.modules], file=sys.stderr)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stderr.strip() == "[]"

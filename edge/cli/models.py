@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from edge.detect.manifest import ModelManifest, find_model, known_models, load_manifest, parse_manifest, read_model
 from edge.errors import ModelError
 from edge.resources import models_dir
+
+if TYPE_CHECKING:
+    from edge.detect.manifest import ModelManifest
 
 app = typer.Typer(help="The detection models: list them, prove them.", rich_markup_mode=None)
 
@@ -32,6 +33,11 @@ def list_models(folder: Path | None = _FOLDER) -> None:
 
     Exit status: 0 listed, 1 a manifest cannot be read.
     """
+    from rich.console import Console
+    from rich.table import Table
+
+    from edge.detect.manifest import known_models, parse_manifest
+
     table = Table("name", "format", "labels", "input px", "licence", "file")
     for path in known_models(_folders(folder)):
         manifest = parse_manifest(path)
@@ -54,6 +60,8 @@ def verify_models(names: list[str] = typer.Argument(None), folder: Path | None =
 
     Exit status: 0 all are sound, 1 one is not.
     """
+    from edge.detect.manifest import find_model, known_models
+
     folders = _folders(folder)
     chosen = [find_model(name, folders) for name in names] if names else known_models(folders)
     failed = [path.name for path in chosen if not _verify(path)]
@@ -65,6 +73,7 @@ def verify_models(names: list[str] = typer.Argument(None), folder: Path | None =
 
 def _verify(path: Path) -> bool:
     """Print the verdict on one model; True when it can be used."""
+    from edge.detect.manifest import load_manifest
     from edge.detect.session import OnnxDetector
 
     try:
@@ -78,6 +87,8 @@ def _verify(path: Path) -> bool:
 
 
 def _file_state(manifest: ModelManifest) -> str:
+    from edge.detect.manifest import read_model
+
     try:
         read_model(manifest)
     except ModelError:
