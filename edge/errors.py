@@ -17,12 +17,25 @@ from __future__ import annotations
 
 import re
 
-_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<userinfo>[^/\s]*@)", re.IGNORECASE)
+_URL = re.compile(r"([a-z][a-z0-9+.-]*://)([^\s'\"<>]*)", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|token|secret|key=|auth", re.IGNORECASE)
 
 
-def redact(url: str) -> str:
-    """The URL with its user name and password replaced: for logs, errors and messages."""
-    return _USERINFO.sub(r"\g<scheme>***@", url)
+def redact(text: str) -> str:
+    """A text whose URLs show scheme, host and path, and no secret: for logs, errors and messages.
+
+    Name and password before the host go (up to the last @: passwords hold slashes and @ signs), and so do the query and
+    every part of the path that speaks of a password, as those of many cameras do.
+    """
+    return _URL.sub(lambda url: url[1] + _without_secrets(url[2]), text)
+
+
+def _without_secrets(rest: str) -> str:
+    _, at, place = rest.rpartition("@")
+    place, asks, _ = place.partition("?")
+    host, *path = place.split("/")
+    shown = "/".join([host, *("…" if _SECRET.search(part) else part for part in path)])
+    return f"{'***@' if at else ''}{shown}{'?…' if asks else ''}"
 
 
 class EdgeError(Exception):

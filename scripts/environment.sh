@@ -89,6 +89,12 @@ install_edge() {
     say "Installing edge into $venv (about a minute the first time)"
     (
         cd "$repository"
+        # pip builds the package in an environment of its own, which -c does not reach: old pips read the first, new ones
+        # the second. Both are lists parted by blanks, so a path with a blank goes without.
+        case "$repository" in
+            *[[:space:]]*) ;;
+            *) export PIP_CONSTRAINT="$repository/constraints.txt" PIP_BUILD_CONSTRAINT="$repository/constraints.txt" ;;
+        esac
         "$venv_python" -m pip install --quiet -c constraints.txt -e ".${extras:+[$extras]}" >&2
     ) || fail "pip could not install the packages (see above); the first run needs the network"
     echo "$wanted" >"$stamp"
