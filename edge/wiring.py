@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,7 +39,9 @@ from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.subscriber import Subscriber
 from edge.detect.manifest import find_model, load_manifest
 from edge.detect.session import OnnxDetector
-from edge.errors import CaptureError, DeliveryError, EvidenceError, ModelError, OutputError, UsageError
+from edge.errors import CaptureError, DeliveryError, EvidenceError, ModelError, OutputError, UsageError, redact
+from edge.evidence.drawing import draw_grid
+from edge.evidence.picture import picture_writer
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.report import write_report
 from edge.evidence.store import EvidenceStore
@@ -50,6 +52,7 @@ from edge.runtime.evaluation import ClipReplay, Evaluation, TruthClip, as_docume
 from edge.runtime.evaluation import evaluate as evaluate_clips
 from edge.runtime.output import OutputFolder
 from edge.runtime.replay import Clip, Journal, Replay
+from edge.runtime.snapshot import LOOK_FPS, first_with_something, second
 from edge.runtime.worker import Told, Watch, Worker
 from edge.state.database import IN_MEMORY, Database
 
@@ -220,6 +223,22 @@ def _site_for(clip: TruthClip) -> dict[str, object]:
             }
         ],
     }
+
+
+def snapshot(name: str, output: Path, *, site: Site | None, grid: bool, at_s: float) -> None:
+    """Write the picture at `at_s` seconds, whole or not at all; at 0 the first that shows something.
+
+    `name`: a camera of the site; without a site a file or a URL.
+    """
+    source = name if site is None else _chosen_camera(site, name).source
+    write = picture_writer(output)
+    fps = 1 / at_s if at_s > 0 else LOOK_FPS
+    capture = PacketCapture(source, camera="snapshot", fps=fps, origin=FrameOrigin(mono_ns=0, wall_ns=0, index=0))
+    with closing(capture):
+        frame = second(capture) if at_s > 0 else first_with_something(capture)
+    if frame is None:
+        raise UsageError(f"{redact(source)}: ends before {at_s:g} s; choose a smaller --at")
+    write(draw_grid(frame.bgr) if grid else frame.bgr)
 
 
 def worker_for(
