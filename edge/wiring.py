@@ -58,6 +58,7 @@ from edge.state.database import IN_MEMORY, Database
 
 # Things that stand or walk about by themselves: what they cover is explained, not left behind.
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
+EVALUATED_BY = "edge evaluate"
 EVALUATION_CAMERA = "clip"
 EVALUATION_START = "2026-01-05T08:00:00+00:00"  # a Monday morning; a scored answer must not hang on a file's date
 LATEST_NS = seconds_to_ns(230 * 365.2425 * 86400)  # the year 2200; a 64-bit count of nanoseconds ends in 2262
@@ -180,7 +181,10 @@ def evaluate(truth: Path, *, media: Path, out: Path, only: Sequence[str]) -> Eva
         inspect(str(clip.path))
     with _written(out):
         out.mkdir(parents=True, exist_ok=True)
-        (out / "evaluation.json").unlink(missing_ok=True)  # it would not be that of the replays beside it
+        earlier = [out / "evaluation.json", *(_config_of(clip, out) for clip in clips)]
+        _refuse_foreign(earlier)
+        for path in earlier:  # an old one would not be that of the replays beside it
+            path.unlink(missing_ok=True)
         sites = {clip.path: _evaluated_site(clip, out) for clip in clips}
 
     def run(clip: TruthClip) -> ClipReplay:
@@ -197,14 +201,26 @@ def evaluate(truth: Path, *, media: Path, out: Path, only: Sequence[str]) -> Eva
 
     evaluation = evaluate_clips(clips, run)
     with _written(out):
-        text = json.dumps(as_document(evaluation), ensure_ascii=False, indent=2)
+        document = {"produced_by": EVALUATED_BY, **as_document(evaluation)}
+        text = json.dumps(document, ensure_ascii=False, indent=2)
         (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     return evaluation
 
 
+def _config_of(clip: TruthClip, folder: Path) -> Path:
+    return folder / f"{clip.path.stem}.yaml"
+
+
+def _refuse_foreign(files: Sequence[Path]) -> None:
+    for path in files:
+        if path.exists() and EVALUATED_BY not in path.read_text(encoding="utf-8", errors="replace"):
+            raise OutputError(f"{path}: was not written by {EVALUATED_BY}; name another folder")
+
+
 def _evaluated_site(clip: TruthClip, folder: Path) -> Site:
-    config = folder / f"{clip.path.stem}.yaml"
-    config.write_text(yaml.safe_dump(_site_for(clip), allow_unicode=True, sort_keys=False), encoding="utf-8")
+    config = _config_of(clip, folder)
+    text = yaml.safe_dump(_site_for(clip), allow_unicode=True, sort_keys=False)
+    config.write_text(f"# Written by {EVALUATED_BY}.\n{text}", encoding="utf-8")
     return load_site(config, environ={})
 
 
@@ -217,7 +233,7 @@ def _site_for(clip: TruthClip) -> dict[str, object]:
         "cameras": [
             {
                 "id": EVALUATION_CAMERA,
-                "source": str(clip.path),
+                "source": clip.path.name,  # the alerts must not hang on where the footage lies
                 "zones": [{"id": name, "polygon": polygon} for name, polygon in clip.zones.items()],
                 "scenarios": list(clip.scenarios),
             }

@@ -711,3 +711,18 @@ def test_footage_that_is_cut_short_is_not_scored(workshop: Workshop, tmp_path: P
     outcome = workshop.edge("evaluate", path, "--media", ".", "-o", tmp_path / "out")
     assert_refused(outcome, 1, "cut.mp4: cut short, so it cannot be scored")
     assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
+def test_an_evaluation_overwrites_nobodys_files(workshop: Workshop, tmp_path: Path) -> None:
+    truth = write_truth(tmp_path / "truth.json")
+    out = tmp_path / "out"
+    assert workshop.edge("evaluate", truth, "--media", ".", "-o", out).status == 0
+    assert workshop.edge("evaluate", truth, "--media", ".", "-o", out).status == 0
+    for name in ("good.yaml", "evaluation.json"):
+        kept = (out / name).read_bytes()
+        (out / name).write_text("my own notes")
+        assert_refused(
+            workshop.edge("evaluate", truth, "--media", ".", "-o", out), 2, str(out / name), "another folder"
+        )
+        assert (out / name).read_text() == "my own notes"
+        (out / name).write_bytes(kept)
