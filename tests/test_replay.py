@@ -12,6 +12,7 @@ from typing import Any
 import av
 import pytest
 
+from edge.cli.demo import _print_alert
 from edge.cli.main import run
 from edge.evidence.manifest import verify_chain
 from edge.resources import configs_dir
@@ -67,6 +68,14 @@ def test_people_who_stay_are_cases_too_and_end_when_they_go(replayed: Path) -> N
     cleared = {data["case_id"] for data in told if data["state"] == "cleared"}
     assert cleared
     assert cleared <= opened
+
+
+def test_the_demo_prints_what_happened_to_each_case(replayed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for alert in alerts_of(replayed):
+        _print_alert("topic", alert)
+    lines = capsys.readouterr().out.splitlines()[::2]
+    assert [line.split()[2] for line in lines] == [alert["type"].split(".")[2] for alert in alerts_of(replayed)]
+    assert "updated" in " ".join(lines)
 
 
 def test_sequences_have_no_gap_and_ids_no_twin(replayed: Path) -> None:

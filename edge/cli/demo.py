@@ -46,10 +46,11 @@ _FILES = {
 
 def _print_alert(topic: str, alert: dict[str, Any]) -> None:
     data = alert["data"]
+    kind = alert["type"].split(".")[-2]  # an update's state is still opened
     count = f" x{data['object']['count']}" if "count" in data["object"] else ""
     reason = f" ({data['reason']})" if "reason" in data else ""
     words = (
-        f"{data['media_time_s']:7.1f} s  {data['state']:9} {data['scenario']} {data['category']['name']}: "
+        f"{data['media_time_s']:7.1f} s  {kind:9} {data['scenario']} {data['category']['name']}: "
         f"{data['object']['label']}{count} in zone {data['zone']['id']}, there for {data['dwell_s']:.0f} s{reason}"
     )
     with suppress(OSError):  # this is the subscriber's thread; the main one says that nobody reads any more
