@@ -275,7 +275,7 @@ def worker_for(
         detector=detector,
         tracker=Tracker(groups=detector.groups),
         zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted({rule.anchor for rule in rules})},
-        background=_background(rules, zones, detector.labels),
+        background=_background(rules, zones, detector.labels, ignored=_arrays(camera.masks.ignore)),
         watches=[
             Watch(
                 scenario=scenario_for(rule, zones),
@@ -361,13 +361,15 @@ def _rule(site: Site, camera: CameraConfig, use: ScenarioUse, labels: tuple[str,
     )
 
 
-def _background(rules: Sequence[Rule], zones: list[Float32], labels: tuple[str, ...]) -> BackgroundModel | None:
+def _background(
+    rules: Sequence[Rule], zones: list[Float32], labels: tuple[str, ...], *, ignored: list[Float32]
+) -> BackgroundModel | None:
     """The static-object model over the zones that need it, or none where no rule does."""
     rows = sorted({zone for rule in rules if rule.kind == LEFT_OBJECT for zone in rule.zones})
     if not rows:
         return None
     known = tuple(label for label in EXPLAINING_LABELS if label in labels)
-    return BackgroundModel([zones[row] for row in rows], explaining_labels=_rows(known, labels))
+    return BackgroundModel([zones[row] for row in rows], explaining_labels=_rows(known, labels), ignored=ignored)
 
 
 def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -76,9 +76,10 @@ def watch(
     tracks: Callable[[float], list[Track]] = lambda _: [],
     scene: UInt8 | None = None,
     labels: Int16 | None = EXPLAINING,
+    ignored: Sequence[Float32] = (),
 ) -> list[tuple[float, StaticRegions]]:
     """(time, regions) after every frame of a scene that `paint` draws on the ground, with camera noise."""
-    model = BackgroundModel([zone], explaining_labels=labels)
+    model = BackgroundModel([zone], explaining_labels=labels, ignored=ignored)
     empty = ground() if scene is None else scene
     answers = []
     for index in range(int(seconds * FPS)):
@@ -367,3 +368,34 @@ def test_a_look_at_full_hd_is_a_small_share_of_a_core() -> None:
     cost_ms = 1000 * float(np.median(costs[10:]))
     print(f"one look at 1920x1080: {cost_ms:.1f} ms of CPU, two a second: {cost_ms / 5:.1f} % of a core")
     assert cost_ms < 100
+
+
+@settings(max_examples=40, deadline=None)
+@given(width=st.integers(1, 24), height=st.integers(1, 24), x=st.floats(0, 0.999), y=st.floats(0, 0.999))
+def test_a_picture_or_a_zone_of_a_few_cells_is_watched_without_a_fault(
+    width: int, height: int, x: float, y: float
+) -> None:
+    zone = np.array([[x, y], [1, y], [1, 1], [x, 1]], np.float32)
+    model = BackgroundModel([zone], BackgroundSettings(look_ns=1))
+    before, after = ground()[:height, :width], thing(width, height)
+    for step in range(40):
+        regions = model.update(before if step < 25 else after, Tracks.empty(), step * NS_PER_S // 5)
+        assert len(regions) <= 1
+
+
+def test_a_strip_too_narrow_to_tell_a_shift_still_tells_a_thing() -> None:
+    strip = np.array([[0.36, 0.5], [0.6, 0.5], [0.6, 0.505], [0.36, 0.505]], np.float32)
+    box, _ = only(watch(from_time(5, thing(30, 24), 140, 110), seconds=12, zone=strip)[-1][1])
+    assert box[0] == pytest.approx(140, abs=3)
+    assert box[2] == pytest.approx(170, abs=3)
+
+
+def test_what_is_ignored_is_not_looked_at() -> None:
+    left = np.array([(0, 0), (0.5, 0), (0.5, 1), (0, 1)], np.float32)
+
+    def both(picture: UInt8, now: float) -> UInt8:
+        return put(put(picture, thing(30, 24), 60, 110), thing(30, 24, 11), 220, 110) if now > 5 else picture
+
+    box, _ = only(watch(both, seconds=12, ignored=[left])[-1][1])
+    assert box[0] == pytest.approx(220, abs=4)
+    assert unexplained(watch(both, seconds=12, ignored=[WHOLE])) == []

@@ -1,4 +1,4 @@
-"""The second reader: cv2.VideoCapture, where PyAV is not to be had, and a check on the first.
+"""The second reader: cv2.VideoCapture. It keeps the first one honest: one contract suite, the same answers.
 
 It shows neither packets nor keyframes and ends without a word at a broken packet or a cut file; what it
 leaves unsaid is worked out here. Its own chatter on standard error is turned off.

@@ -40,6 +40,7 @@ _TEXTURE_CELLS_MIN = 16  # a correlation over fewer is chance
 _TEXTURE_AGREES = 0.7  # correlation
 _TEXTURE_MIN = 0.02  # log luma; fainter is the camera's noise
 _SIDE_CELLS = 9  # neighbourhood on either side of a region's border
+_SHIFT_CELLS_MIN = 8  # a side of the picture; in a smaller one a thing and a shift look the same
 _SAMPLES_MAX = 16  # of the first seconds; a median needs no more
 
 
@@ -136,10 +137,15 @@ class BackgroundModel:
         settings: BackgroundSettings = BackgroundSettings(),
         *,
         explaining_labels: Int16 | None = None,
+        ignored: Sequence[Float32] = (),
     ) -> None:
-        """`zones`: (V, 2) fractions 0..1. `explaining_labels`: labels whose tracks explain a region; None for all."""
+        """`zones`, and what to leave out of them: (V, 2) fractions 0..1.
+
+        `explaining_labels`: labels whose tracks explain a region; None for all.
+        """
         self.settings = settings
         self._zones = list(zones)
+        self._ignored = list(ignored)
         self._explaining = explaining_labels
         self._grid: _Grid | None = None
         self._answer = StaticRegions.empty()
@@ -171,10 +177,12 @@ class BackgroundModel:
     # -- learning the empty place
 
     def _begin(self, height: int, width: int, mono_ns: int) -> None:
-        self._grid = _make_grid(self._zones, height, width, self.settings)
+        self._grid = _make_grid(self._zones, self._ignored, (height, width), self.settings)
         shape = (self._grid.rows, self._grid.columns)
         self._ramp = _ramps(*shape)
-        self._window = cv2.createHanningWindow((shape[1], shape[0]), cv2.CV_32F)
+        self._window = None
+        if min(shape) >= _SHIFT_CELLS_MIN:
+            self._window = cv2.createHanningWindow((shape[1], shape[0]), cv2.CV_32F)
         self._empty = np.zeros((3, *shape), np.float32)
         self._number = 1
         self._forget(mono_ns)
@@ -263,7 +271,7 @@ class BackgroundModel:
         n_changed = int(np.count_nonzero(changed & grid.zone))
         if n_changed > settings.changed_share_max * max(open_cells, 1):
             return True
-        if n_changed <= settings.shifted_share_min * open_cells:
+        if self._window is None or n_changed <= settings.shifted_share_min * open_cells:
             return False
         # phaseCorrelate multiplies its window into what it is given, hence the copies.
         (x, y), _ = cv2.phaseCorrelate(self._empty[0].copy(), picture[0].copy(), self._window)
@@ -491,7 +499,7 @@ class BackgroundModel:
     def _that_explain(self, tracks: Tracks) -> Tracks:
         if self._explaining is None:
             return tracks
-        return _rows(tracks, np.isin(tracks.label, self._explaining))
+        return tracks.take(np.isin(tracks.label, self._explaining))
 
     def _covered(self, xyxy: Float32) -> Bool:
         grid = self._grid
@@ -502,34 +510,28 @@ class BackgroundModel:
         return covered
 
 
-def _rows(tracks: Tracks, keep: Bool) -> Tracks:
-    return Tracks(
-        track_id=tracks.track_id[keep],
-        xyxy=tracks.xyxy[keep],
-        label=tracks.label[keep],
-        score=tracks.score[keep],
-        detection=tracks.detection[keep],
-        first_seen_ns=tracks.first_seen_ns[keep],
-        last_seen_ns=tracks.last_seen_ns[keep],
-        rest_since_ns=tracks.rest_since_ns[keep],
-        speed=tracks.speed[keep],
-    )
-
-
-def _make_grid(zones: Sequence[Float32], height: int, width: int, settings: BackgroundSettings) -> _Grid:
+def _make_grid(
+    zones: Sequence[Float32], ignored: Sequence[Float32], frame_hw: tuple[int, int], settings: BackgroundSettings
+) -> _Grid:
+    height, width = frame_hw
     points = np.concatenate([polygons.to_pixels(zone, width=width, height=height) for zone in zones])
     margin_px = settings.margin_share * max(np.ptp(points[:, 0]), np.ptp(points[:, 1]))
-    x1, y1 = np.floor(np.maximum(points.min(axis=0) - margin_px, 0)).astype(int)
+    corner = np.clip(points.min(axis=0) - margin_px, 0, (width - 1, height - 1))  # at least one pixel is looked at
+    x1, y1 = np.floor(corner).astype(int)
     x2, y2 = np.ceil(np.minimum(points.max(axis=0) + margin_px, (width, height))).astype(int)
     cell_px = max(1, round(float(np.sqrt((x2 - x1) * (y2 - y1) / settings.cells_max))))
     columns, rows = max((x2 - x1) // cell_px, 1), max((y2 - y1) // cell_px, 1)
-    inside = np.zeros((rows, columns), np.uint8)
-    for zone in zones:  # cv2.fillPoly on all at once would count overlaps out
-        cells = (polygons.to_pixels(zone, width=width, height=height) - (x1, y1)) / cell_px
-        cv2.fillPoly(inside, [np.round(cells - 0.5).astype(np.int32)], 1)
+    inside, left_out = np.zeros((2, rows, columns), np.uint8)
+    for mask, outlines in ((inside, zones), (left_out, ignored)):
+        for outline in outlines:  # cv2.fillPoly on all at once would count overlaps out
+            cells = (polygons.to_pixels(outline, width=width, height=height) - (x1, y1)) / cell_px
+            cv2.fillPoly(mask, [np.round(cells - 0.5).astype(np.int32)], 1)
     margin = max(1, round(float(margin_px) / cell_px))
     around = cv2.dilate(inside, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
-    return _Grid((height, width), int(x1), int(y1), cell_px, int(rows), int(columns), around > 0, inside > 0)
+    looked_at = left_out == 0
+    return _Grid(
+        frame_hw, int(x1), int(y1), cell_px, int(rows), int(columns), (around > 0) & looked_at, (inside > 0) & looked_at
+    )
 
 
 def _features(bgr: UInt8, grid: _Grid) -> Float32:
