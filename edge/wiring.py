@@ -179,10 +179,10 @@ def evaluate(truth: Path, *, media: Path, out: Path, only: Sequence[str]) -> Eva
     clips = read_truth(truth, media, only)
     for clip in clips:
         inspect(str(clip.path))
+    earlier = [out / "evaluation.json", *(_config_of(clip, out) for clip in clips)]
+    _refuse_foreign(earlier)
     with _written(out):
         out.mkdir(parents=True, exist_ok=True)
-        earlier = [out / "evaluation.json", *(_config_of(clip, out) for clip in clips)]
-        _refuse_foreign(earlier)
         for path in earlier:  # an old one would not be that of the replays beside it
             path.unlink(missing_ok=True)
         sites = {clip.path: _evaluated_site(clip, out) for clip in clips}

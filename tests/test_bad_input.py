@@ -706,7 +706,7 @@ def test_a_truth_that_is_not_json_is_told_with_its_line(workshop: Workshop, tmp_
 
 def test_footage_that_is_cut_short_is_not_scored(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "evaluation.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "out" / "evaluation.json").write_text('{"produced_by": "edge evaluate"}', encoding="utf-8")
     path = write_truth(tmp_path / "truth.json", truth(clip="cut.mp4"))
     outcome = workshop.edge("evaluate", path, "--media", ".", "-o", tmp_path / "out")
     assert_refused(outcome, 1, "cut.mp4: cut short, so it cannot be scored")
