@@ -213,7 +213,11 @@ def _config_of(clip: TruthClip, folder: Path) -> Path:
 
 def _refuse_foreign(files: Sequence[Path]) -> None:
     for path in files:
-        if path.exists() and EVALUATED_BY not in path.read_text(encoding="utf-8", errors="replace"):
+        try:
+            ours = not path.exists() or EVALUATED_BY in path.read_text(encoding="utf-8", errors="replace")
+        except OSError:  # a folder, or a file that may not be read
+            ours = False
+        if not ours:
             raise OutputError(f"{path}: was not written by {EVALUATED_BY}; name another folder")
 
 
