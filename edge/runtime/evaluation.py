@@ -163,7 +163,7 @@ def as_text(evaluation: Evaluation) -> str:
 def as_markdown(evaluation: Evaluation) -> str:
     rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *_rows(evaluation)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, "", *_closing(evaluation)])
+    return "\n".join([*lines, "", *(f"- {line}" for line in _closing(evaluation))])
 
 
 _COLUMNS = ("clip", "scenario", "event s", "found at s", "onset error s", "cleared at s", "doubled", "false alarms")
