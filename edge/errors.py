@@ -17,25 +17,30 @@ from __future__ import annotations
 
 import re
 
-_URL = re.compile(r"([a-z][a-z0-9+.-]*://)([^\s'\"<>]*)", re.IGNORECASE)
-_SECRET = re.compile(r"pass|pwd|token|secret|key=|auth", re.IGNORECASE)
+# To the next blank; a name and a password typed by hand may hold blanks too.
+_URL = re.compile(r"([a-z][a-z0-9+.-]*://)((?:[^\s/?@]*:[^/?\n]*@)?\S*)", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|pw=|token|secret|key=|auth", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """A text whose URLs show scheme, host and path, and no secret: for logs, errors and messages.
 
     Name and password before the host go (up to the last @: passwords hold slashes and @ signs), and so do the query and
-    every part of the path that speaks of a password, as those of many cameras do.
+    the path from where it speaks of a password, as those of many cameras do. Where the last @ may be a piece of such a
+    password, what follows it may be the rest, and the host goes too.
     """
     return _URL.sub(lambda url: url[1] + _without_secrets(url[2]), text)
 
 
 def _without_secrets(rest: str) -> str:
-    _, at, place = rest.rpartition("@")
+    before, at, place = rest.rpartition("@")
+    if "?" in before or _SECRET.search(before.partition("/")[2]):
+        return "***"
     place, asks, _ = place.partition("?")
     host, *path = place.split("/")
-    shown = "/".join([host, *("…" if _SECRET.search(part) else part for part in path)])
-    return f"{'***@' if at else ''}{shown}{'?…' if asks else ''}"
+    spoken = next((row for row, part in enumerate(path) if _SECRET.search(part)), len(path))
+    shown = [host if "=" not in host else "…", *path[:spoken], *("…" for _ in path[spoken : spoken + 1])]
+    return f"{'***@' if at else ''}{'/'.join(shown)}{'?…' if asks else ''}"
 
 
 class EdgeError(Exception):

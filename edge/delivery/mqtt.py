@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.delivery.message import CONTENT_TYPE
-from edge.errors import DeliveryError
+from edge.errors import DeliveryError, redact
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -71,10 +71,11 @@ class BrokerAddress:
 
 
 def _shown(url: str) -> str:
-    """Without whatever stands before the last @: an address that cannot be read may hold its password anywhere."""
-    head, at, rest = url.rpartition("@")
-    scheme, slashes, _ = head.partition("://")
-    return f"{scheme if slashes else ''}{slashes}{'***@' if at else ''}{rest}"
+    """Safe to print, also where the scheme is missing: then what stands before the last @ may hold a password."""
+    if "://" in url:
+        return redact(url)
+    _, at, rest = url.rpartition("@")
+    return f"{'***@' if at else ''}{rest}"
 
 
 def _plain(word: str | None) -> str | None:
