@@ -24,13 +24,16 @@ import numpy as np
 import pytest
 import yaml
 
+from edge.core.types import UInt8
 from edge.runtime.output import OutputFolder
 from tests import clips
 from tests.conftest import missing, need_program
+from tests.street import texture
 from tests.tiny_models import constant_model, float_model, write_model
 
 LABELS = ["person", "car", "truck", "bus"]
 PARKED_CAR = np.array([[16, 24, 40, 44, 0.9, 1]], np.float32)  # in a 64x48 input: on every frame of every clip
+NOTHING = np.zeros((1, 6), np.float32)
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -89,6 +92,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     write_model(folder / "wrong-input", float_model(), format="yolo-e2e", labels=LABELS)
     write_model(folder / "no-model", b"not ONNX", format="yolo-e2e", labels=LABELS)
     write_model(folder / "no-bus", model, format="yolo-e2e", labels=["person", "car", "truck"])
+    write_model(folder / "blind", constant_model([NOTHING]), format="yolo-e2e", labels=LABELS)
     (folder / "site.yaml").write_text(yaml.safe_dump(good_site(), sort_keys=False), encoding="utf-8")
     make_clips(folder)
     made = Workshop(folder)
@@ -208,6 +212,46 @@ def test_an_odd_clip_is_replayed(workshop: Workshop, tmp_path: Path, clip: str) 
     assert (outcome.status, outcome.stderr) == (0, "")
     assert [told["path"] for told in summary(tmp_path / "out")["clips"]] == [clip, "good.mp4"]
     assert summary(tmp_path / "out")["alerts"]["opened"] >= 1
+
+
+def piled_goods(site: dict[str, Any]) -> None:
+    camera(site)["scenarios"] = [{"use": "piled-goods", "zones": ["kerb"], "after_s": 2}]
+
+
+@pytest.mark.parametrize(("masked_to", "opened"), [(0.0, 1), (0.3, 1), (1.0, 0)])
+def test_an_ignored_part_of_the_picture_opens_no_case(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masked_to: float, opened: int
+) -> None:
+    monkeypatch.setattr(clips, "picture", street_with_goods)
+    clip = clips.write_clip(tmp_path / "goods.mp4", clips.regular_times(frames=80, fps=5), rate=5)
+
+    def masked(site: dict[str, Any]) -> None:
+        piled_goods(site)
+        if masked_to:
+            camera(site)["masks"] = {"ignore": [[[0, 0], [masked_to, 0], [masked_to, 1], [0, 1]]]}
+
+    config = workshop.configured(tmp_path / "site.yaml", in_workshop(workshop, masked, model="blind"))
+    outcome = workshop.edge("replay", clip, "-c", config, "-o", tmp_path / "out")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert summary(tmp_path / "out")["alerts"]["opened"] == opened
+
+
+def street_with_goods(time_s: float, *, width: int, height: int) -> UInt8:
+    """Patterned ground; from the fifth second on something stands in its middle."""
+    bgr = texture(1, width, height, level=90)
+    if time_s >= 5:
+        bgr[100:140, 120:180] = texture(5, 60, 40, level=150)
+    return bgr
+
+
+def in_workshop(workshop: Workshop, change: Change, *, model: str = "model") -> Change:
+    """`change`, for a configuration that lies somewhere else."""
+
+    def changed(site: dict[str, Any]) -> None:
+        change(site)
+        site["model"] = str(workshop.folder / model)
+
+    return changed
 
 
 def test_a_clip_given_twice_is_two_recordings(workshop: Workshop, tmp_path: Path) -> None:
