@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.core.scenarios.rule import Rule, wanted
+from edge.core.scenarios.rule import Rule, findings_of, wanted
 from edge.core.scene import Scene
 from edge.core.types import Findings
 
@@ -17,12 +17,4 @@ class Loitering:
         tracks, presence = scene.tracks, scene.presence[self.rule.anchor]
         here = presence.inside & self.rule.zone_mask()[:, None] & wanted(tracks, self.rule)[None, :]
         zone, row = np.nonzero(here)
-        return Findings(
-            zone=zone.astype(np.int16),
-            xyxy=tracks.xyxy[row],
-            label=tracks.label[row],
-            score=tracks.score[row],
-            track_id=tracks.track_id[row],
-            since_ns=presence.entered_ns[zone, row],
-            count=np.ones(len(row), np.int16),
-        )
+        return findings_of(tracks, zone=zone, row=row, since_ns=presence.entered_ns[zone, row])

@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.core.boxes import BOTTOM
 from edge.core.scene import Scene
-from edge.core.types import Bool, Findings, Int16, Tracks
+from edge.core.types import Bool, Findings, Int16, Int64, Tracks
 
 STATIONARY = "stationary"
 LEFT_OBJECT = "left_object"
@@ -50,6 +50,19 @@ class Scenario(Protocol):
     rule: Rule
 
     def find(self, scene: Scene) -> Findings: ...
+
+
+def findings_of(tracks: Tracks, *, zone: Int64, row: Int64, since_ns: Int64) -> Findings:
+    """(N,) rows of zones and of tracks -> one finding for each pair."""
+    return Findings(
+        zone=zone.astype(np.int16),
+        xyxy=tracks.xyxy[row],
+        label=tracks.label[row],
+        score=tracks.score[row],
+        track_id=tracks.track_id[row],
+        since_ns=since_ns,
+        count=np.ones(len(row), np.int16),
+    )
 
 
 def wanted(tracks: Tracks, rule: Rule) -> Bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge.core import boxes
-from edge.core.scenarios.rule import Rule, wanted
+from edge.core.scenarios.rule import Rule, findings_of, wanted
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Findings
 
@@ -26,12 +26,5 @@ class Stationary:
         width, height = scene.frame.size_px
         still &= boxes.area(tracks.xyxy) >= self.rule.size_min * width * height
         zone, row = np.nonzero(presence.inside & self.rule.zone_mask()[:, None] & still[None, :])
-        return Findings(
-            zone=zone.astype(np.int16),
-            xyxy=tracks.xyxy[row],
-            label=tracks.label[row],
-            score=tracks.score[row],
-            track_id=tracks.track_id[row],
-            since_ns=np.maximum(tracks.rest_since_ns[row], presence.entered_ns[zone, row]),
-            count=np.ones(len(row), np.int16),
-        )
+        since_ns = np.maximum(tracks.rest_since_ns[row], presence.entered_ns[zone, row])
+        return findings_of(tracks, zone=zone, row=row, since_ns=since_ns)
