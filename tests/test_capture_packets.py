@@ -106,14 +106,14 @@ def test_a_wrong_way_of_decoding_is_a_programming_error(tmp_path: Path) -> None:
 
 def test_frames_are_converted_only_where_they_are_analysed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     converted = 0
-    upright = PacketCapture._upright
+    upright = PacketCapture._bgr
 
     def counting(self: PacketCapture, shown: object) -> object:
         nonlocal converted
         converted += 1
         return upright(self, shown)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(PacketCapture, "_upright", counting)
+    monkeypatch.setattr(PacketCapture, "_bgr", counting)
     capture = PacketCapture(str(four_seconds(tmp_path / "a.mp4")), camera="gate", fps=5, origin=ORIGIN)
     frames: list[Frame] = list(capture)
     assert converted == len(frames) == 20

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from edge.capture import sources
-from edge.capture.sampling import Sampler
-from edge.capture.timeline import FrameOrigin, Timeline, interval_ns
-from edge.core.types import NS_PER_S, Frame, UInt8
+from edge.capture.reading import Reading
+from edge.capture.timeline import FrameOrigin
+from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError, redact
-from edge.ports import CaptureCounts, SourceInfo
+from edge.ports import SourceInfo
 
 _NS_PER_MS = 1_000_000
 _REFUSED_LIMIT = 250  # grabs in a row without a picture: then it is the end of the file
@@ -26,11 +26,8 @@ _AV_LOG_QUIET = "-8"
 _NETWORK_TIMEOUT_MS = 10_000
 
 
-class OpenCvCapture:
+class OpenCvCapture(Reading[None]):
     """One clip's frames, thinned to `fps`; the same answers as `PacketCapture`. It cannot decode keyframes only."""
-
-    info: SourceInfo
-    counts: CaptureCounts
 
     def __init__(self, source: str, *, camera: str, fps: float, decode: str = "all", origin: FrameOrigin) -> None:
         if decode == "keyframes":
@@ -39,59 +36,17 @@ class OpenCvCapture:
             )
         if decode not in ("all", "auto"):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
-        self._source = source
-        self._camera = camera
-        self._origin = origin
         self._video = _open(source)
-        self.info = _info(self._video)
-        self.counts = CaptureCounts()
-        self._sampler = Sampler(fps)
-        self._timeline = Timeline(interval_ns(self.info.fps))
-        self._started = False
-        self._closed = False
+        super().__init__(source, camera=camera, fps=fps, origin=origin, info=_info(self._video))
 
-    @property
-    def repaired(self) -> int:
-        """Timestamps so far that were missing or did not go forward."""
-        return self._timeline.repaired
+    def _release(self) -> None:
+        self._video.release()
 
-    @property
-    def following(self) -> FrameOrigin:
-        """Where the next recording of this camera begins when it follows without a gap."""
-        return self._origin.after(duration_ns=self._timeline.end_ns, frames=self.counts.yielded)
-
-    def __iter__(self) -> Iterator[Frame]:
-        if self._started or self._closed:
-            raise CaptureError(f"{redact(self._source)}: a capture is read once; open it again")
-        self._started = True
-        return self._frames()
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._video.release()
-
-    def _frames(self) -> Iterator[Frame]:
+    def _pictures(self) -> Iterator[None]:
+        """Nothing is handed on: the picture that was grabbed last waits in the reader itself."""
         while self._grab():
             self.counts.read += 1
-            self.counts.decoded += 1
-            media_ns = self._timeline.place(self._stamp_ns())
-            if self._sampler.takes(media_ns):
-                frame = Frame(
-                    camera=self._camera,
-                    index=self._origin.index + self.counts.yielded,
-                    mono_ns=self._origin.mono_ns + media_ns,
-                    wall_ns=self._origin.wall_ns + media_ns,
-                    bgr=self._picture(),
-                    media_ns=media_ns,
-                )
-                self.counts.yielded += 1
-                yield frame
-                if self._closed:
-                    return
-        if self.counts.decoded == 0:
-            raise sources.nothing_decodes(self._source)
-        self.counts.incomplete = self._falls_short()
+            yield None
 
     def _grab(self) -> bool:
         """Whether there is a next picture. After a broken packet OpenCV says no once, and goes on when asked again."""
@@ -101,18 +56,18 @@ class OpenCvCapture:
                 return True
         return False
 
-    def _stamp_ns(self) -> int | None:
+    def _stamp_ns(self, picture: None) -> int | None:
         stamp_ms = self._video.get(cv2.CAP_PROP_POS_MSEC)
         unknown = stamp_ms == 0 and self.counts.decoded > 1  # OpenCV says 0 where a frame has no time
         return None if unknown else round(stamp_ms * _NS_PER_MS)
 
-    def _picture(self) -> UInt8:
+    def _bgr(self, picture: None) -> UInt8:
         taken, bgr = self._video.retrieve()
         if not taken:
             raise sources.broke_off(self._source, "OpenCV could not convert a frame")
         return np.ascontiguousarray(bgr, dtype=np.uint8)
 
-    def _falls_short(self) -> bool:
+    def _was_cut(self) -> bool:
         return sources.ended_early(
             seen_s=self._timeline.end_ns / NS_PER_S,
             declared_s=self.info.duration_s if sources.declares_length(self._source) else 0.0,

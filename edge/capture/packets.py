@@ -21,11 +21,10 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from edge.capture import sources
-from edge.capture.sampling import Sampler
-from edge.capture.timeline import FrameOrigin, Timeline, interval_ns
-from edge.core.types import NS_PER_S, Frame, UInt8
-from edge.errors import CaptureError, redact
-from edge.ports import CaptureCounts, SourceInfo
+from edge.capture.reading import Reading
+from edge.capture.timeline import FrameOrigin
+from edge.core.types import NS_PER_S, UInt8
+from edge.ports import SourceInfo
 
 ALL = "all"
 KEYFRAMES = "keyframes"
@@ -51,84 +50,37 @@ def inspect(source: str) -> SourceInfo:
         return _info(source, container, stream)
 
 
-class PacketCapture:
+class PacketCapture(Reading[VideoFrame]):
     """One clip's frames, thinned to `fps`. `decode`: all, keyframes, or auto, which decodes all for now.
 
     Raises CaptureError when the source cannot be opened, and while iterating when nothing in it can be decoded. A file
     that breaks off gives what it has and sets `counts.incomplete`. A frame's array belongs to who receives it.
     """
 
-    info: SourceInfo
-    counts: CaptureCounts
-
     def __init__(self, source: str, *, camera: str, fps: float, decode: str = ALL, origin: FrameOrigin) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
-        self._source = source
-        self._camera = camera
-        self._origin = origin
         self._keyframes_only = decode == KEYFRAMES
         self._container, self._stream = _open(source)
+        info = _info(source, self._container, self._stream)
+        super().__init__(source, camera=camera, fps=fps, origin=origin, info=info)
         self._decoder = self._stream.codec_context
         self._decoder.thread_count = _DECODER_THREADS
         self._decoder.thread_type = "AUTO"
-        self.info = _info(source, self._container, self._stream)
-        self.counts = CaptureCounts()
-        self._sampler = Sampler(fps)
-        self._timeline = Timeline(interval_ns(self.info.fps))
         self._converter = VideoReformatter()
         # AVI stores no timestamps: those of its frames follow the order of decoding, and only the packets' are in line.
         self._stamped_by_packet = self._container.format.name == "avi"
         self._last_packet_torn = False
         self._first_dts: int | None = None
         self._last_dts: int | None = None
-        self._started = False
-        self._closed = False
 
-    @property
-    def repaired(self) -> int:
-        """Timestamps so far that were missing or did not go forward."""
-        return self._timeline.repaired
+    def _release(self) -> None:
+        self._container.close()
 
-    @property
-    def following(self) -> FrameOrigin:
-        """Where the next recording of this camera begins when it follows without a gap."""
-        return self._origin.after(duration_ns=self._end_ns, frames=self.counts.yielded)
+    def _is_keyframe(self, picture: VideoFrame) -> bool:
+        return bool(picture.key_frame)
 
-    def __iter__(self) -> Iterator[Frame]:
-        if self._started or self._closed:
-            raise CaptureError(f"{redact(self._source)}: a capture is read once; open it again")
-        self._started = True
-        return self._frames()
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._container.close()
-
-    def _frames(self) -> Iterator[Frame]:
-        for picture in self._decoded():
-            self.counts.decoded += 1
-            media_ns = self._timeline.place(self._stamp_ns(picture))
-            if self._sampler.takes(media_ns):
-                frame = Frame(
-                    camera=self._camera,
-                    index=self._origin.index + self.counts.yielded,
-                    mono_ns=self._origin.mono_ns + media_ns,
-                    wall_ns=self._origin.wall_ns + media_ns,
-                    bgr=self._upright(picture),
-                    keyframe=picture.key_frame,
-                    media_ns=media_ns,
-                )
-                self.counts.yielded += 1
-                yield frame
-                if self._closed:
-                    return
-        if self.counts.decoded == 0:
-            raise sources.nothing_decodes(self._source)
-        self.counts.incomplete |= self._was_cut()
-
-    def _decoded(self) -> Iterator[VideoFrame]:
+    def _pictures(self) -> Iterator[VideoFrame]:
         """Every picture that the decoder gives back, in the order of showing."""
         for packet in self._packets():
             if self._keyframes_only:
@@ -178,7 +130,7 @@ class PacketCapture:
             return None
         return round(stamp * self._stream.time_base * NS_PER_S)
 
-    def _upright(self, picture: VideoFrame) -> UInt8:
+    def _bgr(self, picture: VideoFrame) -> UInt8:
         """(H, W, 3) BGR as a player would show it."""
         try:
             bgr = self._converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
