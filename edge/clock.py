@@ -23,24 +23,6 @@ class SystemClock:
         return time.time_ns()
 
 
-class ManualClock:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self, wall_ns: int = 0) -> None:
-        self._mono_ns = 0
-        self._wall_ns = wall_ns
-
-    def mono_ns(self) -> int:
-        return self._mono_ns
-
-    def wall_ns(self) -> int:
-        return self._wall_ns
-
-    def advance_ns(self, step_ns: int) -> None:
-        self._mono_ns += step_ns
-        self._wall_ns += step_ns
-
-
 class Stopwatch:
     """Wall seconds spent in each named stage of the frame path, and how often it was entered."""
 

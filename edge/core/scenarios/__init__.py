@@ -11,9 +11,7 @@ from edge.core.scenarios.rule import GATHERING, LEFT_OBJECT, LOITERING, STATIONA
 from edge.core.scenarios.stationary import Stationary
 from edge.core.types import Float32
 
-__all__ = ["GATHERING", "KINDS", "LEFT_OBJECT", "LOITERING", "STATIONARY", "Rule", "Scenario", "scenario_for"]
-
-KINDS = (STATIONARY, LEFT_OBJECT, LOITERING, GATHERING)
+__all__ = ["GATHERING", "LEFT_OBJECT", "LOITERING", "STATIONARY", "Rule", "Scenario", "scenario_for"]
 
 
 def scenario_for(rule: Rule, zones: Sequence[Float32]) -> Scenario:
