@@ -32,8 +32,22 @@ class CaptureCounts:
     read: int = 0  # frames or packets that the source gave
     decoded: int = 0
     yielded: int = 0
-    corrupt: int = 0  # packets that the decoder refused
+    corrupt: int = 0  # packets that the decoder refused, or pictures that it had to make up
     incomplete: bool = False  # the file ended before it said it would
+    withheld: int = 0  # pictures between a fault and the next clean keyframe: not true, so never given out
+    reconnects: int = 0  # a live camera's connections after its first
+    reanchored: int = 0  # times at which a live camera's own timestamps stopped fitting our clock
+    bytes: int = 0  # of coded pictures
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureState:
+    """How a live camera's connection stands. `reason` is a short code for programs, `words` are for the installer."""
+
+    connected: bool
+    reason: str  # "" while connected; else "starting", "refused", "wrong-password", ...: edge/capture/probe.py
+    words: str
+    since_wall_ns: int
 
 
 class Capture(Protocol):
@@ -45,6 +59,17 @@ class Capture(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None: ...
+
+
+class CameraCapture(Capture, Protocol):
+    """A live camera's frames, for ever: it reconnects by itself and ends only when it is told to stop.
+
+    The attributes are written by the thread that iterates and may be read by any other.
+    """
+
+    state: CaptureState
+    beat_ns: int  # mono; when the camera last gave a packet or an attempt to reach it began or ended
+    clock_offset_s: float | None  # the camera's clock minus ours, None where it does not tell
 
 
 class Detector(Protocol):

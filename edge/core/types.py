@@ -40,6 +40,7 @@ class Frame:
     """One decoded picture with its time.
 
     `mono_ns` never goes back within one worker; `media_ns` is the position in its file, -1 for a live camera.
+    `resumed` is True on the first frame after a time in which the camera could not be seen: what was between is unknown.
     """
 
     camera: str
@@ -49,6 +50,7 @@ class Frame:
     bgr: UInt8  # (H, W, 3)
     keyframe: bool = False
     media_ns: int = -1
+    resumed: bool = False
 
     def __post_init__(self) -> None:
         _expect("Frame.bgr", self.bgr, np.uint8, None, None, 3)
