@@ -40,7 +40,7 @@ class Frame:
     """One decoded picture with its time.
 
     `mono_ns` never goes back within one worker; `media_ns` is the position in its file, -1 for a live camera.
-    `resumed` is True on the first frame after a time in which the camera could not be seen: what was between is unknown.
+    `resumed`: the first frame after a time in which the camera could not be seen; what was between is unknown.
     """
 
     camera: str
