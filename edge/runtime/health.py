@@ -1,0 +1,276 @@
+"""What each process reports of itself, and the one picture of the gateway that is made of it.
+
+    Row.write <- CameraReport | DetectorReport | CourierReport | ConsoleReport | SupervisorReport
+    gateway_status(board) -> GatewayStatus -> MQTT health, /metrics, /healthz, `edge status`
+
+A camera is judged from outside: whatever its worker says, a picture that is older than `SILENT_S` makes it blind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from edge.core.types import NS_PER_S
+from edge.runtime.board import SUPERVISOR_ROW, Board, Row
+
+STREAMING = "streaming"
+BLIND = "blind"
+OFF = "off"
+
+RUNNING = "running"
+WAITING = "waiting"  # to be started again
+STOPPED = "stopped"
+
+CAMERA = "camera"
+DETECTOR = "detector"
+COURIER = "courier"
+CONSOLE = "console"
+BROKER = "broker"
+
+SILENT_S = 5.0  # without a picture for longer, a camera is blind
+STAGES = ("decode", "wait", "detect", "track", "static", "zones", "rules", "evidence")
+_WORDS_MAX = 300
+
+
+@dataclass(frozen=True, slots=True)
+class CameraReport:
+    """A worker on its camera. Counts run on over restarts of the worker, from the start of the gateway."""
+
+    state: str = BLIND  # streaming | blind
+    reason: str = "starting"  # a short code, "" while streaming
+    words: str = ""  # the reason as an installer understands it
+    since_wall_ns: int = 0
+    fps: float = 0.0  # analysed a second, over the last ten
+    width_px: int = 0
+    height_px: int = 0
+    codec: str = ""
+    clock_offset_s: float | None = None  # the camera's clock minus ours; None: it does not tell
+    read: int = 0  # packets or pictures that came
+    decoded: int = 0
+    analysed: int = 0
+    dropped: int = 0  # decoded and due, but the one before was still being worked on
+    withheld: int = 0  # decoded after damage, before the next whole picture
+    unseen: int = 0  # not shown to any rule, as the camera was blind
+    corrupt: int = 0
+    reconnects: int = 0
+    repaired: int = 0  # times that were put right
+    cases_open: int = 0
+    cases_pending: int = 0
+    queue: int = 0  # pictures that wait for the rules
+    evidence_failures: int = 0
+    alerts: int = 0
+    stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds by stage
+    stage_count: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)  # how often a bound was hit, by what was given up
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorReport:
+    model: str = ""
+    sha256: str = ""
+    provider: str = ""
+    ready: bool = False
+    cameras: int = 0
+    queue: int = 0
+    batches: int = 0
+    pictures: int = 0
+    batch_biggest: int = 0
+    torn: int = 0
+    candidates_dropped: int = 0
+    wait_s: float = 0.0  # pictures' time between ready and taken, summed
+    run_s: float = 0.0  # of the network, summed over batches
+
+
+@dataclass(frozen=True, slots=True)
+class CourierReport:
+    broker: str = ""  # address without secrets, "" where none is configured
+    connected: bool = False
+    reason: str = ""
+    unsent: int = 0
+    sent: int = 0  # since its start
+    last_sequence: int = 0
+    oldest_unsent_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleReport:
+    listen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEntry:
+    """A process as the supervisor knows it."""
+
+    kind: str
+    name: str
+    row: int
+    pid: int = 0
+    state: str = RUNNING
+    restarts: int = 0
+    reason: str = ""  # why it ended last
+    over_budget: bool = False  # it ends again and again
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorReport:
+    site: str = ""
+    gateway: str = ""
+    software: str = ""
+    boot_id: str = ""
+    started_wall_ns: int = 0
+    config_path: str = ""
+    config_sha256: str = ""
+    config_refused: str = ""  # the error of a newer configuration that was not taken
+    stopping: bool = False
+    processes: tuple[ProcessEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    camera: str
+    report: CameraReport  # state and reason judged from outside
+    process: ProcessEntry
+    frame_age_s: float | None  # None: no picture yet
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorStatus:
+    report: DetectorReport
+    process: ProcessEntry
+    beat_age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    supervisor: SupervisorReport
+    taken_wall_ns: int
+    beat_age_s: float  # of the supervisor itself
+    cameras: tuple[CameraStatus, ...]
+    detectors: tuple[DetectorStatus, ...]
+    courier: CourierReport | None
+    processes: tuple[ProcessEntry, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps the gateway from its work, a line each: none means healthy. A blind camera alone is none."""
+        found = [
+            f"{entry.kind} {entry.name}: {entry.state} ({entry.reason})" for entry in self.processes if _bad(entry)
+        ]
+        found += [f"detector {status.process.name}: not ready" for status in self.detectors if not status.report.ready]
+        if self.courier is not None and self.courier.broker and not self.courier.connected:
+            found.append(f"courier: not connected to {self.courier.broker} ({self.courier.reason})")
+        if self.cameras and all(status.report.state != STREAMING for status in self.cameras):
+            found.append("no camera is streaming")
+        return found
+
+
+Report = TypeVar("Report", CameraReport, DetectorReport, CourierReport, ConsoleReport, SupervisorReport)
+
+
+def write_report(row: Row, report: Report) -> None:
+    row.write(json.dumps(dataclasses.asdict(report), ensure_ascii=False, separators=(",", ":")))
+
+
+def read_report(row: Row, kind: type[Report]) -> Report:
+    """The row's report, or an empty one where there is none yet."""
+    text = row.read()
+    return _made(kind, json.loads(text)) if text else kind()
+
+
+def gateway_status(board: Board, *, mono_ns: int, wall_ns: int) -> GatewayStatus:
+    """The whole board at one moment."""
+    row = board.row(SUPERVISOR_ROW)
+    supervisor = read_report(row, SupervisorReport)
+    processes = supervisor.processes
+    couriers = [read_report(board.row(entry.row), CourierReport) for entry in _of(processes, COURIER)]
+    return GatewayStatus(
+        supervisor=supervisor,
+        taken_wall_ns=wall_ns,
+        beat_age_s=_age_s(row.beat_ns, mono_ns) or 0.0,
+        cameras=tuple(
+            _camera_status(entry, board.row(entry.row), mono_ns, wall_ns) for entry in _of(processes, CAMERA)
+        ),
+        detectors=tuple(
+            DetectorStatus(
+                read_report(board.row(entry.row), DetectorReport),
+                entry,
+                _age_s(board.row(entry.row).beat_ns, mono_ns),
+            )
+            for entry in _of(processes, DETECTOR)
+        ),
+        courier=couriers[0] if couriers else None,
+        processes=processes,
+    )
+
+
+def as_document(status: GatewayStatus) -> dict[str, Any]:
+    return dataclasses.asdict(status)
+
+
+def from_document(document: dict[str, Any]) -> GatewayStatus:
+    """The other way round, for `edge status`. Raises TypeError or KeyError for what is not of this version."""
+    return GatewayStatus(
+        supervisor=_made(SupervisorReport, document["supervisor"]),
+        taken_wall_ns=document["taken_wall_ns"],
+        beat_age_s=document["beat_age_s"],
+        cameras=tuple(
+            CameraStatus(
+                camera=row["camera"],
+                report=CameraReport(**row["report"]),
+                process=ProcessEntry(**row["process"]),
+                frame_age_s=row["frame_age_s"],
+            )
+            for row in document["cameras"]
+        ),
+        detectors=tuple(
+            DetectorStatus(DetectorReport(**row["report"]), ProcessEntry(**row["process"]), row["beat_age_s"])
+            for row in document["detectors"]
+        ),
+        courier=CourierReport(**document["courier"]) if document["courier"] else None,
+        processes=tuple(ProcessEntry(**row) for row in document["processes"]),
+    )
+
+
+def short(words: str) -> str:
+    """Words that fit into a row."""
+    return words if len(words) <= _WORDS_MAX else words[: _WORDS_MAX - 1] + "…"
+
+
+def _camera_status(entry: ProcessEntry, row: Row, mono_ns: int, wall_ns: int) -> CameraStatus:
+    report = read_report(row, CameraReport)
+    age_s = _age_s(row.frame_ns, mono_ns)
+    silent = age_s is None or age_s > SILENT_S
+    if entry.state == STOPPED:
+        report = dataclasses.replace(report, state=OFF, reason="stopped", words="the gateway has stopped this camera")
+    elif silent and report.state == STREAMING:
+        since_ns = wall_ns - round((age_s or 0) * NS_PER_S)
+        words = f"no picture for {age_s or 0:.0f} s"
+        report = dataclasses.replace(
+            report, state=BLIND, reason="no-frames", words=words, since_wall_ns=since_ns, fps=0.0
+        )
+    elif entry.state == WAITING and report.state != BLIND:
+        words = f"its process is being started again ({entry.reason})"
+        report = dataclasses.replace(report, state=BLIND, reason="restarting", words=words, since_wall_ns=wall_ns)
+    return CameraStatus(entry.name, report, entry, age_s)
+
+
+def _made(kind: type[Report], document: dict[str, Any]) -> Report:
+    if kind is SupervisorReport:
+        document = {**document, "processes": tuple(ProcessEntry(**entry) for entry in document["processes"])}
+    return kind(**document)
+
+
+def _of(processes: Iterable[ProcessEntry], kind: str) -> list[ProcessEntry]:
+    return [entry for entry in processes if entry.kind == kind]
+
+
+def _bad(entry: ProcessEntry) -> bool:
+    return entry.over_budget or (entry.state == WAITING and entry.kind != CAMERA)
+
+
+def _age_s(then_ns: int, now_ns: int) -> float | None:
+    return None if then_ns == 0 else max(now_ns - then_ns, 0) / NS_PER_S
