@@ -1,4 +1,4 @@
-"""The seams of the frame path: what the worker asks of the parts that `wiring.py` puts in.
+"""The seams of the frame path: what the worker asks of the parts that `edge.wiring` puts in.
 
 Small on purpose. An adapter satisfies a port by its shape; nothing inherits from here.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge.core.types import Case, CaseChange, Detections, Frame, UInt8
+from edge.core.types import Case, CaseChange, Detections, Frame, Int16, UInt8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class Detector(Protocol):
     name: str
     sha256: str
     labels: tuple[str, ...]
+    groups: Int16  # (C,) labels of one group stand for one thing
 
     def detect(self, pictures: Sequence[UInt8]) -> list[Detections]: ...
 

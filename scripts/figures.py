@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge.resources import configs_dir
 from edge.runtime.evaluation import as_markdown
-from edge.wiring import evaluate
+from edge.wiring.recorded import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- figures: written by scripts/figures -->\n).*?(<!-- end of figures -->)", re.DOTALL)

@@ -20,7 +20,7 @@ import pytest
 from edge.cli.main import run
 from edge.resources import configs_dir
 from edge.runtime.evaluation import as_text
-from edge.wiring import evaluate
+from edge.wiring.recorded import evaluate
 from tests.conftest import need_program
 
 pytestmark = pytest.mark.slow

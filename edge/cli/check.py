@@ -21,7 +21,7 @@ def check(
     import os
 
     from edge.config.loader import load_site
-    from edge.wiring import check_models
+    from edge.wiring.frame_path import check_models
 
     site = load_site(file, environ=os.environ)
     check_models(site)

@@ -22,7 +22,7 @@ def demo(
     Exit status: 0 done, 1 failed, 2 misused.
     """
     from edge.cli.replay import progress, told
-    from edge.wiring import demo as run_demo
+    from edge.wiring.recorded import demo as run_demo
 
     print(
         "A plaza (PETS 2009), a YOLOX-Nano on the CPU, an MQTT broker on loopback. Alerts as a subscriber gets them:\n"

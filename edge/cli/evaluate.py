@@ -22,7 +22,7 @@ def evaluate(
     Exit status: 0 measured, whatever the outcome, 1 a clip failed, 2 misused.
     """
     from edge.runtime.evaluation import as_markdown, as_text
-    from edge.wiring import evaluate as run_evaluation
+    from edge.wiring.recorded import evaluate as run_evaluation
 
     evaluation = run_evaluation(truth, media=media, out=out, only=only or ())
     print(as_markdown(evaluation) if markdown else as_text(evaluation))

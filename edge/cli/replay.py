@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from edge.core.types import Frame
-    from edge.wiring import ReplayResult
+    from edge.wiring.recorded import ReplayResult
 
 
 def replay(
@@ -34,8 +34,8 @@ def replay(
     """
     from edge.config.loader import load_site
     from edge.runtime.comparison import differences, read_earlier
-    from edge.wiring import ReplayOrder
-    from edge.wiring import replay as run_replay
+    from edge.wiring.recorded import ReplayOrder
+    from edge.wiring.recorded import replay as run_replay
 
     site = load_site(config, environ=os.environ)
     before = read_earlier(against) if against is not None else None

@@ -27,7 +27,7 @@ def snapshot(
     Exit status: 0 done, 1 the source gives no picture, 2 misused.
     """
     from edge.config.loader import load_site
-    from edge.wiring import snapshot as take_snapshot
+    from edge.wiring.recorded import snapshot as take_snapshot
 
     site = load_site(config, environ=os.environ) if config is not None else None
     take_snapshot(source, output, site=site, grid=grid, at_s=at)

@@ -2,7 +2,7 @@
 
     capture -> detect -> track -> static regions -> zones -> scenarios -> cases -> evidence -> outbox
 
-The worker decides in which order; the parts compute. It knows no file, no broker and no clock: `wiring.py` puts in
+The worker decides in which order; the parts compute. It knows no file, no broker and no clock: `edge.wiring` puts in
 live parts for the service and recorded ones for replay, and this is the same code for both.
 """
 

@@ -1,68 +1,60 @@
-"""From a configuration to real objects: the only place where the parts of the frame path meet.
+"""Recorded footage: replay, demo, evaluation and snapshot, with file captures and a detector in the same process.
 
-Replay puts in recorded captures, a detector in the same process and an outbox in memory; nothing of the gateway's
-state is read or written.
+Nothing of the gateway's state is read or written.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import yaml
 
 from edge import __version__
 from edge.capture.packets import PacketCapture, inspect
 from edge.capture.timeline import FrameOrigin
-from edge.clock import Stopwatch, cpu_s, elapsed_s, minute_of_week
-from edge.config.catalogue import ScenarioUse
-from edge.config.document import Loc
+from edge.clock import Stopwatch, cpu_s, elapsed_s
 from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
-from edge.core.background import BackgroundModel
-from edge.core.cases import CaseBook
-from edge.core.scenarios import LEFT_OBJECT, Rule, scenario_for
-from edge.core.tracker import Tracker
-from edge.core.types import NS_PER_S, CaseChange, Float32, Frame, Int16, seconds_to_ns
-from edge.core.zones import ZoneMap
+from edge.core.types import NS_PER_S, Frame, seconds_to_ns
 from edge.delivery.broker import EmbeddedBroker
 from edge.delivery.courier import Courier
-from edge.delivery.message import Origin, Tag, Topics, alert
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.subscriber import Subscriber
-from edge.detect.manifest import find_model, load_manifest
+from edge.detect.manifest import load_manifest
 from edge.detect.session import OnnxDetector
-from edge.errors import CaptureError, DeliveryError, EvidenceError, ModelError, OutputError, UsageError, redact
+from edge.errors import CaptureError, DeliveryError, EvidenceError, OutputError, UsageError, redact
 from edge.evidence.drawing import draw_grid
 from edge.evidence.picture import picture_writer
-from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.report import write_report
-from edge.evidence.store import EvidenceStore
-from edge.ports import EvidenceFile, Outbox
-from edge.resources import configs_dir, models_dir
+from edge.resources import configs_dir
 from edge.runtime.annotate import Annotator
 from edge.runtime.evaluation import ClipReplay, Evaluation, TruthClip, as_document, read_truth
 from edge.runtime.evaluation import evaluate as evaluate_clips
 from edge.runtime.output import OutputFolder
 from edge.runtime.replay import Clip, Journal, Replay
 from edge.runtime.snapshot import LOOK_FPS, first_with_something, second
-from edge.runtime.worker import Told, Watch, Worker
 from edge.state.database import IN_MEMORY, Database
+from edge.wiring.frame_path import (
+    EXPLAINING_LABELS,
+    arrays,
+    label_rows,
+    model_folder,
+    polygons_of,
+    recorder_for,
+    worker_for,
+)
 
-# Things that stand or walk about by themselves: what they cover is explained, not left behind.
-EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
 EVALUATED_BY = "edge evaluate"
 EVALUATION_CAMERA = "clip"
 EVALUATION_START = "2026-01-05T08:00:00+00:00"  # a Monday morning; a scored answer must not hang on a file's date
 LATEST_NS = seconds_to_ns(230 * 365.2425 * 86400)  # the year 2200; a 64-bit count of nanoseconds ends in 2262
-_NAMES_SHOWN = 8
 DRAIN_S = 60.0  # how long a replay waits for the broker to confirm its last alerts
 
 
@@ -261,187 +253,9 @@ def snapshot(name: str, output: Path, *, site: Site | None, grid: bool, at_s: fl
     write(draw_grid(frame.bgr) if grid else frame.bgr)
 
 
-def worker_for(
-    site: Site,
-    camera: CameraConfig,
-    detector: OnnxDetector,
-    *,
-    recorder: CaseRecorder,
-    outbox: Outbox,
-    stopwatch: Stopwatch,
-) -> Worker:
-    """One camera's frame path."""
-    zones = _polygons(camera)
-    uses = site.scenarios[camera.id]
-    rules = [_rule(site, camera, use, detector.labels) for use in uses]
-    timezone = ZoneInfo(site.config.site.timezone)
-    return Worker(
-        detector=detector,
-        tracker=Tracker(groups=detector.groups),
-        zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted({rule.anchor for rule in rules})},
-        background=_background(rules, zones, detector.labels, ignored=_arrays(camera.masks.ignore)),
-        watches=[
-            Watch(
-                scenario=scenario_for(rule, zones),
-                cases=CaseBook(rule, camera=camera.id, gateway=f"{site.config.site.id}/{site.config.gateway.id}"),
-                active=_hours(use, timezone),
-            )
-            for rule, use in zip(rules, uses, strict=True)
-        ],
-        ignored=_arrays(camera.masks.ignore),
-        recorder=recorder,
-        tell=_teller(site, camera, detector, timezone),
-        outbox=outbox,
-        stopwatch=stopwatch,
-    )
-
-
-def recorder_for(site: Site, camera: CameraConfig, detector: OnnxDetector, *, root: Path) -> CaseRecorder:
-    """One camera's recorder; evidence goes below `root`."""
-    return CaseRecorder(
-        EvidenceStore(root),
-        origin=EvidenceOrigin(
-            camera=camera.id,
-            zones=dict(zip((zone.id for zone in camera.zones), _polygons(camera), strict=True)),
-            timezone=ZoneInfo(site.config.site.timezone),
-            model_name=detector.name,
-            model_sha256=detector.sha256,
-            config_sha256=site.config_sha256,
-            software=__version__,
-        ),
-        privacy=_arrays(camera.masks.privacy),
-    )
-
-
 def detector_for(site: Site, camera: CameraConfig) -> OnnxDetector:
     """The camera's model, or the site's, checked against its manifest."""
-    return OnnxDetector(load_manifest(_model_folder(site, camera)))
-
-
-def check_models(site: Site) -> None:
-    """Whether every camera's model is there, is the file that was checked, and knows the labels that are asked for."""
-    folders = {_model_folder(site, camera) for camera in site.config.cameras}
-    manifests = {folder: load_manifest(folder) for folder in folders}
-    for camera in site.config.cameras:
-        for use in camera.scenarios:
-            _rule(site, camera, use, manifests[_model_folder(site, camera)].labels)
-
-
-def _model_folder(site: Site, camera: CameraConfig) -> Path:
-    name = camera.model or site.config.model
-    try:
-        return find_model(name, [models_dir(), site.path.parent])
-    except ModelError as error:
-        loc: Loc = ("cameras", site.config.cameras.index(camera), "model") if camera.model else ("model",)
-        raise site.fault(loc, f"{name} is not installed; {str(error).rpartition(': ')[2]}") from error
-
-
-# The parts of a worker
-
-
-def _rule(site: Site, camera: CameraConfig, use: ScenarioUse, labels: tuple[str, ...]) -> Rule:
-    unknown = [label for label in use.labels if label not in labels]
-    if unknown:
-        raise site.fault(
-            ("cameras", site.config.cameras.index(camera), "scenarios", camera.scenarios.index(use), "labels"),
-            f"holds {unknown[0]!r}, which the camera's model does not know: its labels are {_listed(labels)}",
-        )
-    names = tuple(zone.id for zone in camera.zones)
-    return Rule(
-        scenario=use.use,
-        kind=use.kind,
-        zones=tuple(names.index(zone) for zone in use.zones),
-        zone_names=names,
-        labels=_rows(use.labels, labels),
-        label_names=labels,
-        score_min=use.score_min,
-        after_ns=seconds_to_ns(use.after_s),
-        clear_after_ns=seconds_to_ns(use.clear_after_s),
-        repeat_ns=seconds_to_ns(use.repeat_s),
-        anchor=use.anchor,
-        size_min=use.size_min,
-        people_min=use.people_min,
-        spacing=use.spacing,
-    )
-
-
-def _background(
-    rules: Sequence[Rule], zones: list[Float32], labels: tuple[str, ...], *, ignored: list[Float32]
-) -> BackgroundModel | None:
-    """The static-object model over the zones that need it, or none where no rule does."""
-    rows = sorted({zone for rule in rules if rule.kind == LEFT_OBJECT for zone in rule.zones})
-    if not rows:
-        return None
-    known = tuple(label for label in EXPLAINING_LABELS if label in labels)
-    return BackgroundModel([zones[row] for row in rows], explaining_labels=_rows(known, labels), ignored=ignored)
-
-
-def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int], bool]:
-    schedule = use.active
-    if schedule is None:
-        return lambda wall_ns: True
-    return lambda wall_ns: schedule.holds(minute_of_week(wall_ns, timezone))
-
-
-def _teller(
-    site: Site, camera: CameraConfig, detector: OnnxDetector, timezone: ZoneInfo
-) -> Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told]:
-    """What makes an alert of a case's change."""
-    origin = Origin(
-        site=site.config.site.id,
-        gateway=site.config.gateway.id,
-        camera_id=camera.id,
-        camera_name=camera.name,
-        road=camera.road,
-        grid=camera.grid,
-        zones={zone.id: tuple((x, y) for x, y in zone.polygon) for zone in camera.zones},
-        timezone=timezone,
-        model_name=detector.name,
-        model_sha256=detector.sha256,
-        config_sha256=site.config_sha256,
-        software=__version__,
-    )
-    tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.zones}
-    topics = Topics(origin.site, origin.gateway)
-
-    def tell(change: CaseChange, frame: Frame, evidence: Sequence[EvidenceFile], failure: str) -> Told:
-        case = change.case
-        body = alert(
-            change,
-            origin=origin,
-            tag=tags[case.scenario, case.zone],
-            frame_px=frame.size_px,
-            now_wall_ns=frame.wall_ns,
-            mono_to_wall=frame.wall_ns - frame.mono_ns,
-            media_time_s=frame.media_ns / NS_PER_S if frame.media_ns >= 0 else None,
-            evidence=evidence,
-            evidence_error=failure,
-        )
-        return Told(body, topics.alert(camera.id, case.scenario))
-
-    return tell
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first of them: enough to see how they are spelt."""
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else "")
-
-
-def _tag(use: ScenarioUse) -> Tag:
-    category = use.category
-    return Tag(category.code, category.name, category.standard, category.extension, use.severity)
-
-
-def _rows(names: Iterable[str], labels: tuple[str, ...]) -> Int16:
-    return np.array([labels.index(name) for name in names], np.int16)
-
-
-def _polygons(camera: CameraConfig) -> list[Float32]:
-    return _arrays(zone.polygon for zone in camera.zones)
-
-
-def _arrays(polygons: Iterable[Sequence[Sequence[float]]]) -> list[Float32]:
-    return [np.array(polygon, np.float32) for polygon in polygons]
+    return OnnxDetector(load_manifest(model_folder(site, camera)))
 
 
 # The parts of a replay
@@ -495,15 +309,15 @@ def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig) -> PacketCa
 
 
 def _annotator(folder: Path, camera: CameraConfig, labels: tuple[str, ...]) -> Annotator:
-    zones = dict(zip((zone.id for zone in camera.zones), _polygons(camera), strict=True))
+    zones = dict(zip((zone.id for zone in camera.zones), polygons_of(camera), strict=True))
     asked = {label for use in camera.scenarios for label in use.labels}
     return Annotator(
         folder,
         fps=camera.sampling.fps,
         labels=labels,
-        drawn_labels=_rows([label for label in labels if label in asked or label in EXPLAINING_LABELS], labels),
+        drawn_labels=label_rows([label for label in labels if label in asked or label in EXPLAINING_LABELS], labels),
         zones=zones,
-        privacy=_arrays(camera.masks.privacy),
+        privacy=arrays(camera.masks.privacy),
     )
 
 

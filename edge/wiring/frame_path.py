@@ -1,0 +1,216 @@
+"""From a configuration to the parts of one camera's frame path: the same for the service and for replay.
+
+Whoever calls puts in the detector, the recorder's root and the outbox; onnxruntime is never loaded from here, so that
+a camera's worker does not carry it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from edge import __version__
+from edge.clock import Stopwatch, minute_of_week
+from edge.config.catalogue import ScenarioUse
+from edge.config.document import Loc
+from edge.config.loader import Site
+from edge.config.models import CameraConfig
+from edge.core.background import BackgroundModel
+from edge.core.cases import CaseBook
+from edge.core.scenarios import LEFT_OBJECT, Rule, scenario_for
+from edge.core.tracker import Tracker
+from edge.core.types import NS_PER_S, CaseChange, Float32, Frame, Int16, seconds_to_ns
+from edge.core.zones import ZoneMap
+from edge.delivery.message import Origin, Tag, Topics, alert
+from edge.detect.manifest import find_model, load_manifest
+from edge.errors import ModelError
+from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
+from edge.evidence.store import EvidenceStore
+from edge.ports import Detector, EvidenceFile, Outbox
+from edge.resources import models_dir
+from edge.runtime.worker import Told, Watch, Worker
+
+# Things that stand or walk about by themselves: what they cover is explained, not left behind.
+EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
+_NAMES_SHOWN = 8
+
+
+def worker_for(
+    site: Site,
+    camera: CameraConfig,
+    detector: Detector,
+    *,
+    recorder: CaseRecorder,
+    outbox: Outbox,
+    stopwatch: Stopwatch,
+) -> Worker:
+    """One camera's frame path."""
+    zones = polygons_of(camera)
+    uses = site.scenarios[camera.id]
+    rules = [rule_for(site, camera, use, detector.labels) for use in uses]
+    timezone = ZoneInfo(site.config.site.timezone)
+    return Worker(
+        detector=detector,
+        tracker=Tracker(groups=detector.groups),
+        zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted({rule.anchor for rule in rules})},
+        background=_background(rules, zones, detector.labels, ignored=arrays(camera.masks.ignore)),
+        watches=[
+            Watch(
+                scenario=scenario_for(rule, zones),
+                cases=CaseBook(rule, camera=camera.id, gateway=f"{site.config.site.id}/{site.config.gateway.id}"),
+                active=_hours(use, timezone),
+            )
+            for rule, use in zip(rules, uses, strict=True)
+        ],
+        ignored=arrays(camera.masks.ignore),
+        recorder=recorder,
+        tell=_teller(site, camera, detector, timezone),
+        outbox=outbox,
+        stopwatch=stopwatch,
+    )
+
+
+def recorder_for(site: Site, camera: CameraConfig, detector: Detector, *, root: Path) -> CaseRecorder:
+    """One camera's recorder; evidence goes below `root`."""
+    return CaseRecorder(
+        EvidenceStore(root),
+        origin=EvidenceOrigin(
+            camera=camera.id,
+            zones=dict(zip((zone.id for zone in camera.zones), polygons_of(camera), strict=True)),
+            timezone=ZoneInfo(site.config.site.timezone),
+            model_name=detector.name,
+            model_sha256=detector.sha256,
+            config_sha256=site.config_sha256,
+            software=__version__,
+        ),
+        privacy=arrays(camera.masks.privacy),
+    )
+
+
+def check_models(site: Site) -> None:
+    """Whether every camera's model is there, is the file that was checked, and knows the labels that are asked for."""
+    folders = {model_folder(site, camera) for camera in site.config.cameras}
+    manifests = {folder: load_manifest(folder) for folder in folders}
+    for camera in site.config.cameras:
+        for use in camera.scenarios:
+            rule_for(site, camera, use, manifests[model_folder(site, camera)].labels)
+
+
+def model_folder(site: Site, camera: CameraConfig) -> Path:
+    name = camera.model or site.config.model
+    try:
+        return find_model(name, [models_dir(), site.path.parent])
+    except ModelError as error:
+        loc: Loc = ("cameras", site.config.cameras.index(camera), "model") if camera.model else ("model",)
+        raise site.fault(loc, f"{name} is not installed; {str(error).rpartition(': ')[2]}") from error
+
+
+# The parts of a worker
+
+
+def rule_for(site: Site, camera: CameraConfig, use: ScenarioUse, labels: tuple[str, ...]) -> Rule:
+    unknown = [label for label in use.labels if label not in labels]
+    if unknown:
+        raise site.fault(
+            ("cameras", site.config.cameras.index(camera), "scenarios", camera.scenarios.index(use), "labels"),
+            f"holds {unknown[0]!r}, which the camera's model does not know: its labels are {_listed(labels)}",
+        )
+    names = tuple(zone.id for zone in camera.zones)
+    return Rule(
+        scenario=use.use,
+        kind=use.kind,
+        zones=tuple(names.index(zone) for zone in use.zones),
+        zone_names=names,
+        labels=label_rows(use.labels, labels),
+        label_names=labels,
+        score_min=use.score_min,
+        after_ns=seconds_to_ns(use.after_s),
+        clear_after_ns=seconds_to_ns(use.clear_after_s),
+        repeat_ns=seconds_to_ns(use.repeat_s),
+        anchor=use.anchor,
+        size_min=use.size_min,
+        people_min=use.people_min,
+        spacing=use.spacing,
+    )
+
+
+def _background(
+    rules: Sequence[Rule], zones: list[Float32], labels: tuple[str, ...], *, ignored: list[Float32]
+) -> BackgroundModel | None:
+    """The static-object model over the zones that need it, or none where no rule does."""
+    rows = sorted({zone for rule in rules if rule.kind == LEFT_OBJECT for zone in rule.zones})
+    if not rows:
+        return None
+    known = tuple(label for label in EXPLAINING_LABELS if label in labels)
+    return BackgroundModel([zones[row] for row in rows], explaining_labels=label_rows(known, labels), ignored=ignored)
+
+
+def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int], bool]:
+    schedule = use.active
+    if schedule is None:
+        return lambda wall_ns: True
+    return lambda wall_ns: schedule.holds(minute_of_week(wall_ns, timezone))
+
+
+def _teller(
+    site: Site, camera: CameraConfig, detector: Detector, timezone: ZoneInfo
+) -> Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told]:
+    """What makes an alert of a case's change."""
+    origin = Origin(
+        site=site.config.site.id,
+        gateway=site.config.gateway.id,
+        camera_id=camera.id,
+        camera_name=camera.name,
+        road=camera.road,
+        grid=camera.grid,
+        zones={zone.id: tuple((x, y) for x, y in zone.polygon) for zone in camera.zones},
+        timezone=timezone,
+        model_name=detector.name,
+        model_sha256=detector.sha256,
+        config_sha256=site.config_sha256,
+        software=__version__,
+    )
+    tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.zones}
+    topics = Topics(origin.site, origin.gateway)
+
+    def tell(change: CaseChange, frame: Frame, evidence: Sequence[EvidenceFile], failure: str) -> Told:
+        case = change.case
+        body = alert(
+            change,
+            origin=origin,
+            tag=tags[case.scenario, case.zone],
+            frame_px=frame.size_px,
+            now_wall_ns=frame.wall_ns,
+            mono_to_wall=frame.wall_ns - frame.mono_ns,
+            media_time_s=frame.media_ns / NS_PER_S if frame.media_ns >= 0 else None,
+            evidence=evidence,
+            evidence_error=failure,
+        )
+        return Told(body, topics.alert(camera.id, case.scenario))
+
+    return tell
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of them: enough to see how they are spelt."""
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else "")
+
+
+def _tag(use: ScenarioUse) -> Tag:
+    category = use.category
+    return Tag(category.code, category.name, category.standard, category.extension, use.severity)
+
+
+def label_rows(names: Iterable[str], labels: tuple[str, ...]) -> Int16:
+    return np.array([labels.index(name) for name in names], np.int16)
+
+
+def polygons_of(camera: CameraConfig) -> list[Float32]:
+    return arrays(zone.polygon for zone in camera.zones)
+
+
+def arrays(polygons: Iterable[Sequence[Sequence[float]]]) -> list[Float32]:
+    return [np.array(polygon, np.float32) for polygon in polygons]
