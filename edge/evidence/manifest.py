@@ -10,17 +10,20 @@ no absolute path. A signature is 64 raw bytes over exactly these bytes, in `mani
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 from edge.clock import iso
-from edge.evidence.store import EVIDENCE
+from edge.errors import EvidenceError
+from edge.evidence.store import EVIDENCE, write_atomically
 from edge.ports import EvidenceFile
 
 VERSION = 1
@@ -93,13 +96,74 @@ def _wall_ns(stated: str) -> int:
 
 
 class Chain:
-    """The head of a gateway's or a replay's chain: the SHA-256 of the manifest written last, None before the first."""
+    """A replay's chain: each manifest names the one written before it, None before the first."""
 
     def __init__(self, head: str | None = None) -> None:
-        self.head = head
+        self.head = head  # SHA-256 of the manifest written last
 
-    def append(self, manifest: bytes) -> None:
-        self.head = hashlib.sha256(manifest).hexdigest()
+    def link(
+        self, path: str, make: Callable[[str | None], bytes], save: Callable[[bytes], EvidenceFile]
+    ) -> EvidenceFile:
+        """`make` the manifest that follows the head, and `save` it at `path` (relative to the root)."""
+        manifest = make(self.head)
+        file = save(manifest)
+        self.head = file.sha256
+        return file
+
+
+class SharedChain:
+    """A gateway's chain, which its cameras' processes lengthen in turn: a lock, and the head in a file.
+
+    What is about to be written is noted first, so that a process killed between the manifest and the head leaves
+    neither a fork nor a gap. Without the file (an older state folder) the head is looked for among the manifests.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._note = root / "chain.json"
+
+    def link(
+        self, path: str, make: Callable[[str | None], bytes], save: Callable[[bytes], EvidenceFile]
+    ) -> EvidenceFile:
+        """As `Chain.link`. Raises EvidenceError; the chain is then as it was."""
+        try:
+            with self._turn():
+                head = self._head()
+                manifest = make(head)
+                self._write({"head": head, "next": {"path": path, "sha256": hashlib.sha256(manifest).hexdigest()}})
+                file = save(manifest)
+                self._write({"head": file.sha256})
+                return file
+        except OSError as error:
+            raise EvidenceError(f"{self._note}: not written: {error.strerror or error}: check the disk") from error
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The lock ends with the process that holds it, however that ends."""
+        with (self._root / "chain.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _head(self) -> str | None:
+        try:
+            note = json.loads(self._note.read_bytes())
+            head, following = note["head"], note.get("next")
+        except FileNotFoundError:
+            return chain_head(self._root)
+        except (ValueError, KeyError, TypeError) as error:
+            raise EvidenceError(f"{self._note}: is damaged; remove it, and the chain's end is looked for") from error
+        if following and self._is_stored(following["path"], following["sha256"]):
+            return str(following["sha256"])
+        return None if head is None else str(head)
+
+    def _is_stored(self, path: str, sha256: str) -> bool:
+        try:
+            return hashlib.sha256((self._root / path).read_bytes()).hexdigest() == sha256
+        except OSError:
+            return False
+
+    def _write(self, note: Mapping[str, object]) -> None:
+        write_atomically(self._note, canonical(note))
 
 
 def chain_head(root: Path) -> str | None:

@@ -27,13 +27,14 @@ from edge.evidence.drawing import blur, clock, draw_after, draw_overview
 from edge.evidence.manifest import (
     VERSION,
     Chain,
+    SharedChain,
     canonical,
     file_entry,
     listed_files,
     manifest_name,
     manifest_number,
 )
-from edge.evidence.store import EvidenceStore
+from edge.evidence.store import EVIDENCE, EvidenceStore
 from edge.ports import EvidenceFile
 
 JPEG_QUALITY = 90
@@ -117,7 +118,7 @@ class CaseRecorder:
         *,
         origin: EvidenceOrigin,
         privacy: Sequence[Float32] = (),
-        chain: Chain | None = None,
+        chain: Chain | SharedChain | None = None,
     ) -> None:
         self.counts = RecorderCounts()
         self._store = store
@@ -219,20 +220,30 @@ class CaseRecorder:
                 )
             )
         masked = [picture.masked for picture in pictures]
-        manifest = canonical(self._manifest(change, frame, files, masked))
-        files.append(
-            self._store.save(
-                case_id=case.case_id,
-                name=manifest_name(number),
+        files.append(self._store_manifest(change, frame, files, masked))
+        self._told(change)
+        return files
+
+    def _store_manifest(
+        self, change: CaseChange, frame: Frame, files: Sequence[EvidenceFile], masked: Sequence[bool]
+    ) -> EvidenceFile:
+        case_id, name = change.case.case_id, manifest_name(change.case.alerts)
+
+        def save(manifest: bytes) -> EvidenceFile:
+            return self._store.save(
+                case_id=case_id,
+                name=name,
                 content=manifest,
                 role="manifest",
                 media_type=JSON,
                 taken_wall_ns=frame.wall_ns,
             )
+
+        return self._chain.link(
+            f"{EVIDENCE}/{case_id}/{name}",
+            lambda head: canonical(self._manifest(change, frame, files, masked, previous=head)),
+            save,
         )
-        self._chain.append(manifest)
-        self._told(change)
-        return files
 
     def _take_present(self, case: Case, frame: Frame, picture: _Encoded) -> None:
         """The alert's own frame is its last still, unless one is younger than 10 s."""
@@ -282,7 +293,13 @@ class CaseRecorder:
         return _jpeg(draw_overview(published, polygon=polygon, box=case.footprint, label=label, caption=caption))
 
     def _manifest(
-        self, change: CaseChange, frame: Frame, files: Sequence[EvidenceFile], masked: Sequence[bool]
+        self,
+        change: CaseChange,
+        frame: Frame,
+        files: Sequence[EvidenceFile],
+        masked: Sequence[bool],
+        *,
+        previous: str | None,
     ) -> dict[str, object]:
         case, origin = change.case, self._origin
         zone = origin.timezone
@@ -309,7 +326,7 @@ class CaseRecorder:
             "config_sha256": origin.config_sha256,
             "software": origin.software,
             "previous_in_case": self._previous_in_case(case.case_id),
-            "previous": self._chain.head,
+            "previous": previous,
         }
 
     def _previous_in_case(self, case_id: str) -> str | None:
