@@ -108,6 +108,23 @@ def test_mqtt_may_be_embedded_or_none(tmp_path: Path, written: str, embedded: bo
     assert (mqtt.embedded if mqtt else None) == embedded
 
 
+@pytest.mark.parametrize(
+    ("written", "listen"),
+    [("", "127.0.0.1:9480"), ("console: none", None), ("console: {listen: '0.0.0.0:9000'}", "0.0.0.0:9000")],
+)
+def test_the_console_listens_on_loopback_unless_told_otherwise(
+    tmp_path: Path, written: str, listen: str | None
+) -> None:
+    console = load(tmp_path, f"{SITE}{written}\n").config.console
+    assert (console.listen if console else None) == listen
+
+
+@pytest.mark.parametrize("listen", ["9480", "localhost", "127.0.0.1:0", "127.0.0.1:99999", ":9480"])
+def test_a_console_needs_host_and_port(tmp_path: Path, listen: str) -> None:
+    words = fault(tmp_path, f"{SITE}console: {{listen: '{listen}'}}\n")
+    assert "console: listen must be host:port, such as 127.0.0.1:9480" in words
+
+
 def test_variables_are_filled_in_where_they_are_used(tmp_path: Path) -> None:
     config = load(tmp_path, SITE).config
     assert config.cameras[0].source == "rtsp://user:heron-42@10.0.0.8/stream1"
@@ -194,12 +211,12 @@ FAULTS = {
     "unknown key at the top": (
         changed("model: yolox-nano", "modle: yolox-nano"),
         "site.yaml:4: unknown key modle; did you mean model?; "
-        "known keys: cameras, gateway, model, mqtt, site, state_dir, version",
+        "known keys: cameras, console, detector, gateway, model, mqtt, site, state_dir, version",
     ),
     "unknown key of a camera": (
         changed("    grid: G-17", "    gird: G-17"),
-        "site.yaml:11: cameras.gate: unknown key gird; did you mean grid?; known keys: evidence_source, grid, id, "
-        "masks, model, name, road, sampling, scenarios, source, zones",
+        "site.yaml:11: cameras.gate: unknown key gird; did you mean grid?; known keys: evidence_source, frozen_after_s, "
+        "grid, id, masks, model, name, road, sampling, scenarios, source, transport, zones",
     ),
     "parameter of another kind": (
         changed(PARKING, "{use: illegal-parking, zones: [kerb], people_min: 3}"),
@@ -348,7 +365,7 @@ FAULTS = {
     ),
     "two faults, the later one found first": (
         changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),
-        "site.yaml:2: unknown key zzz; known keys: cameras, gateway, model, mqtt, site, state_dir, version "
+        "site.yaml:2: unknown key zzz; known keys: cameras, console, detector, gateway, model, mqtt, site, state_dir, version "
         "(and 1 more)",
     ),
     # YAML's surprises

@@ -94,6 +94,39 @@ class MqttConfig(Strict):
         return self
 
 
+class DetectorConfig(Strict):
+    """How the detector process of each model works."""
+
+    batch_max: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="Pictures in one call of the model")
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
+        default=10.0, description="How long the first picture of a batch waits for others"
+    )
+    threads: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=0, description="0: half of the cores, so that decoding has room"
+    )
+    providers: tuple[Literal["cpu", "openvino", "cuda", "tensorrt"], ...] = Field(
+        default=("cpu",), min_length=1, max_length=4, description="ONNX Runtime providers in order of preference"
+    )
+
+
+def _listen_address(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise PydanticCustomError("listen", "must be host:port, such as 127.0.0.1:9480")
+    return address
+
+
+def _console_shorthand(value: Any) -> Any:
+    """`console: none` stands for no console."""
+    return None if value == "none" else value
+
+
+class ConsoleConfig(Strict):
+    listen: Annotated[Text, AfterValidator(_listen_address)] = Field(
+        default="127.0.0.1:9480", description="host:port of /metrics, /healthz and /status; others may read them there"
+    )
+
+
 class SamplingConfig(Strict):
     decode: Literal["auto", "all", "keyframes"] = "auto"
     fps: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Frames analysed a second, at most")
@@ -130,6 +163,10 @@ class CameraConfig(Strict):
     source: Secret = Field(repr=False, description="rtsp or http URL, a file, or a device such as /dev/video0")
     evidence_source: Secret | None = Field(
         default=None, repr=False, description="Main stream for evidence where `source` is the sub stream"
+    )
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="How RTSP brings its pictures")
+    frozen_after_s: Annotated[float, Field(ge=5, le=3600)] = Field(
+        default=30.0, description="A picture that has not changed at all for so long is frozen: the camera is blind"
     )
     road: Text = ""
     grid: Text = Field(default="", description="Grid cell of the city's grid management")
@@ -170,6 +207,8 @@ class SiteConfig(Strict):
         default=None, min_length=1, description="Database, evidence, keys; --state goes first"
     )
     mqtt: Annotated[MqttConfig | None, BeforeValidator(_mqtt_shorthand)] = None
+    detector: DetectorConfig = DetectorConfig()
+    console: Annotated[ConsoleConfig | None, BeforeValidator(_console_shorthand)] = ConsoleConfig()
     cameras: Annotated[tuple[CameraConfig, ...], NOT_EMPTY] = Field(
         max_length=CAMERAS_MAX, json_schema_extra=ONE_OR_MORE
     )

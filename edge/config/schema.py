@@ -22,6 +22,8 @@ def json_schema(catalogue: Catalogue | None = None) -> dict[str, Any]:
     definitions["CameraConfig"]["properties"]["scenarios"]["items"] = {"oneOf": uses}
     broker = schema["properties"]["mqtt"]
     broker["anyOf"] = [*broker["anyOf"], {"enum": ["embedded", "none"]}]
+    console = schema["properties"]["console"]
+    console["anyOf"] = [*console["anyOf"], {"const": "none"}]
     return schema
 
 
