@@ -36,8 +36,12 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.wall_s[name] = self.wall_s.get(name, 0.0) + time.perf_counter() - begin
-            self.count[name] = self.count.get(name, 0) + 1
+            self.add(name, time.perf_counter() - begin)
+
+    def add(self, name: str, wall_s: float) -> None:
+        """What was measured elsewhere."""
+        self.wall_s[name] = self.wall_s.get(name, 0.0) + wall_s
+        self.count[name] = self.count.get(name, 0) + 1
 
 
 def elapsed_s() -> float:

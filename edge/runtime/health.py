@@ -51,6 +51,7 @@ class CameraReport:
     clock_offset_s: float | None = None  # the camera's clock minus ours; None: it does not tell
     read: int = 0  # packets or pictures that came
     decoded: int = 0
+    taken: int = 0  # decoded and due at the analysis rate: analysed + dropped + unseen + queue
     analysed: int = 0
     dropped: int = 0  # decoded and due, but the one before was still being worked on
     withheld: int = 0  # decoded after damage, before the next whole picture

@@ -1,0 +1,361 @@
+"""Keeps the gateway's processes alive, judges them from outside, and says what it sees.
+
+    turn: deaths -> starts that are due -> hangs -> reload -> report -> watchdog       four times a second
+
+What a process does is not known here: a `Plan` says how to start it. A process that ends is started at once the first
+time, then after 1, 2, 4 .. 60 s, and never given up; 30 s of health forget the past. A process whose heartbeat is older
+than its plan allows hangs in something that cannot be interrupted, and is killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from edge.clock import SystemClock
+from edge.core.types import NS_PER_S, seconds_to_ns
+from edge.errors import EdgeError, StateError
+from edge.runtime.board import ROWS, SUPERVISOR_ROW, Board
+from edge.runtime.health import RUNNING, STOPPED, WAITING, ProcessEntry, SupervisorReport, short, write_report
+from edge.runtime.process import Child
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.25
+RETRY_MAX_S = 60.0
+HEALTHY_NS = 30 * NS_PER_S  # a process that has lived so long starts with a clean sheet
+BUDGET_STARTS = 5  # more restarts than these within the window, and the process counts as failing
+BUDGET_WINDOW_NS = 300 * NS_PER_S
+STOP_S = 8.5  # for all of them together: systemd and people wait ten
+_STOPPED_BY = 143  # what a shell makes of SIGTERM
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A process that is to run."""
+
+    kind: str
+    name: str
+    start: Callable[[int], Child]  # gets the number of its row on the board; raises EdgeError or OSError
+    fingerprint: str  # of all that it was made from; another one means a restart
+    hang_s: float  # a heartbeat older than this is a hang
+    stop_order: int = 0  # those of a lower order are stopped first
+    stop_s: float = 4.0
+    removed: Callable[[], None] = lambda: None  # it will not be started again
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.kind, self.name
+
+
+class Notices(Protocol):
+    """The service manager: see `edge.runtime.systemd.Notifier`."""
+
+    def ready(self) -> None: ...
+    def status(self, words: str) -> None: ...
+    def watchdog(self) -> None: ...
+    def stopping(self) -> None: ...
+    def reloading(self) -> None: ...
+    def extend(self, seconds: float) -> None: ...
+
+
+class Window(Protocol):
+    """Where others ask how the gateway does: see `edge.runtime.status_socket.StatusSocket`."""
+
+    def fileno(self) -> int: ...
+    def serve(self) -> None: ...
+
+
+class Configuration(Protocol):
+    """What is to run, and whether that has changed."""
+
+    def changed(self) -> bool:
+        """Whether the file is another one since the last `load`, and no longer being written."""
+        ...
+
+    def load(self) -> Gateway:
+        """Raises EdgeError for one that cannot be run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One accepted configuration."""
+
+    plans: Sequence[Plan]
+    identity: SupervisorReport  # without its processes
+
+
+@dataclass(slots=True, eq=False)
+class _Ward:
+    """A process in our care: the one that runs now, and the history of its predecessors."""
+
+    plan: Plan
+    row: int
+    child: Child | None = None
+    started_ns: int = 0
+    due_ns: int = 0
+    retry_s: float = 0.0
+    restarts: int = 0
+    reason: str = ""
+    ends_ns: list[int] = field(default_factory=list)  # the last BUDGET_STARTS + 1
+
+    def over_budget(self, now_ns: int) -> bool:
+        recent = [end_ns for end_ns in self.ends_ns if now_ns - end_ns <= BUDGET_WINDOW_NS]
+        return len(recent) > BUDGET_STARTS
+
+    def note_end(self, now_ns: int, reason: str) -> None:
+        """Decide when the next start is due."""
+        if now_ns - self.started_ns >= HEALTHY_NS:
+            self.retry_s = 0.0
+        self.due_ns = now_ns + seconds_to_ns(self.retry_s)
+        self.retry_s = min(max(self.retry_s * 2, 1.0), RETRY_MAX_S)
+        self.reason = reason
+        self.ends_ns = [*self.ends_ns[-BUDGET_STARTS:], now_ns]
+        self.child = None
+
+    def entry(self, now_ns: int, *, stopping: bool) -> ProcessEntry:
+        idle = STOPPED if stopping else WAITING
+        return ProcessEntry(
+            kind=self.plan.kind,
+            name=self.plan.name,
+            row=self.row,
+            pid=self.child.pid if self.child else 0,
+            state=RUNNING if self.child else idle,
+            restarts=self.restarts,
+            reason=short(self.reason),
+            over_budget=self.over_budget(now_ns),
+        )
+
+
+class Supervisor:
+    """Runs until SIGTERM or SIGINT. `run` once."""
+
+    def __init__(
+        self,
+        *,
+        board: Board,
+        configuration: Configuration,
+        first: Gateway,
+        notifier: Notices,
+        window: Window,
+        clock: SystemClock,
+    ) -> None:
+        self._board = board
+        self._configuration = configuration
+        self._gateway = first
+        self._notifier = notifier
+        self._window = window
+        self._clock = clock
+        self._row = board.row(SUPERVISOR_ROW)
+        self._wards: dict[tuple[str, str], _Ward] = {}  # at most ROWS
+        self._selector = selectors.DefaultSelector()
+        self._asked_to_stop = 0
+        self._asked_to_reload = False
+        self._stopping = False
+        self._refused = ""
+
+    def run(self) -> None:
+        """Start everything, keep it running, and end it in order."""
+        self._listen()
+        self._take(self._gateway)
+        self._report()
+        self._notifier.ready()
+        while not self._asked_to_stop:
+            self._turn()
+        self._stop()
+
+    def stop(self) -> None:
+        self._asked_to_stop += 1
+
+    # One turn
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(TURN_S):
+            if key.fileobj is self._window:
+                self._window.serve()
+        self._bury()
+        self._start_due()
+        self._end_hanging()
+        if self._asked_to_reload or self._configuration.changed():
+            self._reload()
+        self._report()
+        self._notifier.watchdog()
+
+    def _bury(self) -> None:
+        """Take note of every process that has ended."""
+        now_ns = self._clock.mono_ns()
+        for ward in self._wards.values():
+            if ward.child is not None and ward.child.ended:
+                self._forget(ward.child)
+                pid, how = ward.child.pid, ward.child.close()
+                reason = ward.reason if how.startswith("killed") and ward.reason.startswith("hung") else how
+                ward.note_end(now_ns, reason)
+                wait_s = (ward.due_ns - now_ns) / NS_PER_S
+                level = logging.INFO if self._stopping else logging.WARNING
+                log.log(level, "%s %s (pid %d) %s; next start in %g s", *ward.plan.key, pid, reason, wait_s)
+                if ward.over_budget(now_ns) and not self._stopping:
+                    log.error("%s %s ends again and again: %s", *ward.plan.key, reason)
+
+    def _start_due(self) -> None:
+        for ward in list(self._wards.values()):
+            if ward.child is None and self._clock.mono_ns() >= ward.due_ns:
+                self._start(ward)
+                self._row.beat(self._clock.mono_ns())
+                self._notifier.watchdog()  # many starts take long, and each one is progress
+                if self._asked_to_stop:
+                    return
+
+    def _start(self, ward: _Ward) -> None:
+        again = ward.started_ns > 0
+        ward.started_ns = self._clock.mono_ns()
+        self._board.row(ward.row).beat(ward.started_ns)
+        try:
+            ward.child = ward.plan.start(ward.row)
+        except (EdgeError, OSError, EOFError) as error:  # EOFError: the forkserver died while it was asked
+            ward.note_end(self._clock.mono_ns(), f"could not be started: {error}")
+            log.error("%s %s could not be started: %s", *ward.plan.key, error)
+            return
+        ward.restarts += again
+        if ward.child.fileno() >= 0:
+            self._selector.register(ward.child, selectors.EVENT_READ)
+        log.info("%s %s started (pid %d)", *ward.plan.key, ward.child.pid)
+
+    def _end_hanging(self) -> None:
+        now_ns = self._clock.mono_ns()
+        for ward in self._wards.values():
+            if ward.child is None:
+                continue
+            silent_ns = now_ns - max(self._board.row(ward.row).beat_ns, ward.started_ns)
+            if silent_ns > seconds_to_ns(ward.plan.hang_s):
+                ward.reason = f"hung for {silent_ns / NS_PER_S:.0f} s and was killed"
+                log.error("%s %s (pid %d) hangs; killing it", *ward.plan.key, ward.child.pid)
+                ward.child.signal(signal.SIGKILL)
+
+    def _report(self) -> None:
+        now_ns = self._clock.mono_ns()
+        entries = tuple(ward.entry(now_ns, stopping=self._stopping) for ward in self._wards.values())
+        report = replace(
+            self._gateway.identity,
+            config_refused=short(self._refused),
+            stopping=self._stopping,
+            processes=entries,
+        )
+        write_report(self._row, report)
+        self._row.beat(now_ns)
+        running = sum(entry.state == RUNNING for entry in entries)
+        self._notifier.status(f"{running} of {len(entries)} processes run")
+
+    # Configurations
+
+    def _reload(self) -> None:
+        """Take a new configuration; one that cannot be run changes nothing."""
+        self._asked_to_reload = False
+        self._notifier.reloading()
+        try:
+            gateway = self._configuration.load()
+            self._take(gateway)
+            self._refused = ""
+            log.info("configuration %s is in force", gateway.identity.config_sha256[:12])
+        except EdgeError as error:
+            self._refused = str(error)
+            log.error("configuration refused, the old one stays in force: %s", error)
+        self._notifier.ready()
+
+    def _take(self, gateway: Gateway) -> None:
+        """End what is no longer wanted, start what is new; what did not change is not touched."""
+        if len(gateway.plans) >= ROWS:
+            raise StateError(f"{len(gateway.plans)} processes, room for {ROWS - 1}: watch fewer cameras")
+        self._gateway = gateway
+        wanted = {plan.key: plan for plan in gateway.plans}
+        gone = [ward for key, ward in self._wards.items() if key not in wanted]
+        changed = [
+            ward
+            for key, ward in self._wards.items()
+            if key in wanted and wanted[key].fingerprint != ward.plan.fingerprint
+        ]
+        self._end_all([*gone, *changed])
+        for ward in gone:
+            ward.plan.removed()
+            del self._wards[ward.plan.key]
+            self._board.row(ward.row).clear()
+        for ward in changed:
+            ward.due_ns, ward.retry_s = 0, 0.0
+        for plan in gateway.plans:
+            if plan.key in self._wards:
+                self._wards[plan.key].plan = plan
+            else:
+                self._wards[plan.key] = _Ward(plan, self._free_row())
+        self._report()
+        self._start_due()
+
+    def _free_row(self) -> int:
+        taken = {SUPERVISOR_ROW, *(ward.row for ward in self._wards.values())}
+        return next(row for row in range(ROWS) if row not in taken)
+
+    # The end
+
+    def _stop(self) -> None:
+        log.info("stopping")
+        self._stopping = True
+        self._notifier.stopping()
+        self._report()
+        self._end_all(list(self._wards.values()))
+        self._report()
+        log.info("stopped")
+
+    def _end_all(self, wards: Sequence[_Ward]) -> None:
+        """Order by order: first those that make alerts, last those that carry them away."""
+        deadline_ns = self._clock.mono_ns() + seconds_to_ns(STOP_S)
+        for order in sorted({ward.plan.stop_order for ward in wards}):
+            self._end([ward for ward in wards if ward.plan.stop_order == order], deadline_ns)
+
+    def _end(self, wards: Sequence[_Ward], deadline_ns: int) -> None:
+        running = {ward.plan.key: ward.child for ward in wards if ward.child is not None}
+        if not running:
+            return
+        for child in running.values():
+            child.signal(signal.SIGTERM)
+        allowed_ns = seconds_to_ns(max(ward.plan.stop_s for ward in wards))
+        limit_ns = min(self._clock.mono_ns() + allowed_ns, deadline_ns)
+        self._wait_for(running, limit_ns)
+        for key in [key for key, child in running.items() if not child.ended]:
+            log.warning("%s %s does not end by itself; killing it", *key)
+            running[key].signal(signal.SIGKILL)
+        self._wait_for(running, self._clock.mono_ns() + NS_PER_S)
+        for ward in wards:
+            if ward.child is not None:
+                self._forget(ward.child)
+                ward.child.close()
+                ward.child, ward.reason = None, "stopped"
+
+    def _wait_for(self, running: Mapping[tuple[str, str], Child], limit_ns: int) -> None:
+        while (left_ns := limit_ns - self._clock.mono_ns()) > 0 and not all(child.ended for child in running.values()):
+            for key, _ in self._selector.select(min(left_ns / NS_PER_S, 0.05)):
+                if key.fileobj is self._window:
+                    self._window.serve()
+                elif isinstance(key.fileobj, Child):
+                    self._forget(key.fileobj)  # else it would keep waking us
+            self._row.beat(self._clock.mono_ns())
+            self._notifier.watchdog()
+
+    # Signals and descriptors
+
+    def _listen(self) -> None:
+        """Signals wake the loop; they do nothing else in the middle of its work."""
+        self._selector.register(self._window, selectors.EVENT_READ)
+
+    def reload(self) -> None:
+        self._asked_to_reload = True
+
+    def _forget(self, child: Child) -> None:
+        if child.fileno() >= 0 and child in _registered(self._selector):
+            self._selector.unregister(child)
+
+
+def _registered(selector: selectors.BaseSelector) -> Iterable[object]:
+    return [key.fileobj for key in selector.get_map().values()]
