@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from edge.core.boxes import iou
 from edge.core.types import UInt8
+from edge.detect import session
 from edge.detect.manifest import find_model, load_manifest
-from edge.detect.session import OnnxDetector
+from edge.detect.session import OnnxDetector, automatic_threads
 from edge.errors import ModelError
 from edge.resources import configs_dir, models_dir
 from tests.conftest import missing
@@ -144,10 +146,47 @@ def test_a_model_that_does_not_fit_is_refused_in_one_line(
     assert "model.onnx" in str(raised.value)
 
 
-def test_a_provider_that_is_not_there_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("providers", "says"),
+    [
+        (["npu"], r"^provider npu is not known: name one or more of cpu, openvino, cuda, tensorrt$"),
+        ([], r"^provider \(none\) is not known"),
+        (
+            ["cuda", "cpu"],
+            r"^provider cuda is not in this ONNX Runtime, which has cpu: install onnxruntime-gpu in place of",
+        ),
+        (["openvino"], r"^provider openvino is not in .*: install onnxruntime-openvino in place of onnxruntime"),
+        (["tensorrt"], r"^provider tensorrt is not in .*: install onnxruntime-gpu in place of onnxruntime"),
+    ],
+)
+def test_a_provider_that_is_not_there_is_refused(tmp_path: Path, providers: list[str], says: str) -> None:
+    """Also where `cpu` stands behind it: the CPU takes single nodes, never the whole work in silence."""
+    if {"CUDAExecutionProvider", "OpenVINOExecutionProvider"} & set(session.onnxruntime.get_available_providers()):
+        missing("a plain onnxruntime; this one has further providers")
     manifest = load_manifest(write_model(tmp_path / "tiny", brightness_model(), format="yolo-e2e"))
-    with pytest.raises(ModelError, match=r"provider NoSuchProvider is not in this ONNX Runtime: present are .*CPU"):
-        OnnxDetector(manifest, providers=["NoSuchProvider"])
+    with pytest.raises(ModelError, match=says) as raised:
+        OnnxDetector(manifest, providers=providers)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_provider_that_onnx_runtime_left_out_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU build without its CUDA libraries behaves: the provider is listed, and does not start."""
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: listed)
+    manifest = load_manifest(find_model("yolox-nano", [models_dir()]))
+    with pytest.raises(ModelError, match=r"^provider cuda is installed but could not start: its driver or libraries"):
+        OnnxDetector(manifest, providers=["cuda", "cpu"])
+
+
+def test_threads_leave_room_for_decoding() -> None:
+    cores = os.sched_getaffinity(0)
+    print(f"{len(cores)} cores: {automatic_threads()} threads")
+    assert automatic_threads() == max(len(cores) // 2, 1)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert automatic_threads() == 1
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 `detect` does all three. The detector process of a gateway finds its pictures letterboxed in shared memory already and
 calls `run_batch`. Nothing is kept from one call to the next.
+
+Tried out on the CPU. Of OpenVINO, CUDA and TensorRT the tests show only that they are refused where they are absent.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import numpy as np
 
 from edge.core.types import Detections, Float32, Int16, UInt8
 from edge.detect.formats import Boxes, decode, misfit
-from edge.detect.letterbox import Letterbox, fit_size
-from edge.detect.manifest import CENTRED, RGB, ModelManifest, read_model
+from edge.detect.letterbox import Letterbox
+from edge.detect.manifest import ModelManifest, read_model
+from edge.detect.model_input import ModelInput
 from edge.detect.nms import best_of_each, suppress
 from edge.errors import ModelError
 
@@ -32,6 +35,16 @@ _BATCH_MAX = 16
 # A crowded square gives 300 to 400 candidates a picture at score 0.1; suppression costs their number squared.
 _CANDIDATES_MAX = 1000
 
+CPU = "cpu"
+# Name in a configuration -> ONNX Runtime's name, and the package that brings it. All of these packages put their files
+# under the one import name `onnxruntime`: only one of them may be installed.
+PROVIDERS = {
+    CPU: ("CPUExecutionProvider", "onnxruntime"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
+}
+
 # ONNX Runtime's errors share no base class of their own.
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = tuple(
     member for member in vars(_onnxruntime_state).values() if isinstance(member, type) and issubclass(member, Exception)
@@ -39,7 +52,12 @@ _RUNTIME_ERRORS: tuple[type[Exception], ...] = tuple(
 
 
 class OnnxDetector:
-    """One model, loaded and tried out; satisfies `edge.ports.Detector`."""
+    """One model, loaded and tried out; satisfies `edge.ports.Detector`.
+
+    `threads` 0 leaves half of the cores to decoding. `providers` are names of PROVIDERS, best first, and each must
+    load. Where `cpu` is among them, it takes what the others cannot run; without it a model that they cannot run whole
+    is refused.
+    """
 
     name: str
     sha256: str
@@ -47,6 +65,8 @@ class OnnxDetector:
     groups: Int16  # (C,) labels of one group stand for one thing
     longest_side: int  # px
     candidates_dropped: int  # boxes beyond the bound on suppression, since the start
+    input: ModelInput
+    batch_max: int  # pictures that `run_batch` takes at once
 
     def __init__(
         self,
@@ -56,7 +76,7 @@ class OnnxDetector:
         threads: int = 2,
         score_min: float = 0.1,
         iou_max: float | None = None,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[str] = (CPU,),
     ) -> None:
         self.name = manifest.name
         self.sha256 = manifest.sha256
@@ -69,7 +89,9 @@ class OnnxDetector:
         self._iou_max = manifest.overlap_max if iou_max is None else iou_max
         self._session = _open(manifest, threads=threads, providers=providers)
         self._input = self._session.get_inputs()[0].name
-        self._fixed_batch, self._fixed_px = self._read_input_shape()
+        self._fixed_batch, fixed_px = self._read_input_shape()
+        self.input = ModelInput.of(manifest, longest_side=longest_side, fixed_px=fixed_px)
+        self.batch_max = self._fixed_batch or _BATCH_MAX
         self._try_out()
 
     def detect(self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0) -> list[Detections]:
@@ -88,20 +110,7 @@ class OnnxDetector:
 
     def letterbox(self, *, width: int, height: int, pixel_aspect: float = 1.0) -> Letterbox:
         """How a picture of this size goes into the model's input. `pixel_aspect`: see `fit_size`."""
-        input_px = self._fixed_px or fit_size(
-            width=width,
-            height=height,
-            longest_side=self.longest_side,
-            multiple=self._manifest.input_multiple,
-            pixel_aspect=pixel_aspect,
-        )
-        return Letterbox.fit(
-            source_px=(width, height),
-            input_px=input_px,
-            pixel_aspect=pixel_aspect,
-            centred=self._manifest.padding == CENTRED,
-            swap_colours=self._manifest.colour == RGB,
-        )
+        return self.input.letterbox(width=width, height=height, pixel_aspect=pixel_aspect)
 
     def prepare(self, pictures: Sequence[UInt8], letterboxes: Sequence[Letterbox]) -> UInt8:
         """Pictures with letterboxes of one input size -> (B, H, W, 3)."""
@@ -133,12 +142,15 @@ class OnnxDetector:
         return bounded.take(kept)
 
     def _batches(self, letterboxes: Sequence[Letterbox]) -> list[list[int]]:
-        """Rows of one input size together, at most `_BATCH_MAX` (or what the model takes) a batch."""
+        """Rows of one input size together, at most `batch_max` a batch."""
         sizes: dict[tuple[int, int], list[int]] = {}
         for row, letterbox in enumerate(letterboxes):
             sizes.setdefault(letterbox.input_px, []).append(row)
-        limit = self._fixed_batch or _BATCH_MAX
-        return [rows[start : start + limit] for rows in sizes.values() for start in range(0, len(rows), limit)]
+        return [
+            rows[start : start + self.batch_max]
+            for rows in sizes.values()
+            for start in range(0, len(rows), self.batch_max)
+        ]
 
     def _run(self, slots: UInt8) -> list[Float32]:
         missing = (self._fixed_batch or len(slots)) - len(slots)
@@ -165,7 +177,7 @@ class OnnxDetector:
     def _try_out(self) -> None:
         """Run once on a small picture that is not square: wrong outputs show at start, not in the street."""
         step = self._manifest.input_multiple
-        width, height = self._fixed_px or (_at_least(96, step), _at_least(64, step))
+        width, height = self.input.fixed_px or (_at_least(96, step), _at_least(64, step))
         batch = self._fixed_batch or 2
         outputs = self._run(np.zeros((batch, height, width, 3), np.uint8))
         shapes = [output.shape for output in outputs]
@@ -177,20 +189,56 @@ class OnnxDetector:
             )
 
 
+def automatic_threads() -> int:
+    """Half of the cores that this process may use, at least one: the other half decodes."""
+    return max(len(os.sched_getaffinity(0)) // 2, 1)
+
+
 def _open(manifest: ModelManifest, *, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    absent = sorted(set(providers) - set(onnxruntime.get_available_providers()))
-    if absent:
-        present = ", ".join(onnxruntime.get_available_providers())
-        raise ModelError(f"{manifest.path}: provider {absent[0]} is not in this ONNX Runtime: present are {present}")
+    wanted = _execution_providers(providers)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or automatic_threads()
+    options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Threads that spin between calls would take the cores that decode the other cameras.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if CPU not in providers:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    content = read_model(manifest)
     try:
-        return onnxruntime.InferenceSession(read_model(manifest), options, providers=list(providers))
+        session = onnxruntime.InferenceSession(content, options, providers=wanted, enable_fallback=0)
     except _RUNTIME_ERRORS as error:
         raise ModelError(f"{manifest.path}: not a model that ONNX Runtime can load: {_first_line(error)}") from None
+    _refuse_silent_fallback(wanted, session.get_providers())
+    return session
+
+
+def _execution_providers(names: Sequence[str]) -> list[str]:
+    """ONNX Runtime's names, in the order asked for; ModelError for one that is not known or not installed."""
+    unknown = [name for name in names if name not in PROVIDERS]
+    if unknown or not names:
+        named = ", ".join(unknown) or "(none)"
+        raise ModelError(f"provider {named} is not known: name one or more of {', '.join(PROVIDERS)}")
+    present = onnxruntime.get_available_providers()
+    for name in names:
+        provider, package = PROVIDERS[name]
+        if provider not in present:
+            here = ", ".join(known for known, (own, _) in PROVIDERS.items() if own in present)
+            raise ModelError(
+                f"provider {name} is not in this ONNX Runtime, which has {here}: "
+                f"install {package} in place of onnxruntime (both use one import name), or name another provider"
+            )
+    return [PROVIDERS[name][0] for name in names]
+
+
+def _refuse_silent_fallback(wanted: Sequence[str], loaded: Sequence[str]) -> None:
+    """ONNX Runtime leaves out a provider whose libraries are missing without an error, and the CPU does its work."""
+    for name, (provider, _) in PROVIDERS.items():
+        if provider in wanted and provider not in loaded:
+            raise ModelError(
+                f"provider {name} is installed but could not start: its driver or libraries are missing or of another "
+                "version; install them, or name another provider"
+            )
 
 
 def _split(boxes: Boxes, letterboxes: Sequence[Letterbox]) -> list[Detections]:
