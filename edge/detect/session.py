@@ -66,6 +66,7 @@ class OnnxDetector:
     longest_side: int  # px
     candidates_dropped: int  # boxes beyond the bound on suppression, since the start
     input: ModelInput
+    provider: str  # the name in PROVIDERS of what runs the network
     batch_max: int  # pictures that `run_batch` takes at once
 
     def __init__(
@@ -84,6 +85,7 @@ class OnnxDetector:
         self.groups = manifest.label_groups()
         self.longest_side = longest_side or manifest.longest_side
         self.candidates_dropped = 0
+        self.provider = providers[0] if providers else ""
         self._manifest = manifest
         self._score_min = score_min
         self._iou_max = manifest.overlap_max if iou_max is None else iou_max

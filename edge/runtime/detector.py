@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Protocol
 
 import numpy as np
@@ -65,8 +66,11 @@ def serve(  # every part of the loop, by name
     clock: SystemClock | None = None,
     report: Callable[[DetectorCounts], None] = lambda counts: None,
     beat: Callable[[], None] = lambda: None,
+    stop: Event | None = None,
 ) -> None:
-    """Answer requests until the other end of `control` closes. Owns `control` and the slots that come over it.
+    """Answer requests until the other end of `control` closes, or `stop` is set: then half a second later at most.
+
+    Owns `control` and the slots that come over it.
 
     `report` gets a copy of the counts twice a second, `beat` is called at least as often. Raises ModelError when the
     model refuses a batch or does not fit its slots.
@@ -80,7 +84,7 @@ def serve(  # every part of the loop, by name
     )
     reported_ns = 0
     with closing(desk):
-        while desk.turn():
+        while not (stop and stop.is_set()) and desk.turn():
             beat()
             if desk.now_ns - reported_ns >= seconds_to_ns(REPORT_S):
                 reported_ns = desk.now_ns
@@ -282,6 +286,10 @@ class DetectorLink:
         for camera, slot in self._slots.items():
             self._tell({"add": camera}, slot)
         return theirs
+
+    def knows(self, camera: str) -> bool:
+        """Whether the camera has its slot already."""
+        return camera in self._slots
 
     def add(self, camera: str) -> Slot:
         """The camera's slot, made and told if it is new; to be given to its worker. Raises SharedMemoryError."""
