@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edge"
 ADAPTERS = {"capture", "detect", "evidence", "delivery", "state"}
-GROUND = {"errors", "clock", "resources", "ports"}
+GROUND = {"errors", "clock", "logs", "resources", "ports"}
 # Layer -> the layers that it may import besides itself; `__init__` is the version.
 ALLOWED = {
     "__init__": set(),
@@ -19,6 +19,7 @@ ALLOWED = {
     "core": set(),
     "errors": set(),
     "clock": {"core"},
+    "logs": {"core", "clock", "errors"},
     "resources": set(),
     "ports": {"core"},
     "config": {"core", "errors", "resources"},
