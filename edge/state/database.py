@@ -56,6 +56,15 @@ class OutboxRow:
     body: str
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far the delivery is behind."""
+
+    unsent: int
+    oldest: str  # the time of the oldest unsent alert as it stands in it, "" where all are sent
+    last_sequence: int  # the highest ever given, 0 before the first alert
+
+
 class Database:
     """Open it with `Database.open`. Every method may be called from any thread."""
 
@@ -120,6 +129,15 @@ class Database:
 
     def unsent_count(self) -> int:
         return int(self._read("SELECT COUNT(*) FROM outbox WHERE sent = 0")[0][0])
+
+    def backlog(self) -> Backlog:
+        query = (
+            "SELECT (SELECT COUNT(*) FROM outbox WHERE sent = 0), "
+            "(SELECT created FROM outbox WHERE sent = 0 ORDER BY sequence LIMIT 1), "
+            "(SELECT seq FROM sqlite_sequence WHERE name = 'outbox')"
+        )
+        unsent, oldest, last_sequence = self._read(query)[0]
+        return Backlog(int(unsent), oldest or "", int(last_sequence or 0))
 
     def mark_sent(self, sequences: Iterable[int]) -> None:
         """The broker has these alerts; their rows stay until `delete`."""
