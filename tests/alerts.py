@@ -95,8 +95,9 @@ def topic_of(change: CaseChange) -> str:
     return message.Topics("xiaohe", "gw-01").alert(change.case.camera, change.case.scenario)
 
 
-def closed_schema() -> dict[str, Any]:
-    return _closed(alert_schema(), within_condition=False)
+def closed_schema(schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An alert's schema, or the given one, that bears no key which it does not name."""
+    return _closed(alert_schema() if schema is None else schema, within_condition=False)
 
 
 def _closed(node: Any, *, within_condition: bool) -> Any:
@@ -106,8 +107,9 @@ def _closed(node: Any, *, within_condition: bool) -> Any:
     if not isinstance(node, dict):
         return node
     closed = {
-        key: _closed(value, within_condition=within_condition or key in ("if", "then")) for key, value in node.items()
+        key: _closed(value, within_condition=within_condition or key in ("if", "then", "else"))
+        for key, value in node.items()
     }
     if node.get("type") == "object" and not within_condition:
-        closed["additionalProperties"] = False
+        closed.setdefault("additionalProperties", False)
     return closed

@@ -81,6 +81,11 @@ class Mosquitto:
                 return
         raise AssertionError("mosquitto ended: " + "".join(said))
 
+    def send(self, number: signal.Signals) -> None:
+        """A signal, such as SIGSTOP for a broker that hangs."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)

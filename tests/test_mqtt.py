@@ -231,7 +231,7 @@ class FakePublisher:
         self.connections = threading.Semaphore(0)
         self.publishes = threading.Semaphore(0)
 
-    def connect(self, *, on_confirmed: Callable[[int], None], on_lost: Callable[[str], None]) -> None:
+    def connect(self, *, on_confirmed: Callable[[int], None], on_lost: Callable[[str], None], **_more: object) -> None:
         endless = 0 if self._silent else 1_000_000
         self._now = self._plan.pop(0) if self._plan else Connection(1_000_000, endless)
         if self._now.refuses:
@@ -339,7 +339,7 @@ def test_a_broker_that_confirms_nothing_is_connected_to_anew(outbox: Database) -
     with Courier(outbox, publisher, poll_s=0.005, retry_s=0.001, confirm_s=0.01) as courier:
         for _ in range(3):
             assert publisher.connections.acquire(timeout=WAIT_S)
-    assert "has not confirmed 3 alerts" in courier.last_error
+    assert "has not confirmed 3 messages" in courier.last_error
     assert outbox.unsent_count() == 3
 
 

@@ -72,6 +72,7 @@ class Topics:
         self.receipt = f"{self._root}/receipt"
         self.command = f"{self._root}/command"
         self.reply = f"{self._root}/reply"
+        self.all_health = f"{self._root}/health/+"
 
     def alert(self, camera: str, scenario: str) -> str:
         return f"{self._root}/alert/{_level(camera)}/{_level(scenario)}"

@@ -6,6 +6,8 @@ Speaks MQTT 3.1.1, or 5 where asked and the broker can. Errors say what an insta
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import ssl
 import threading
@@ -24,7 +26,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge.delivery.message import CONTENT_TYPE
 from edge.errors import DeliveryError, redact
 
+log = logging.getLogger(__name__)
+
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_GOODBYE_S = 1.0  # how long a connection may take to take leave, for a broker that hangs takes nothing
+_RECALLED_MAX = 1024  # topics of an earlier life; more are left as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,9 @@ class MqttLink:
         ca_file: Path | None,
         version5: bool,
         on_lost: Callable[[str], None],
+        will: tuple[str, str] | None = None,
     ) -> None:
+        """`will` is the topic and body that the broker publishes, retained, when this link ends without `close`."""
         self._address = address
         self._keepalive_s = keepalive_s
         self._connect_s = connect_s
@@ -115,6 +123,10 @@ class MqttLink:
         )
         self.client.connect_timeout = connect_s
         self.client.username_pw_set(address.username, address.password)
+        if will is not None:
+            topic, body = will
+            will_properties = _content_type(PacketTypes.WILLMESSAGE) if version5 else None
+            self.client.will_set(topic, body.encode(), qos=1, retain=True, properties=will_properties)
         self.client.on_connect = self._connected
         self.client.on_disconnect = self._disconnected
 
@@ -139,7 +151,17 @@ class MqttLink:
         """Say goodbye and end the network thread; nothing is called back afterwards."""
         self._open = False
         self.client.disconnect()
+        cut = threading.Timer(_GOODBYE_S, self._cut)
+        cut.start()
         self.client.loop_stop()
+        cut.cancel()
+
+    def _cut(self) -> None:
+        """paho's thread ends when all is written; a broker that hangs would keep it."""
+        connection = self.client.socket()
+        if isinstance(connection, socket.socket):
+            with contextlib.suppress(OSError):  # it has ended in this moment
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _dial(self) -> None:
         if self._address.tls:
@@ -207,14 +229,24 @@ class MqttPublisher:
         connect_s: float = 10.0,
         ca_file: Path | None = None,
         version5: bool = False,
+        recall: str = "",
     ) -> None:
+        """`recall` is a topic filter; what is found retained under it on connecting is told by `recalled`."""
         self._address = BrokerAddress.parse(url, username=username, password=password)
         self._client_id = client_id
         self._keepalive_s = keepalive_s
         self._connect_s = connect_s
         self._ca_file = ca_file
         self._version5 = version5
+        self._recall = recall
+        self._recalled: set[str] = set()
+        self._recall_overflow = False
         self._link: MqttLink | None = None
+
+    @property
+    def address(self) -> str:
+        """The broker's, without secrets."""
+        return str(self._address)
 
     @property
     def version5(self) -> bool:
@@ -226,38 +258,63 @@ class MqttPublisher:
         self.connect(on_confirmed=lambda _ticket: None, on_lost=lambda _reason: None)
         self.close()
 
-    def connect(self, *, on_confirmed: Callable[[int], None], on_lost: Callable[[str], None]) -> None:
-        """Open a fresh connection. Both callbacks come from another thread, and never after `close`.
+    def connect(
+        self,
+        *,
+        on_confirmed: Callable[[int], None],
+        on_lost: Callable[[str], None],
+        on_refused: Callable[[int, str], None] | None = None,
+        will: tuple[str, str] | None = None,
+    ) -> None:
+        """Open a fresh connection. The callbacks come from another thread, and never after `close`.
 
-        `on_confirmed` gets the ticket of `publish`; it can come before `publish` has returned.
+        `on_confirmed` gets the ticket of `publish`; it can come before `publish` has returned. `on_refused` gets a
+        ticket, too, and the broker's words; without it a refusal counts as a loss. `will` is a topic and a body.
         """
+        on_refused = on_refused or (lambda _ticket, words: on_lost(words))
         try:
-            self._link = self._opened(on_confirmed, on_lost)
+            self._link = self._opened(on_confirmed, on_refused, on_lost, will)
         except ProtocolError:
             if not self._version5:
                 raise
             self._version5 = False
-            self._link = self._opened(on_confirmed, on_lost)
+            self._link = self._opened(on_confirmed, on_refused, on_lost, will)
 
-    def publish(self, topic: str, body: str) -> int:
-        """Hand one message to the connection; returns its ticket. Raises DeliveryError on a broken connection."""
+    def publish(self, topic: str, body: str, *, retain: bool = False) -> int:
+        """Hand one message to the connection; returns its ticket. Raises DeliveryError on a broken connection.
+
+        An empty body that is to be retained clears what the broker retains under this topic.
+        """
         if self._link is None:
             raise DeliveryError(f"{self._address}: not connected")
-        properties = None
-        if self._version5:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.ContentType = CONTENT_TYPE
-        sent = self._link.client.publish(topic, body.encode(), qos=1, properties=properties)
+        properties = _content_type(PacketTypes.PUBLISH) if self._version5 and body else None
+        sent = self._link.client.publish(topic, body.encode(), qos=1, retain=retain, properties=properties)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise DeliveryError(f"{self._address}: the connection broke off ({paho.error_string(sent.rc)})")
         return sent.mid
+
+    def recalled(self) -> set[str]:
+        """The topics under `recall` that held something when we connected, once the broker has confirmed a message.
+
+        Ends the subscription, so call it once for a connection: it would bring us all that we publish there.
+        """
+        if self._link is not None and self._recall:
+            self._link.client.unsubscribe(self._recall)
+        found, self._recalled = self._recalled, set()
+        return found
 
     def close(self) -> None:
         if self._link is not None:
             self._link.close()
             self._link = None
 
-    def _opened(self, on_confirmed: Callable[[int], None], on_lost: Callable[[str], None]) -> MqttLink:
+    def _opened(
+        self,
+        on_confirmed: Callable[[int], None],
+        on_refused: Callable[[int, str], None],
+        on_lost: Callable[[str], None],
+        will: tuple[str, str] | None,
+    ) -> MqttLink:
         link = MqttLink(
             self._address,
             client_id=self._client_id,
@@ -266,16 +323,38 @@ class MqttPublisher:
             ca_file=self._ca_file,
             version5=self._version5,
             on_lost=on_lost,
+            will=will,
         )
 
         def answered(_client: Any, _userdata: Any, ticket: int, reason: ReasonCode, _properties: Any) -> None:
             if reason.is_failure:
-                on_lost(f"{self._address}: the broker refused an alert ({reason}); check the rights of its user")
+                words = f"{self._address}: the broker refused a message ({reason}); check the rights of its user"
+                on_refused(ticket, words)
             else:
                 on_confirmed(ticket)
 
         link.client.on_publish = answered
+        link.client.on_message = self._retained
         # The courier holds the window; paho must not queue behind its back.
         link.client.max_inflight_messages_set(65_535)
         link.open()
+        self._recalled = set()
+        if self._recall:
+            link.client.subscribe(self._recall, qos=0)
         return link
+
+    def _retained(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        """Only what the broker held before has the mark; what we publish now comes back without it."""
+        if not message.retain:
+            return
+        if len(self._recalled) < _RECALLED_MAX:
+            self._recalled.add(message.topic)
+        elif not self._recall_overflow:
+            self._recall_overflow = True
+            log.warning("%s: more than %d topics are retained; the others stay", self._address, _RECALLED_MAX)
+
+
+def _content_type(packet: int) -> Properties:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
+    properties.ContentType = CONTENT_TYPE
+    return properties

@@ -1,4 +1,5 @@
-"""The JSON Schema of an alert, for whoever receives one. Written by hand beside `message.alert`, which it describes.
+"""The JSON Schemas of what is published, for whoever receives it. Written by hand beside `message.alert` and
+`health.HealthNotices`, which they describe.
 
 Open on purpose: a receiver must bear keys that a later version adds. Our tests close it, so that no key goes out
 that does not stand here.
@@ -16,6 +17,9 @@ _TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+
 _SECONDS = {"type": "number", "minimum": 0}
 _FRACTION = {"type": "number", "minimum": 0, "maximum": 1}
 _POINT = {"type": "array", "items": _FRACTION, "minItems": 2, "maxItems": 2}
+_COUNT = {"type": "integer", "minimum": 0}
+_NUMBER = {"type": "number", "minimum": 0}
+_PIXELS = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
 
 _EVIDENCE_ROLES = ["overview", "original", "crop", "still", "clip", "after", "manifest"]
 
@@ -23,19 +27,15 @@ _EVIDENCE_ROLES = ["overview", "original", "crop", "still", "clip", "after", "ma
 def alert_schema() -> dict[str, object]:
     """JSON Schema, draft 2020-12, of one alert as it is published."""
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "City Eye alert",
-        **_object(
+        **_event(
+            "City Eye alert",
             {
-                "specversion": {"const": "1.0"},
-                "id": _UUID,
-                "source": {"type": "string", "pattern": "^cityeye/[^/]+/[^/]+$"},
                 "type": {"type": "string", "pattern": r"^cityeye\.case\.(opened|updated|cleared|withdrawn)\.v1$"},
                 "subject": {"type": "string", "pattern": "^[^/]+/[^/]+$"},
                 "time": _TIME,
                 "sequence": {"type": "integer", "minimum": 1},
                 "data": _data(),
-            }
+            },
         ),
         "allOf": [
             _when_type_then_data("cleared", {"state": {"const": "cleared"}}, ["reason", "cleared_at"]),
@@ -43,6 +43,91 @@ def alert_schema() -> dict[str, object]:
             _when_type_then_data("(opened|updated)", {"state": {"const": "opened"}}, []),
         ],
     }
+
+
+def status_schema() -> dict[str, object]:
+    """Of the retained message on `status`, the last will included."""
+    state: dict[str, object] = {"properties": {"state": {"const": "online"}}}
+    return {
+        **_event(
+            "City Eye gateway status",
+            {"type": {"const": "cityeye.gateway.status.v1"}, "subject": _NAME, "time": _TIME, "data": _status()},
+        ),
+        "if": {"properties": {"data": state}},
+        "then": {"properties": {"data": {"required": ["cameras", "problems"]}}},
+        "else": {"properties": {"data": {"required": ["reason"]}}},
+    }
+
+
+def health_schema() -> dict[str, object]:
+    """Of the retained message on `health/{camera}`."""
+    return _event(
+        "City Eye camera health",
+        {"type": {"const": "cityeye.camera.health.v1"}, "subject": _NAME, "time": _TIME, "data": _health()},
+    )
+
+
+def _event(title: str, properties: Mapping[str, object]) -> dict[str, object]:
+    """A CloudEvent of ours, with what tells it from the others."""
+    envelope = {
+        "specversion": {"const": "1.0"},
+        "id": _UUID,
+        "source": {"type": "string", "pattern": "^cityeye/[^/]+/[^/]+$"},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title,
+        **_object({**envelope, **properties}),
+    }
+
+
+def _status() -> dict[str, object]:
+    return _object(
+        {
+            "state": {"enum": ["online", "offline"]},
+            "reason": {"enum": ["connection lost", "stopped"]},
+            "boot_id": _NAME,
+            "software": _NAME,
+            "started_at": _TIME,
+            "config_sha256": _SHA256,
+            "config_refused": _NAME,
+            "last_sequence": _COUNT,
+            "alerts": _object({"unsent": _COUNT, "oldest_unsent_s": _SECONDS}),
+            "cameras": _object({"streaming": _COUNT, "blind": _COUNT, "off": _COUNT}),
+            "problems": {"type": "array", "items": _NAME},
+        },
+        optional={"reason", "config_refused", "cameras", "problems"},
+    )
+
+
+def _health() -> dict[str, object]:
+    outcomes = ("read", "decoded", "analysed", "dropped", "withheld", "unseen", "corrupt")
+    return _object(
+        {
+            "camera": _NAME,
+            "state": {"enum": ["streaming", "blind", "off"]},
+            "reason": _TEXT,
+            "words": _TEXT,
+            "since": _or_null(_TIME),
+            "boot_id": _NAME,
+            "fps": _NUMBER,
+            "frame_age_s": _or_null(_SECONDS),
+            "frame_px": _or_null(_PIXELS),
+            "codec": _TEXT,
+            "frames": _object(dict.fromkeys(outcomes, _COUNT)),
+            "reconnects": _COUNT,
+            "repaired": _COUNT,
+            "restarts": _COUNT,
+            "clock_offset_s": _or_null({"type": "number"}),
+            "cases": _object({"open": _COUNT, "pending": _COUNT}),
+            "queue": _COUNT,
+            "stages_ms": {"type": "object", "additionalProperties": _NUMBER},
+        }
+    )
+
+
+def _or_null(schema: Mapping[str, object]) -> dict[str, object]:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _data() -> dict[str, object]:
@@ -64,12 +149,7 @@ def _data() -> dict[str, object]:
                     "score": _FRACTION,
                     "count": {"type": "integer", "minimum": 2},
                     "box_px": {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
-                    "frame_px": {
-                        "type": "array",
-                        "items": {"type": "integer", "minimum": 1},
-                        "minItems": 2,
-                        "maxItems": 2,
-                    },
+                    "frame_px": _PIXELS,
                 },
                 optional={"count"},
             ),

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -86,19 +87,19 @@ class _KillsTheBroker(MqttPublisher):
         self.is_lost = threading.Event()
         self.may_return = threading.Event()
 
-    def connect(self, *, on_confirmed: Callable[[int], None], on_lost: Callable[[str], None]) -> None:
+    def connect(self, *, on_confirmed: Callable[[int], None], on_lost: Callable[[str], None], **more: Any) -> None:
         self.may_begin.wait(WAIT_S)
         self._connections += 1
         if self._connections == 2:
             self.is_lost.set()
             self.may_return.wait(WAIT_S)
-        super().connect(on_confirmed=on_confirmed, on_lost=on_lost)
+        super().connect(on_confirmed=on_confirmed, on_lost=on_lost, **more)
 
-    def publish(self, topic: str, body: str) -> int:
+    def publish(self, topic: str, body: str, *, retain: bool = False) -> int:
         self._publishes_left -= 1
         if self._publishes_left == 0:
             self._broker.kill()
-        return super().publish(topic, body)
+        return super().publish(topic, body, retain=retain)
 
 
 def test_a_broker_that_dies_midway_costs_no_alert_that_it_had_not_confirmed(

@@ -1,0 +1,123 @@
+"""The status board in the words of `delivery`: what the courier publishes of the gateway and its cameras.
+
+    Board -> GatewayStatus -> GatewayHealth + CameraHealth... -> HealthNotices -> {topic: body}
+
+The courier's own row is a moment old; here its state is taken from itself, or the first message over a fresh
+connection would say that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import tzinfo
+
+from edge.clock import SystemClock
+from edge.delivery.courier import CourierState
+from edge.delivery.health import CONNECTION_LOST, STOPPED, CameraHealth, GatewayHealth, HealthNotices
+from edge.runtime.health import BLIND, OFF, STREAMING, CameraStatus, CourierReport, GatewayStatus, short
+
+
+class Announcer:
+    """A courier's `Notices`, for one gateway. Used from the courier's thread alone."""
+
+    def __init__(
+        self,
+        status: Callable[[], GatewayStatus],
+        *,
+        broker: str,
+        site: str,
+        gateway: str,
+        timezone: tzinfo,
+        health_s: float = 10.0,
+        clock: SystemClock | None = None,
+    ) -> None:
+        """`broker` is its address without secrets; `health_s` is how often numbers are told."""
+        self._status = status
+        self._broker = broker
+        self._notices = HealthNotices(site=site, gateway=gateway, timezone=timezone, health_s=health_s)
+        self._clock = clock or SystemClock()
+
+    def current(self, courier: CourierState) -> Mapping[str, str]:
+        status = self._seen(courier)
+        if not status.supervisor.boot_id:
+            return {}  # the supervisor has not reported yet: nothing is known, so nothing is taken back either
+        cameras = [camera_health(camera) for camera in status.cameras]
+        gateway = gateway_health(status)
+        return self._notices.update(gateway, cameras, mono_ns=self._clock.mono_ns(), wall_ns=status.taken_wall_ns)
+
+    def will(self, courier: CourierState) -> tuple[str, str] | None:
+        return self._offline(courier, CONNECTION_LOST)
+
+    def farewell(self, courier: CourierState) -> tuple[str, str] | None:
+        return self._offline(courier, STOPPED)
+
+    def _offline(self, courier: CourierState, reason: str) -> tuple[str, str] | None:
+        status = self._seen(courier)
+        if not status.supervisor.boot_id:
+            return None
+        return self._notices.offline(gateway_health(status), reason, wall_ns=status.taken_wall_ns)
+
+    def _seen(self, courier: CourierState) -> GatewayStatus:
+        return replace(self._status(), courier=courier_report(courier, self._broker))
+
+
+def courier_report(state: CourierState, broker: str) -> CourierReport:
+    """For the courier's row of the board."""
+    return CourierReport(
+        broker=broker,
+        connected=state.connected,
+        reason=short(state.reason),
+        unsent=state.unsent,
+        sent=state.sent,
+        last_sequence=state.last_sequence,
+        oldest_unsent_s=round(state.oldest_unsent_s, 1),
+    )
+
+
+def gateway_health(status: GatewayStatus) -> GatewayHealth:
+    supervisor, courier = status.supervisor, status.courier or CourierReport()
+    states = [camera.report.state for camera in status.cameras]
+    return GatewayHealth(
+        boot_id=supervisor.boot_id,
+        software=supervisor.software,
+        started_wall_ns=supervisor.started_wall_ns,
+        config_sha256=supervisor.config_sha256,
+        config_refused=supervisor.config_refused,
+        last_sequence=courier.last_sequence,
+        unsent=courier.unsent,
+        oldest_unsent_s=courier.oldest_unsent_s,
+        cameras={state: states.count(state) for state in (STREAMING, BLIND, OFF)},
+        problems=tuple(status.problems),
+    )
+
+
+def camera_health(status: CameraStatus) -> CameraHealth:
+    report = status.report
+    return CameraHealth(
+        camera=status.camera,
+        state=report.state,
+        reason=report.reason,
+        words=report.words,
+        since_wall_ns=report.since_wall_ns,
+        fps=report.fps,
+        frame_age_s=status.frame_age_s,
+        frame_px=(report.width_px, report.height_px) if report.width_px and report.height_px else None,
+        codec=report.codec,
+        frames=frames_by_outcome(status),
+        reconnects=report.reconnects,
+        repaired=report.repaired,
+        restarts=status.process.restarts,
+        clock_offset_s=report.clock_offset_s,
+        cases_open=report.cases_open,
+        cases_pending=report.cases_pending,
+        queue=report.queue,
+        stage_s=report.stage_s,
+        stage_count=report.stage_count,
+    )
+
+
+def frames_by_outcome(status: CameraStatus) -> dict[str, int]:
+    """What became of a camera's pictures; `docs/health.md` says how they add up."""
+    outcomes = ("read", "decoded", "analysed", "dropped", "withheld", "unseen", "corrupt")
+    return {outcome: getattr(status.report, outcome) for outcome in outcomes}
