@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edge.core.cases import withdrawn
 from edge.core.types import NS_PER_S, Findings, seconds_to_ns
 from tests.street import Street, Thing, parking_rule, person_rule
 
@@ -244,7 +245,7 @@ def test_open_cases_go_on_after_a_restart() -> None:
     street = parked()
     stored = street.book.live
     again = Street(parking_rule(), now_s=street.now_s)
-    assert again.book.restore(stored) == []
+    again.book.restore(stored)
     again.play(10, replace(CAR, track=1, rest_s=street.now_s))
     assert again.told == []
     assert again.book.live[0].case_id == stored[0].case_id
@@ -252,10 +253,13 @@ def test_open_cases_go_on_after_a_restart() -> None:
     assert again.told == ["cleared"]
 
 
-def test_a_case_whose_zone_is_gone_is_withdrawn_at_restart() -> None:
-    stored = parked().book.live
-    changes = Street(parking_rule(zone_names=("yard",))).book.restore(stored)
-    assert [(change.kind, change.reason) for change in changes] == [("withdrawn", "zone-removed")]
+def test_a_case_whose_zone_or_scenario_is_gone_is_no_longer_watched() -> None:
+    (stored,) = parked().book.live
+    assert Street(parking_rule()).book.watches(stored)
+    assert not Street(parking_rule(zone_names=("yard",))).book.watches(stored)
+    assert not Street(person_rule("loitering")).book.watches(stored)
+    change = withdrawn(stored, mono_ns=9, reason="not-watched")
+    assert (change.kind, change.case.alerts, change.reason) == ("withdrawn", stored.alerts + 1, "not-watched")
 
 
 def test_five_short_visits_are_not_one_long_one() -> None:

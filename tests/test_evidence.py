@@ -36,7 +36,7 @@ ORIGIN = EvidenceOrigin(
     timezone=timezone(timedelta(hours=8)),
     model_name="yolox-nano",
     model_sha256="a" * 64,
-    config_sha256="b" * 64,
+    config_sha256=lambda: "b" * 64,
     software="0.1.0",
 )
 

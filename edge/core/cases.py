@@ -129,19 +129,19 @@ class CaseBook:
         self._begin(findings, rows, scene)
         return self._turn(scene)
 
-    def restore(self, cases: Iterable[Case]) -> list[CaseChange]:
-        """Go on with cases of an earlier run; those whose zone the rule no longer watches are withdrawn."""
-        gone: list[CaseChange] = []
-        watched = {self.rule.zone_names[row]: row for row in self.rule.zones}
+    def watches(self, case: Case) -> bool:
+        """Whether a case of an earlier run is one of this book's: same scenario, in a zone that is still watched."""
+        zones = {self.rule.zone_names[row] for row in self.rule.zones}
+        return case.scenario == self.rule.scenario and case.zone in zones
+
+    def restore(self, cases: Iterable[Case]) -> None:
+        """Go on with cases of an earlier run; each must be one that the book `watches`."""
         for case in cases:
-            if case.zone in watched:
-                footprint = np.array(case.footprint, np.float32)
-                life = _Life(case, watched[case.zone], -1, footprint, case.appearance, case.visible_ns)
-                life.told_ns = case.last_seen_ns
-                self._lives.append(life)
-            elif case.state == OPENED:
-                gone.append(_ended(case, WITHDRAWN, case.last_seen_ns, "zone-removed"))
-        return gone
+            footprint = np.array(case.footprint, np.float32)
+            row = self.rule.zone_names.index(case.zone)
+            life = _Life(case, row, -1, footprint, case.appearance, case.visible_ns)
+            life.told_ns = case.last_seen_ns
+            self._lives.append(life)
 
     def withdraw(self, case_id: str, *, mono_ns: int, reason: str) -> CaseChange | None:
         """End an open case by a person's word, or None if no such case is open."""
@@ -445,6 +445,11 @@ class CaseBook:
     def _label(self, findings: Findings, row: int) -> str:
         label = int(findings.label[row])
         return self.rule.label_names[label] if label >= 0 else ""
+
+
+def withdrawn(case: Case, *, mono_ns: int, reason: str) -> CaseChange:
+    """An open case that no book has any more: its zone or scenario was taken out of the configuration."""
+    return _ended(case, WITHDRAWN, mono_ns, reason)
 
 
 def _corners(box: Float32) -> tuple[float, float, float, float]:

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
@@ -63,7 +63,7 @@ class EvidenceOrigin:
     timezone: tzinfo
     model_name: str
     model_sha256: str
-    config_sha256: str
+    config_sha256: Callable[[], str]  # of the configuration in force at the time
     software: str
 
 
@@ -323,7 +323,7 @@ class CaseRecorder:
             "taken_at": iso(frame.wall_ns, zone),
             "files": [file_entry(file, zone, masked=blurred) for file, blurred in zip(files, masked, strict=True)],
             "model": {"name": origin.model_name, "sha256": origin.model_sha256},
-            "config_sha256": origin.config_sha256,
+            "config_sha256": origin.config_sha256(),
             "software": origin.software,
             "previous_in_case": self._previous_in_case(case.case_id),
             "previous": previous,

@@ -166,7 +166,7 @@ class Replay:
                         self._sketch.add(frame, scene, self._worker)
                 self._on_frame(frame)
                 if self._worker.evidence_failures:  # a live camera goes on; here the rest would be for nothing
-                    raise EvidenceError(self._worker.evidence_failures[0])
+                    raise EvidenceError(self._worker.evidence_failure)
         finally:
             capture.close()
         self._next_ns = capture.following.mono_ns

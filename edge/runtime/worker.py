@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from edge.clock import Stopwatch
 from edge.core.background import BackgroundModel
-from edge.core.cases import CaseBook
+from edge.core.cases import CaseBook, withdrawn
 from edge.core.memory import StreetMemory
 from edge.core.scenarios import Scenario
 from edge.core.scene import Scene, shows_nothing
 from edge.core.tracker import Tracker
-from edge.core.types import Case, CaseChange, Float32, Frame, StaticRegions
+from edge.core.types import OPENED, Case, CaseChange, Float32, Frame, StaticRegions
 from edge.core.zones import ZoneMap, outside_masks
 from edge.errors import EvidenceError
 from edge.ports import Detector, EvidenceFile, Outbox, Recorder
@@ -70,7 +70,8 @@ class Worker:
         self._stage = stopwatch.stage
         self._memory = StreetMemory()
         self._size_px: tuple[int, int] | None = None
-        self.evidence_failures: list[str] = []
+        self.evidence_failures = 0
+        self.evidence_failure = ""  # the last one, in words
 
     def run(self, frames: Iterable[Frame]) -> Iterable[tuple[Frame, Scene]]:
         """Every frame's way; yields what was seen in each, for whoever draws or counts."""
@@ -88,11 +89,17 @@ class Worker:
             changes = [change for watch in self._watches for change in self._judge(watch, scene)]
         with self._stage("evidence"):
             self._recorder.watch(self.cases, frame)
-            for change in changes:
-                evidence, failure = self._fix(change, frame)
-                told = self._tell(change, frame, evidence, failure)
-                self._outbox.commit(change, told.alert, told.topic)
+            self._publish(changes, frame)
         return scene
+
+    def resume(self, cases: Sequence[Case], frame: Frame) -> None:
+        """Go on with the cases of an earlier process, before the first step; what nobody watches now is withdrawn."""
+        for case in cases:
+            watch = next((watch for watch in self._watches if watch.cases.watches(case)), None)
+            if watch is not None:
+                watch.cases.restore([case])
+            elif case.state == OPENED:
+                self._publish([withdrawn(case, mono_ns=frame.mono_ns, reason="not-watched")], frame)
 
     @property
     def cases(self) -> list[Case]:
@@ -137,9 +144,17 @@ class Worker:
         active = watch.active(scene.frame.wall_ns)
         return watch.cases.advance(watch.scenario.find(scene), scene, active=active)
 
+    def _publish(self, changes: Iterable[CaseChange], frame: Frame) -> None:
+        """Evidence first, then the case and its alert together."""
+        for change in changes:
+            evidence, failure = self._fix(change, frame)
+            told = self._tell(change, frame, evidence, failure)
+            self._outbox.commit(change, told.alert, told.topic)
+
     def _fix(self, change: CaseChange, frame: Frame) -> tuple[Sequence[EvidenceFile], str]:
         try:
             return self._recorder.record(change, frame), ""
         except EvidenceError as error:  # the alert goes out all the same, and says why nothing is attached
-            self.evidence_failures.append(str(error))
+            self.evidence_failures += 1
+            self.evidence_failure = str(error)
             return (), str(error)

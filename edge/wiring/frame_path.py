@@ -7,6 +7,7 @@ a camera's worker does not carry it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from edge import __version__
 from edge.clock import Stopwatch, minute_of_week
-from edge.config.catalogue import ScenarioUse
+from edge.config.catalogue import ScenarioUse, stock_catalogue
 from edge.config.document import Loc
 from edge.config.loader import Site
 from edge.config.models import CameraConfig
@@ -22,11 +23,12 @@ from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook
 from edge.core.scenarios import LEFT_OBJECT, Rule, scenario_for
 from edge.core.tracker import Tracker
-from edge.core.types import NS_PER_S, CaseChange, Float32, Frame, Int16, seconds_to_ns
+from edge.core.types import NS_PER_S, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
 from edge.core.zones import ZoneMap
 from edge.delivery.message import Origin, Tag, Topics, alert
 from edge.detect.manifest import find_model, load_manifest
 from edge.errors import ModelError
+from edge.evidence.manifest import SharedChain
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
 from edge.ports import Detector, EvidenceFile, Outbox
@@ -46,8 +48,9 @@ def worker_for(
     recorder: CaseRecorder,
     outbox: Outbox,
     stopwatch: Stopwatch,
+    config_sha256: Callable[[], str] | None = None,
 ) -> Worker:
-    """One camera's frame path."""
+    """One camera's frame path. `config_sha256`: of the configuration in force, which may change while this runs."""
     zones = polygons_of(camera)
     uses = site.scenarios[camera.id]
     rules = [rule_for(site, camera, use, detector.labels) for use in uses]
@@ -67,14 +70,22 @@ def worker_for(
         ],
         ignored=arrays(camera.masks.ignore),
         recorder=recorder,
-        tell=_teller(site, camera, detector, timezone),
+        tell=_teller(site, camera, detector, config_sha256 or (lambda: site.config_sha256)),
         outbox=outbox,
         stopwatch=stopwatch,
     )
 
 
-def recorder_for(site: Site, camera: CameraConfig, detector: Detector, *, root: Path) -> CaseRecorder:
-    """One camera's recorder; evidence goes below `root`."""
+def recorder_for(
+    site: Site,
+    camera: CameraConfig,
+    detector: Detector,
+    *,
+    root: Path,
+    chain: SharedChain | None = None,
+    config_sha256: Callable[[], str] | None = None,
+) -> CaseRecorder:
+    """One camera's recorder; evidence goes below `root`. `chain`: the gateway's, without it one of its own."""
     return CaseRecorder(
         EvidenceStore(root),
         origin=EvidenceOrigin(
@@ -83,10 +94,11 @@ def recorder_for(site: Site, camera: CameraConfig, detector: Detector, *, root: 
             timezone=ZoneInfo(site.config.site.timezone),
             model_name=detector.name,
             model_sha256=detector.sha256,
-            config_sha256=site.config_sha256,
+            config_sha256=config_sha256 or (lambda: site.config_sha256),
             software=__version__,
         ),
         privacy=arrays(camera.masks.privacy),
+        chain=chain,
     )
 
 
@@ -156,32 +168,20 @@ def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int], bool]:
 
 
 def _teller(
-    site: Site, camera: CameraConfig, detector: Detector, timezone: ZoneInfo
+    site: Site, camera: CameraConfig, detector: Detector, config_sha256: Callable[[], str]
 ) -> Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told]:
     """What makes an alert of a case's change."""
-    origin = Origin(
-        site=site.config.site.id,
-        gateway=site.config.gateway.id,
-        camera_id=camera.id,
-        camera_name=camera.name,
-        road=camera.road,
-        grid=camera.grid,
-        zones={zone.id: tuple((x, y) for x, y in zone.polygon) for zone in camera.zones},
-        timezone=timezone,
-        model_name=detector.name,
-        model_sha256=detector.sha256,
-        config_sha256=site.config_sha256,
-        software=__version__,
-    )
+    origin = origin_of(site, camera, model_name=detector.name, model_sha256=detector.sha256)
     tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.zones}
     topics = Topics(origin.site, origin.gateway)
 
     def tell(change: CaseChange, frame: Frame, evidence: Sequence[EvidenceFile], failure: str) -> Told:
         case = change.case
+        present = replace(origin, config_sha256=config_sha256())
         body = alert(
             change,
-            origin=origin,
-            tag=tags[case.scenario, case.zone],
+            origin=present if case.zone in origin.zones else with_last_place(present, case, frame.size_px),
+            tag=tags.get((case.scenario, case.zone)) or stock_tag(case.scenario),
             frame_px=frame.size_px,
             now_wall_ns=frame.wall_ns,
             mono_to_wall=frame.wall_ns - frame.mono_ns,
@@ -192,6 +192,42 @@ def _teller(
         return Told(body, topics.alert(camera.id, case.scenario))
 
     return tell
+
+
+def origin_of(site: Site, camera: CameraConfig, *, model_name: str, model_sha256: str) -> Origin:
+    """Where the alerts of a camera come from."""
+    return Origin(
+        site=site.config.site.id,
+        gateway=site.config.gateway.id,
+        camera_id=camera.id,
+        camera_name=camera.name,
+        road=camera.road,
+        grid=camera.grid,
+        zones={zone.id: tuple((x, y) for x, y in zone.polygon) for zone in camera.zones},
+        timezone=ZoneInfo(site.config.site.timezone),
+        model_name=model_name,
+        model_sha256=model_sha256,
+        config_sha256=site.config_sha256,
+        software=__version__,
+    )
+
+
+def with_last_place(origin: Origin, case: Case, frame_px: tuple[int, int]) -> Origin:
+    """For a case whose zone is not configured any more: the box of its thing stands for the zone."""
+    width, height = frame_px
+    x1, y1, x2, y2 = case.footprint
+    corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
+    place = tuple((round(min(max(x / width, 0), 1), 4), round(min(max(y / height, 0), 1), 4)) for x, y in corners)
+    return replace(origin, zones={case.zone: place})
+
+
+def stock_tag(scenario: str) -> Tag:
+    """How a case of a scenario that is not in use any more is filed: as the catalogue says."""
+    known = stock_catalogue().scenarios.get(scenario)
+    if known is None:
+        return Tag("", scenario, "", True, "normal")
+    category = stock_catalogue().categories[str(known.defaults["category"])]
+    return Tag(category.code, category.name, category.standard, category.extension, str(known.defaults["severity"]))
 
 
 def _listed(names: Sequence[str]) -> str:
