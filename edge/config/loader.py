@@ -34,6 +34,7 @@ class Site:
     config_sha256: str  # of the canonical JSON, defaults filled in, `${NAME}` not
     path: Path = field(compare=False)
     document: Document = field(compare=False, repr=False)
+    secrets: tuple[str, ...] = field(default=(), compare=False, repr=False)  # what `${NAME}` stood for
 
     def fault(self, loc: Loc, words: str) -> ConfigError:
         """An error about what stands at `loc`, such as ("cameras", 0, "model"), for what only shows later on.
@@ -62,6 +63,7 @@ def load_site(path: Path, *, environ: Mapping[str, str], catalogue: Catalogue | 
         config_sha256=_fingerprint(config, filled.written),
         path=path,
         document=document,
+        secrets=tuple(sorted(filled.used)),
     )
 
 
@@ -73,6 +75,7 @@ class _Expansion:
         self.environ = environ
         self.missing: list[Problem] = []
         self.unset: set[Loc] = set()  # where a variable could not be filled in
+        self.used: set[str] = set()
         self.written: dict[Loc, str] = {}  # texts that hold a variable, as they stand in the file
 
     def value(self, value: object, loc: Loc) -> object:
@@ -91,7 +94,9 @@ class _Expansion:
             self._miss(loc, "holds ${ that is not ${NAME}; to have it as text, put the whole text into a variable")
         elif name not in self.environ:
             self._miss(loc, f"needs the environment variable {short(name)}, which is not set")
-        return self.environ.get(name, match.group())
+        value = self.environ.get(name, match.group())
+        self.used.add(value)
+        return value
 
     def origin(self, loc: Loc) -> str:
         names = ", ".join(f"${{{name}}}" for name, _ in _OPENING.findall(self.written[loc]))

@@ -12,6 +12,9 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from collections.abc import Callable
+from multiprocessing.reduction import DupFd
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +84,7 @@ class Row:
 
 
 class Board:
-    """All rows. Made by the supervisor, `attach`ed by the others through its file descriptor."""
+    """All rows. Made by the supervisor, and given to the other processes as an argument."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -101,9 +104,13 @@ class Board:
             ) from error
         return cls(fd)
 
-    @classmethod
-    def attach(cls, fd: int) -> Board:
-        return cls(fd)
+    def __reduce__(self) -> tuple[Callable[..., Board], tuple[object, ...]]:
+        """Given to a new process, its descriptor travels along."""
+        return _received, (DupFd(self.fd),)
 
     def row(self, number: int) -> Row:
         return Row(self._memory, number)
+
+
+def _received(descriptor: Any) -> Board:
+    return Board(descriptor.detach())

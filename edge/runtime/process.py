@@ -25,7 +25,8 @@ from edge.errors import EdgeError, StateError
 
 log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _FAILED = 1
 
 
@@ -78,8 +79,12 @@ def _how_it_ended(code: int | None) -> str:
     return f"ended with status {code}"
 
 
-def run_child(main: Callable[[threading.Event], None]) -> None:
-    """What a child process runs: `main` gets the event that tells it to stop. Ends the process."""
+def run_child(main: Callable[[threading.Event], None], *, name: str) -> None:
+    """What a child process runs: `main` gets the event that tells it to stop. Ends the process.
+
+    `name` is what `ps` and `top` show, its first 15 letters.
+    """
+    _LIBC.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
     _die_with_parent()
     stop = threading.Event()
 
@@ -111,7 +116,7 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     parent = parent_process()
     if parent is None:
         return
