@@ -1,7 +1,8 @@
-"""The second reader: cv2.VideoCapture. It keeps the first one honest: one contract suite, the same answers.
+"""The second reader: cv2.VideoCapture, for recordings and for cameras on a USB socket.
 
-It shows neither packets nor keyframes and ends without a word at a broken packet or a cut file; what it
-leaves unsaid is worked out here. Its own chatter on standard error is turned off.
+It keeps the first reader honest: one contract suite, the same answers. It shows neither packets nor keyframes and ends
+without a word at a broken packet or a cut file; what it leaves unsaid is worked out here. HTTP is not read with it: it
+hands out cut JPEGs with an invented rest, and the picture before a second time.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import cv2
 import numpy as np
 
 from edge.capture import sources
+from edge.capture.connection import BrokenOffError, Picture
 from edge.capture.reading import Reading
 from edge.capture.timeline import FrameOrigin
 from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError, redact
-from edge.ports import SourceInfo
+from edge.ports import CaptureCounts, SourceInfo
 
 _NS_PER_MS = 1_000_000
 _REFUSED_LIMIT = 250  # grabs in a row without a picture: then it is the end of the file
@@ -72,6 +74,37 @@ class OpenCvCapture(Reading[None]):
             seen_s=self._timeline.end_ns / NS_PER_S,
             declared_s=self.info.duration_s if sources.declares_length(self._source) else 0.0,
         )
+
+
+class DeviceConnection:
+    """A camera on a USB socket, through V4L2. Raises CaptureError when it cannot be opened."""
+
+    def __init__(self, source: str, *, counts: CaptureCounts) -> None:
+        self._source = source
+        self._counts = counts
+        with _silence():
+            self._video = cv2.VideoCapture(source, cv2.CAP_V4L2)
+        if not self._video.isOpened():
+            raise CaptureError(f"{source}: cannot be opened as a camera; check that it is plugged in and free")
+        self._video.set(cv2.CAP_PROP_BUFFERSIZE, 2)  # V4L2's default of four holds pictures back on slow boxes
+        self.info = _info(self._video)
+        self.camera_ns: int | None = None
+
+    def steps(self) -> Iterator[Picture | None]:
+        while self._video.grab():
+            self._counts.read += 1
+            size_px = (self.info.width_px, self.info.height_px)
+            yield Picture(stamp_ns=None, keyframe=False, size_px=size_px, bgr=self._bgr)
+        raise BrokenOffError(f"{self._source}: gives no more pictures; check its plug", reason="no-data")
+
+    def close(self) -> None:
+        self._video.release()
+
+    def _bgr(self) -> UInt8:
+        taken, bgr = self._video.retrieve()
+        if not taken:
+            raise BrokenOffError(f"{self._source}: gave a picture that cannot be converted", reason="broke-off")
+        return np.ascontiguousarray(bgr, dtype=np.uint8)
 
 
 def _open(source: str) -> cv2.VideoCapture:

@@ -34,8 +34,17 @@ _DECODER_THREADS = 2  # more cost memory for each camera (24 MB a thread at 1080
 _REFUSED_LIMIT = 250  # packets without one picture: ten seconds of a usual camera
 VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 
-_NETWORK_TIMEOUT_S = (10.0, 10.0)  # open, read
-_OPTIONS = {"rtsp_transport": "tcp"}  # over UDP a lost datagram is a grey picture
+_NETWORK_LIMIT_S = (5.0, 5.0)  # open, read; FFmpeg takes a little longer to notice
+# Opening waits for the first picture (32 KiB of it) and not for enough of them to guess at a rate: 0.1 s, not 2 s.
+# `nobuffer` would be quicker still and throws that first picture, the keyframe, away.
+_NETWORK_OPTIONS = {"probesize": "32768", "analyzeduration": "1000000"}
+TCP = "tcp"
+UDP = "udp"
+_TRANSPORTS = {
+    TCP: {"rtsp_transport": "tcp"},
+    # A late datagram is waited for 0.3 s; a keyframe of 4 MiB fits the buffer while Python does something else.
+    UDP: {"rtsp_transport": "udp", "max_delay": "300000", "reorder_queue_size": "500", "buffer_size": "4194304"},
+}
 _FIRST_YEAR = 1990  # a recorder whose clock was never set writes 1904 or 1970
 
 # Formats whose header says how long they are. In others FFmpeg guesses from the size of the file.
@@ -45,9 +54,9 @@ _STORES_ROTATION = {"mov", "mp4", "matroska", "webm"}
 
 def inspect(source: str) -> SourceInfo:
     """What a clip says of itself, its pictures not read. Raises CaptureError."""
-    container, stream = _open(source)
+    container, stream = open_video(source)
     with container:
-        return _info(source, container, stream)
+        return info_of(source, container, stream)
 
 
 class PacketCapture(Reading[VideoFrame]):
@@ -61,8 +70,8 @@ class PacketCapture(Reading[VideoFrame]):
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
         self._keyframes_only = decode == KEYFRAMES
-        self._container, self._stream = _open(source)
-        info = _info(source, self._container, self._stream)
+        self._container, self._stream = open_video(source)
+        info = info_of(source, self._container, self._stream)
         super().__init__(source, camera=camera, fps=fps, origin=origin, info=info)
         self._decoder = self._stream.codec_context
         self._decoder.thread_count = _DECODER_THREADS
@@ -155,12 +164,13 @@ class PacketCapture(Reading[VideoFrame]):
         return max(self._timeline.end_ns, round(span) + self._timeline.interval_ns)
 
 
-def _open(source: str) -> tuple[InputContainer, VideoStream]:
-    """The container and its video track, with a decoder that exists."""
+def open_video(source: str, *, transport: str = TCP) -> tuple[InputContainer, VideoStream]:
+    """The container and its video track, with a decoder that exists. Raises CaptureError."""
     address = sources.check_source(source)
     try:
         if sources.is_url(source):
-            container = av.open(address, timeout=_NETWORK_TIMEOUT_S, options=_OPTIONS)
+            options = _NETWORK_OPTIONS | (_TRANSPORTS[transport] if sources.is_rtsp(source) else {})
+            container = av.open(address, timeout=_NETWORK_LIMIT_S, options=options)
         else:
             container = av.open(address)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -176,7 +186,7 @@ def _open(source: str) -> tuple[InputContainer, VideoStream]:
     return container, tracks[0]
 
 
-def _info(source: str, container: InputContainer, stream: VideoStream) -> SourceInfo:
+def info_of(source: str, container: InputContainer, stream: VideoStream) -> SourceInfo:
     width_px, height_px = stream.codec_context.width, stream.codec_context.height
     if not sources.is_url(source) and _formats(container) & _STORES_ROTATION and _lies_on_its_side(source):
         width_px, height_px = height_px, width_px

@@ -20,6 +20,18 @@ def is_url(source: str) -> bool:
     return "://" in source
 
 
+def is_rtsp(source: str) -> bool:
+    return source.lower().startswith(("rtsp://", "rtsps://"))
+
+
+def is_http(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
+def is_device(source: str) -> bool:
+    return source.startswith("/dev/")
+
+
 def check_source(source: str) -> str:
     """What to hand to the decoder: the URL, or the file's absolute path. Raises CaptureError for an unusable file."""
     if is_url(source):

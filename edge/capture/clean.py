@@ -1,0 +1,94 @@
+"""A decoder that gives out nothing but what the camera saw.
+
+Decoders hide damage: they copy what is missing from the picture before. After any sign of damage the decoder starts
+afresh, and nothing comes out until a picture stands on its own again; what was held back is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import av
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from edge.capture.numbering import Numbering
+from edge.capture.packets import VideoPacket
+from edge.ports import CaptureCounts
+
+# One thread: a second one costs 20 MB a camera, and a picture's delay where it works on the next picture.
+_THREADS = 1
+# H.265: damage inside a picture is only reported when errors end the decoding; and pictures that carry a check sum
+# (few cameras send one) are held to it. H.264's decoder marks damaged pictures without being asked.
+_STRICT = {"hevc": {"err_detect": "explode+crccheck"}}
+
+
+class CleanDecoder:
+    """Takes a stream's packets in order and returns true pictures only.
+
+    `strict` refuses what breaks the standard; some cameras' extra units do, and with them nothing is ever decoded:
+    `refuses_all` says so, and the next connection is made without.
+    """
+
+    def __init__(
+        self, context: VideoCodecContext, counts: CaptureCounts, *, keyframes_only: bool, strict: bool
+    ) -> None:
+        context.thread_count = _THREADS
+        context.thread_type = "SLICE"
+        if strict:
+            context.options = _STRICT.get(context.name, {})
+        self._context = context
+        self._counts = counts
+        self._keyframes_only = keyframes_only
+        self._numbering = Numbering(context.extradata) if context.name == "h264" and not keyframes_only else None
+        self._damaged = False
+        self._in_a_row = 0
+
+    @property
+    def refused_in_a_row(self) -> int:
+        """Packets since the last true picture, from the first fault on."""
+        return self._in_a_row
+
+    def decode(self, packet: VideoPacket, *, lost: bool = False) -> Sequence[VideoFrame]:
+        """The true pictures that become ready with this packet. `lost`: something before it is missing."""
+        if self._keyframes_only:
+            return self._decode_alone(packet) if packet.is_keyframe else []
+        missing = self._numbering is not None and self._numbering.misses(bytes(packet)) and not self._damaged
+        if lost or missing:
+            self._start_afresh()
+        pictures = self._true_pictures(packet)
+        if self._damaged:
+            self._in_a_row += 1
+            self._counts.withheld += 1
+        return pictures
+
+    def _decode_alone(self, packet: VideoPacket) -> Sequence[VideoFrame]:
+        # Fed with nothing but keyframes a decoder holds back one or two for B-frames that never come.
+        pictures = [*self._true_pictures(packet), *self._true_pictures(None)]
+        self._context.flush_buffers()
+        return pictures
+
+    def _true_pictures(self, packet: VideoPacket | None) -> Sequence[VideoFrame]:
+        try:
+            pictures = self._context.decode(packet)
+        except EOFError:
+            return []
+        except av.FFmpegError:
+            self._start_afresh()
+            return []
+        if (packet is not None and packet.is_corrupt) or any(picture.is_corrupt for picture in pictures):
+            self._start_afresh()
+            return []
+        if pictures:
+            self._damaged = False
+            self._in_a_row = 0
+        return pictures
+
+    def _start_afresh(self) -> None:
+        """Forget all pictures: without them the decoder itself waits for one that needs no other."""
+        if not self._damaged:
+            self._counts.corrupt += 1
+        self._damaged = True
+        if self._numbering is not None:
+            self._numbering.forget()
+        self._context.flush_buffers()

@@ -1,0 +1,187 @@
+"""One connection to a live source, from opening to its end: what `live.py` makes again and again.
+
+RTSP, HTTP or a file -> packets -> CleanDecoder -> pictures as they come, never decoded twice, converted on demand
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import av
+import av.logging
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from edge.capture import sources
+from edge.capture.clean import CleanDecoder
+from edge.capture.packets import VideoPacket, info_of, open_video
+from edge.core.types import NS_PER_S, UInt8
+from edge.errors import CaptureError, redact
+from edge.ports import CaptureCounts, SourceInfo
+
+_REFUSED_LIMIT = 250  # packets without one true picture: ten seconds of a usual camera
+_LOST = "RTP: missed"  # FFmpeg says that datagrams are missing to its log, and nowhere else
+_REPORT_BYTES = 12  # of AVProducerReferenceTime: microseconds since 1970 as int64, flags as int32
+_UNTIMED = {"mpjpeg"}  # its stamps count pictures; only their arrival tells the time
+
+
+class BrokenOffError(CaptureError):
+    """A connection that was open is no more; `reason` is a short code."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One true picture, not yet converted. Valid until the next one is asked for."""
+
+    stamp_ns: int | None  # the source's own time, None where it has none
+    keyframe: bool
+    size_px: tuple[int, int]
+    bgr: Callable[[], UInt8]  # (H, W, 3), owned by the receiver
+
+
+class Connection(Protocol):
+    info: SourceInfo
+    camera_ns: int | None  # wall time of the camera's own clock as told with the last packet
+
+    def steps(self) -> Iterator[Picture | None]:
+        """A step for each thing that arrives: a picture, or None where there is none to show yet.
+
+        Raises BrokenOffError when the source breaks off; ends where a file ends.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class PacketConnection:
+    """A stream or a file through PyAV. Raises CaptureError when it cannot be opened."""
+
+    def __init__(
+        self, source: str, *, transport: str, keyframes_only: bool, strict: bool, counts: CaptureCounts
+    ) -> None:
+        _listen_to_ffmpeg()
+        self._source = source
+        self._counts = counts
+        self._container, self._stream = open_video(source, transport=transport)
+        self.info = info_of(source, self._container, self._stream)
+        if sources.is_url(source):
+            self.info = replace(self.info, fps=0.0)  # opening quickly leaves FFmpeg a guess: 30 for 15
+        self.camera_ns: int | None = None
+        self._decoder = CleanDecoder(self._stream.codec_context, counts, keyframes_only=keyframes_only, strict=strict)
+        self._converter = VideoReformatter()
+        self._untimed = self._container.format.name in _UNTIMED
+
+    def steps(self) -> Iterator[Picture | None]:
+        for packet, lost in self._packets():
+            pictures = self._decoder.decode(packet, lost=lost)
+            if self._decoder.refused_in_a_row >= _REFUSED_LIMIT:
+                raise BrokenOffError(str(sources.nothing_decodes(self._source)), reason="nothing-decodes")
+            if not pictures:
+                yield None
+            for picture in pictures:
+                yield self._show(picture)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _packets(self) -> Iterator[tuple[VideoPacket, bool]]:
+        """Packets, each with whether something before it was lost on the way."""
+        waiting = self._container.demux(self._stream)
+        while True:
+            with av.logging.Capture() as said:
+                try:
+                    packet = next(waiting, None)
+                except (av.FFmpegError, OSError) as error:
+                    raise self._broken_off(error) from error
+            if packet is None:
+                return
+            if packet.size == 0:  # PyAV's own sign of the end
+                continue
+            self._counts.read += 1
+            self._counts.bytes += packet.size
+            self.camera_ns = _camera_ns(packet)
+            yield packet, any(_LOST in message for _, _, message in said)
+
+    def _show(self, picture: VideoFrame) -> Picture:
+        size_px = (picture.width, picture.height)
+        if size_px != (self.info.width_px, self.info.height_px):
+            self.info = replace(self.info, width_px=picture.width, height_px=picture.height)
+        return Picture(
+            stamp_ns=self._stamp_ns(picture),
+            keyframe=bool(picture.key_frame),
+            size_px=size_px,
+            bgr=lambda: self._bgr(picture),
+        )
+
+    def _stamp_ns(self, picture: VideoFrame) -> int | None:
+        if self._untimed or picture.pts is None or self._stream.time_base is None:
+            return None
+        return round(picture.pts * self._stream.time_base * NS_PER_S)
+
+    def _bgr(self, picture: VideoFrame) -> UInt8:
+        try:
+            bgr = self._converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
+        except (av.FFmpegError, ValueError) as error:
+            raise BrokenOffError(str(sources.broke_off(self._source, str(error))), reason="broke-off") from error
+        return np.ascontiguousarray(np.rot90(bgr, round(picture.rotation / 90) % 4), dtype=np.uint8)
+
+    def _broken_off(self, error: Exception) -> BrokenOffError:
+        if isinstance(error, av.ExitError | TimeoutError):
+            where = redact(self._source)
+            return BrokenOffError(f"{where}: sent nothing more; check the camera and its network", reason="no-data")
+        return BrokenOffError(str(sources.broke_off(self._source, str(error))), reason="broke-off")
+
+
+class PacedFile(PacketConnection):
+    """A file played at its own pace, as a camera to try things with. `pause(seconds)` waits."""
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        keyframes_only: bool,
+        counts: CaptureCounts,
+        mono_ns: Callable[[], int],
+        pause: Callable[[float], bool],
+    ) -> None:
+        super().__init__(source, transport="", keyframes_only=keyframes_only, strict=False, counts=counts)
+        self._mono_ns = mono_ns
+        self._pause = pause
+
+    def steps(self) -> Iterator[Picture | None]:
+        begin_ns: int | None = None
+        for picture in super().steps():
+            if picture is not None and picture.stamp_ns is not None:
+                begin_ns = self._mono_ns() - picture.stamp_ns if begin_ns is None else begin_ns
+                early_ns = begin_ns + picture.stamp_ns - self._mono_ns()
+                if early_ns > 0:
+                    self._pause(early_ns / NS_PER_S)
+            yield picture
+
+
+def _camera_ns(packet: VideoPacket) -> int | None:
+    """The camera's wall time at this packet, from RTCP sender reports; None until the first."""
+    if not packet.has_sidedata("prft"):
+        return None
+    told = bytes(packet.get_sidedata("prft"))
+    if len(told) < _REPORT_BYTES:
+        return None
+    return int.from_bytes(told[:8], "little", signed=True) * 1000
+
+
+def _listen_to_ffmpeg() -> None:
+    """FFmpeg's warnings reach us; those that nobody here waits for go nowhere."""
+    if av.logging.get_level() != av.logging.WARNING:
+        av.logging.set_level(av.logging.WARNING)
+        av.logging.set_skip_repeated(False)
+        logger = logging.getLogger("libav")
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False

@@ -1,0 +1,226 @@
+"""A live camera's frames, for ever: a loop around one `_run_once`, which opens, reads, and breaks off some time.
+
+What broke is said, a few seconds later it is tried again, and a camera is never given up. All of it happens in the
+thread that iterates: FFmpeg's objects may not be closed by another. A call that hangs in C cannot be interrupted from
+here: the outside judges by `beat_ns` and kills the process.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Protocol
+
+from edge.capture import sources
+from edge.capture.arrival import Arrivals
+from edge.capture.connection import BrokenOffError, Connection, PacedFile, PacketConnection, Picture
+from edge.capture.opencv import DeviceConnection
+from edge.capture.packets import ALL, AUTO, KEYFRAMES, TCP, UDP
+from edge.capture.probe import find_reason
+from edge.capture.sampling import Sampler
+from edge.clock import SystemClock
+from edge.core.types import NS_PER_S, Frame, UInt8
+from edge.errors import CaptureError, redact
+from edge.ports import CaptureCounts, CaptureState, SourceInfo
+
+_RETRY_S = (3.0, 5.0)  # cameras that restart together must not be asked together
+_UNSEEN_NS = 5 * NS_PER_S  # a longer gap between true pictures makes what was in it unknown
+_UNSEEN_KEYFRAMES_NS = 30 * NS_PER_S  # recorders write a keyframe as rarely as every 25 s
+_OFFSET_DECAY_S = 0.0001  # a packet: so the comparison of clocks follows one that drifts
+_NOTHING_KNOWN = SourceInfo(
+    width_px=0, height_px=0, fps=0.0, codec="", duration_s=0.0, frames_declared=0, created_wall_ns=0
+)
+
+
+class Clock(Protocol):
+    def mono_ns(self) -> int: ...
+
+    def wall_ns(self) -> int: ...
+
+
+Opener = Callable[[CaptureCounts, bool], Connection]  # the second: whether to decode strictly
+FindReason = Callable[[str, CaptureError], tuple[str, str]]
+
+
+class LiveCapture:
+    """Satisfies `edge.ports.CameraCapture`. Iterate in one thread; the others read its attributes.
+
+    `fps` thins by time, `decode` is all, keyframes, or auto (all, for now), `transport` is tcp or udp. `changed` is
+    called in the iterating thread with each new `state`. `pause(seconds)` waits and says whether to stop; `open_with`
+    and `find_reason` stand for the network in tests.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        camera: str,
+        fps: float,
+        stop: threading.Event,
+        decode: str = AUTO,
+        transport: str = TCP,
+        changed: Callable[[CaptureState], None] | None = None,
+        clock: Clock | None = None,
+        pause: Callable[[float], bool] | None = None,
+        open_with: Opener | None = None,
+        find_reason: FindReason = find_reason,
+    ) -> None:
+        if decode not in (ALL, KEYFRAMES, AUTO):
+            raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
+        if transport not in (TCP, UDP):
+            raise ValueError(f"transport must be tcp or udp, got {transport!r}")
+        self._source = source
+        self._camera = camera
+        self._stop = stop
+        self._keyframes_only = decode == KEYFRAMES
+        self._transport = transport
+        self._changed = changed
+        self._clock = clock or SystemClock()
+        self._pause = pause or stop.wait
+        self._open = open_with or self._connect
+        self._find_reason = find_reason
+        self._retries = random.Random(camera)  # spreads the load, keeps no secret
+        self._sampler = Sampler(fps)
+        self._arrivals = Arrivals()
+        self._strict = True
+        self._connections = 0
+        self._seen_ns: int | None = None
+        self._resumed = True  # what was before the first picture is unknown, too
+        self.info = _NOTHING_KNOWN
+        self.counts = CaptureCounts()
+        self.clock_offset_s: float | None = None
+        self.beat_ns = self._clock.mono_ns()
+        words = f"{redact(source)}: not connected yet"
+        self.state = CaptureState(False, "starting", words, self._clock.wall_ns())
+
+    def __iter__(self) -> Iterator[Frame]:
+        while not self._stop.is_set():
+            yield from self._run_once()
+            if not self._is_recording and not self._stop.is_set():
+                self._pause(self._retries.uniform(*_RETRY_S))
+
+    def close(self) -> None:
+        """Ends the frames at the next packet; the thread that iterates lets everything go."""
+        self._stop.set()
+
+    @property
+    def _is_recording(self) -> bool:
+        """A plain file that stands in for a camera; it is played over and over."""
+        return self.state.connected and not sources.is_url(self._source) and not sources.is_device(self._source)
+
+    def _run_once(self) -> Iterator[Frame]:
+        """One connection's frames, and in `state` why there are no more. Raises nothing that a camera can cause."""
+        try:
+            connection = self._attempt()
+        except CaptureError as error:
+            reason, words = self._find_reason(self._source, error)
+            self._beat()
+            self._tell(connected=False, reason=reason, words=words)
+            return
+        try:
+            with closing(connection):
+                yield from self._frames(connection)
+        except BrokenOffError as error:
+            self._strict &= error.reason != "nothing-decodes"
+            self._tell(connected=False, reason=error.reason, words=str(error))
+            return
+        if not self._is_recording and not self._stop.is_set():
+            words = f"{redact(self._source)}: ended the stream; it is asked again"
+            self._tell(connected=False, reason="ended", words=words)
+
+    def _attempt(self) -> Connection:
+        self._beat()
+        connection = self._open(self.counts, self._strict)
+        self._beat()
+        self._connections += 1
+        self.counts.reconnects = self._connections - 1
+        self._arrivals.break_off()
+        self._resumed = True
+        self.info = connection.info
+        return connection
+
+    def _frames(self, connection: Connection) -> Iterator[Frame]:
+        for picture in connection.steps():
+            arrived_ns = self._beat()
+            self._compare_clocks(connection.camera_ns)
+            if picture is not None:
+                self.counts.decoded += 1
+                self.info = connection.info
+                mono_ns = self._place(picture, arrived_ns)
+                if not self.state.connected:
+                    self._tell(connected=True, reason="", words="")
+                if self._sampler.takes(mono_ns):
+                    yield self._frame(picture, mono_ns, picture.bgr())
+            if self._stop.is_set():
+                return
+
+    def _place(self, picture: Picture, arrived_ns: int) -> int:
+        mono_ns = self._arrivals.place(picture.stamp_ns, arrived_ns)
+        self.counts.reanchored = self._arrivals.reanchored
+        unseen_ns = _UNSEEN_KEYFRAMES_NS if self._keyframes_only else _UNSEEN_NS
+        self._resumed |= self._seen_ns is not None and mono_ns - self._seen_ns > unseen_ns
+        self._seen_ns = mono_ns
+        return mono_ns
+
+    def _frame(self, picture: Picture, mono_ns: int, bgr: UInt8) -> Frame:
+        frame = Frame(
+            camera=self._camera,
+            index=self.counts.yielded,
+            mono_ns=mono_ns,
+            # Both clocks are read now: a step of the wall clock is followed with the next frame.
+            wall_ns=mono_ns + self._clock.wall_ns() - self._clock.mono_ns(),
+            bgr=bgr,
+            keyframe=picture.keyframe,
+            resumed=self._resumed,
+        )
+        self._resumed = False
+        self.counts.yielded += 1
+        return frame
+
+    def _compare_clocks(self, camera_ns: int | None) -> None:
+        """The least delayed report since the connection began stands: the way to us only ever takes from it."""
+        if camera_ns is None:
+            return
+        offset_s = (camera_ns - self._clock.wall_ns()) / NS_PER_S
+        known_s = self.clock_offset_s
+        follows = known_s is not None and abs(offset_s - known_s) < 1.0
+        self.clock_offset_s = max(offset_s, known_s - _OFFSET_DECAY_S) if follows and known_s is not None else offset_s
+
+    def _connect(self, counts: CaptureCounts, strict: bool) -> Connection:
+        if sources.is_device(self._source):
+            return DeviceConnection(self._source, counts=counts)
+        if sources.is_url(self._source):
+            return PacketConnection(
+                self._source,
+                transport=self._transport,
+                keyframes_only=self._keyframes_only,
+                strict=strict,
+                counts=counts,
+            )
+        return PacedFile(
+            self._source,
+            keyframes_only=self._keyframes_only,
+            counts=counts,
+            mono_ns=self._clock.mono_ns,
+            pause=self._pause,
+        )
+
+    def _beat(self) -> int:
+        self.beat_ns = self._clock.mono_ns()
+        return self.beat_ns
+
+    def _tell(self, *, connected: bool, reason: str, words: str) -> None:
+        since_wall_ns = self.state.since_wall_ns
+        if connected != self.state.connected:
+            since_wall_ns = self._clock.wall_ns()
+        state = CaptureState(connected=connected, reason=reason, words=words, since_wall_ns=since_wall_ns)
+        changed = (state.connected, state.reason, state.words) != (
+            self.state.connected,
+            self.state.reason,
+            self.state.words,
+        )
+        self.state = state
+        if changed and self._changed is not None:
+            self._changed(state)
