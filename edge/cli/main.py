@@ -17,7 +17,8 @@ from types import FrameType
 import typer
 
 from edge import __version__
-from edge.cli import check, demo, evaluate, models, replay, snapshot
+from edge.cli import check, demo, evaluate, models, replay, snapshot, status
+from edge.cli import run as run_command
 from edge.errors import EdgeError
 
 # A command tells its outcome in one line; without this, warnings on the way there would come out between.
@@ -30,12 +31,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("run")(run_command.run)
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
 app.command("check")(check.check)
 app.command("schema")(check.schema)
 app.command("snapshot")(snapshot.snapshot)
 app.command("evaluate")(evaluate.evaluate)
+app.command("status")(status.status)
 app.add_typer(models.app, name="models")
 
 

@@ -122,6 +122,11 @@ class Database:
         cases = [_case_of(row) for row in self._read(query, camera)]
         return cases if mono_to_wall is None else [_rebased(case, mono_to_wall) for case in cases]
 
+    def running_cameras(self) -> list[str]:
+        """The cameras that have pending or open cases."""
+        query = "SELECT DISTINCT camera FROM cases WHERE state IN ('pending', 'opened') ORDER BY camera"
+        return [str(camera) for (camera,) in self._read(query)]
+
     def next_unsent(self, after: int, limit: int) -> Sequence[OutboxRow]:
         """At most `limit` alerts that no broker has confirmed, in order, with a sequence above `after`."""
         query = "SELECT sequence, id, topic, body FROM outbox WHERE sent = 0 AND sequence > ? ORDER BY sequence LIMIT ?"

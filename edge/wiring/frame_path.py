@@ -22,6 +22,7 @@ from edge.config.models import CameraConfig
 from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook
 from edge.core.scenarios import LEFT_OBJECT, Rule, scenario_for
+from edge.core.sight import Sight
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
 from edge.core.zones import ZoneMap
@@ -48,6 +49,7 @@ def worker_for(
     recorder: CaseRecorder,
     outbox: Outbox,
     stopwatch: Stopwatch,
+    sight: Sight | None = None,
     config_sha256: Callable[[], str] | None = None,
 ) -> Worker:
     """One camera's frame path. `config_sha256`: of the configuration in force, which may change while this runs."""
@@ -56,6 +58,7 @@ def worker_for(
     rules = [rule_for(site, camera, use, detector.labels) for use in uses]
     timezone = ZoneInfo(site.config.site.timezone)
     return Worker(
+        sight=sight or Sight(),
         detector=detector,
         tracker=Tracker(groups=detector.groups),
         zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted({rule.anchor for rule in rules})},

@@ -1,0 +1,321 @@
+"""One camera for ever: what a worker process does around the frame path.
+
+    capture thread: connect, decode, thin -> mailbox of one -> main thread: Worker.step, save, report
+
+The mailbox drops the oldest: a gateway that is late looks at the newest picture, and counts the others. The heartbeat
+is given only while both threads move, so that whoever judges from outside needs to look at one number.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from edge.clock import Stopwatch, SystemClock
+from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Frame, seconds_to_ns
+from edge.errors import StateError
+from edge.ports import CameraCapture, Outbox
+from edge.runtime.board import Row
+from edge.runtime.health import BLIND, SILENT_S, STREAMING, CameraReport, read_report, short, write_report
+from edge.runtime.worker import Worker
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 0.25  # for a picture, before looking at the clock again
+REPORT_NS = NS_PER_S // 2
+SAVE_NS = 10 * NS_PER_S  # how much dwell of a case in the making a kill may cost
+STUCK_NS = 20 * NS_PER_S  # a capture that has neither a packet nor an attempt for so long hangs in its library
+LATE_NS = seconds_to_ns(SILENT_S)  # pictures that were dropped for so long are time that nobody has looked at
+RATE_NS = 10 * NS_PER_S
+LOOKS_MAX = 1024  # remembered for the rate
+RETRY_S = 1.0
+LEAVE_S = 2.0  # for the capture thread to come back from its library at the end
+
+_Number = TypeVar("_Number", int, float)
+
+
+class RunningCases(Protocol):
+    """The database as a worker sees it, beside the outbox."""
+
+    def save_running(self, camera: str, cases: Iterable[Case]) -> None: ...
+
+    def running_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]: ...
+
+
+class Mailbox:
+    """Room for one picture between two threads; a newer one takes the place of one that nobody has fetched."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._changed = threading.Condition()
+        self._frame: Frame | None = None
+        self._put_ns = 0
+
+    def put(self, frame: Frame, mono_ns: int) -> None:
+        with self._changed:
+            if self._frame is not None:
+                self.dropped += 1
+                if self._frame.resumed:  # what it knew of the gap before it must not be lost with it
+                    frame = replace(frame, resumed=True)
+            self._frame, self._put_ns = frame, mono_ns
+            self._changed.notify()
+
+    def take(self, limit_s: float) -> tuple[Frame, int] | None:
+        """The picture and when it was put there, or None after `limit_s`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._frame is not None, timeout=limit_s) or self._frame is None:
+                return None
+            taken, self._frame = self._frame, None
+            return taken, self._put_ns
+
+    def __len__(self) -> int:
+        return self._frame is not None
+
+
+class PatientOutbox:
+    """An outbox that waits for a database that cannot be written now: a full disk is emptied, another writer ends.
+
+    Meanwhile pictures are dropped and counted; nothing is told that is not stored.
+    """
+
+    def __init__(self, outbox: Outbox, *, stop: threading.Event, still_here: Callable[[str], None]) -> None:
+        """`still_here` is called with the reason before each new try, "" when the database takes again."""
+        self._outbox = outbox
+        self._stop = stop
+        self._still_here = still_here
+        self.alerts = 0
+
+    def commit(self, change: CaseChange, alert: dict[str, object], topic: str) -> int:
+        failed = False
+        while True:
+            try:
+                sequence = self._outbox.commit(change, alert, topic)
+            except StateError as error:
+                log.error("an alert waits for the database: %s", error)
+                failed = True
+                self._still_here(str(error))
+                if self._stop.wait(RETRY_S):
+                    raise
+                continue
+            if failed:
+                self._still_here("")
+            self.alerts += 1
+            return sequence
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """Whether the camera can be seen at this moment."""
+
+    state: str
+    reason: str = ""
+    words: str = ""
+
+
+_BLIND_WORDS: Mapping[str, str] = {
+    "black": "the picture is all of one level: check the light, the lens and the camera's night mode",
+    "covered": "the picture has lost its detail: clean or uncover the lens, or focus it",
+    "frozen": "the picture has not changed at all: restart the camera",
+    "moved": "the camera no longer looks where its zones were drawn: turn it back, or draw them anew",
+}
+
+
+class LiveCamera:
+    """One camera's capture, mailbox and worker. `run` once; it ends when `stop` is set."""
+
+    def __init__(
+        self,
+        *,
+        camera: str,
+        capture: CameraCapture,
+        worker: Worker,
+        outbox: PatientOutbox,
+        cases: RunningCases,
+        row: Row,
+        clock: SystemClock,
+        stopwatch: Stopwatch,
+        stop: threading.Event,
+        limits: Callable[[], Mapping[str, int]],
+        keep: Callable[[bool], None],
+    ) -> None:
+        """`limits`: how often the bounds of parts that only the caller knows were hit; `keep`: store what must not
+        be learned anew; called often, and at the end with True."""
+        self._camera = camera
+        self._capture = capture
+        self._worker = worker
+        self._outbox = outbox
+        self._cases = cases
+        self._row = row
+        self._clock = clock
+        self._stopwatch = stopwatch
+        self._stop = stop
+        self._limits = limits
+        self._keep = keep
+        self._mailbox = Mailbox()
+        self._before = read_report(row, CameraReport)  # of the process that was killed: counts go on from there
+        self._report = CameraReport(since_wall_ns=clock.wall_ns())
+        self._looked_ns: deque[int] = deque(maxlen=LOOKS_MAX)
+        self._last: Frame | None = None
+        self._dropped_before_last = 0
+        self._analysed = self._unseen = 0
+        self._reported_ns = self._saved_ns = 0
+        self._saved: list[Case] = []
+        self._restored = False
+
+    def run(self) -> None:
+        reader = threading.Thread(target=self._read, name="capture", daemon=True)
+        reader.start()
+        try:
+            while not self._stop.is_set():
+                self._turn()
+        finally:
+            self._stop.set()
+            self._keep(True)
+            self._save()
+            self._tell()
+        reader.join(LEAVE_S)
+
+    def still_here(self, reason: str = "") -> None:
+        """A heartbeat from the middle of something that takes long."""
+        now_ns = self._clock.mono_ns()
+        if now_ns - self._capture.beat_ns < STUCK_NS:
+            self._row.beat(now_ns)
+
+    # The capture thread
+
+    def _read(self) -> None:
+        for frame in self._capture:
+            now_ns = self._clock.mono_ns()
+            self._row.frame(now_ns)
+            self._mailbox.put(frame, now_ns)
+
+    # The main thread
+
+    def _turn(self) -> None:
+        taken = self._mailbox.take(WAIT_S)
+        self.still_here()
+        if taken is not None:
+            frame, put_ns = taken
+            self._stopwatch.add("wait", (self._clock.mono_ns() - put_ns) / NS_PER_S)
+            self._look(self._marked(frame))
+        now_ns = self._clock.mono_ns()
+        if now_ns - self._saved_ns >= SAVE_NS:
+            self._save()
+            self._saved_ns = now_ns
+        if now_ns - self._reported_ns >= REPORT_NS or self._sight(now_ns).reason != self._report.reason:
+            self._tell()
+            self._reported_ns = now_ns
+
+    def _look(self, frame: Frame) -> None:
+        if not self._restored:
+            known = self._cases.running_cases(self._camera, mono_to_wall=frame.wall_ns - frame.mono_ns)
+            self._worker.resume(known, frame)
+            self._restored = True
+        self._worker.step(frame)
+        if self._worker.blind:
+            self._unseen += 1
+        else:
+            self._analysed += 1
+            self._looked_ns.append(self._clock.mono_ns())
+
+    def _marked(self, frame: Frame) -> Frame:
+        """A gap that we made ourselves, by dropping pictures for long, is time that nobody has looked at."""
+        dropped, last = self._mailbox.dropped, self._last
+        late = last is not None and frame.mono_ns - last.mono_ns > LATE_NS and dropped > self._dropped_before_last
+        self._last, self._dropped_before_last = frame, dropped
+        return replace(frame, resumed=True) if late or not self._restored else frame
+
+    def _save(self) -> None:
+        """Keep the cases for whoever comes after us. A database that is busy now is asked again later."""
+        self._keep(False)
+        if not self._restored:
+            return
+        cases = self._worker.cases
+        if cases == self._saved:
+            return
+        try:
+            self._cases.save_running(self._camera, cases)
+            self._saved = cases
+        except StateError as error:
+            log.warning("running cases are not saved: %s", error)
+
+    # What the outside is told
+
+    def _sight(self, now_ns: int) -> _Sight:
+        state = self._capture.state
+        if not state.connected:
+            return _Sight(BLIND, state.reason, state.words)
+        frame_ns = self._row.frame_ns
+        if frame_ns == 0 or now_ns - frame_ns > LATE_NS:
+            return _Sight(BLIND, "no-frames", f"connected, but no picture for {SILENT_S:.0f} s: check the camera")
+        if self._worker.blind:
+            return _Sight(BLIND, self._worker.blind, _BLIND_WORDS.get(self._worker.blind, self._worker.blind))
+        if not self._looked_ns or now_ns - self._looked_ns[-1] > 2 * LATE_NS:
+            return _Sight(BLIND, "not-analysed", "pictures come, but none is looked at: see the detector's state")
+        return _Sight(STREAMING)
+
+    def _tell(self) -> None:
+        now_ns = self._clock.mono_ns()
+        sight = self._sight(now_ns)
+        if (sight.state, sight.reason) != (self._report.state, self._report.reason):
+            level = logging.INFO if sight.state == STREAMING else logging.WARNING
+            log.log(
+                level,
+                "camera %s is %s %s",
+                self._camera,
+                sight.state,
+                f"({sight.reason}: {sight.words})" if sight.reason else "",
+            )
+            since_wall_ns = self._clock.wall_ns()
+        else:
+            since_wall_ns = self._report.since_wall_ns
+        self._report = self._counted(sight, since_wall_ns, now_ns)
+        write_report(self._row, self._report)
+
+    def _counted(self, sight: _Sight, since_wall_ns: int, now_ns: int) -> CameraReport:
+        before, counts, live = self._before, self._capture.counts, self._worker.cases
+        size_px = self._last.size_px if self._last is not None else (0, 0)
+        return CameraReport(
+            state=sight.state,
+            reason=sight.reason,
+            words=short(sight.words),
+            since_wall_ns=since_wall_ns,
+            fps=round(self._rate(now_ns), 2),
+            width_px=size_px[0],
+            height_px=size_px[1],
+            codec=self._capture.info.codec,
+            clock_offset_s=self._capture.clock_offset_s,
+            read=before.read + counts.read,
+            decoded=before.decoded + counts.decoded,
+            taken=before.taken + counts.yielded,
+            analysed=before.analysed + self._analysed,
+            dropped=before.dropped + self._mailbox.dropped,
+            withheld=before.withheld + counts.withheld,
+            unseen=before.unseen + self._unseen,
+            corrupt=before.corrupt + counts.corrupt,
+            reconnects=before.reconnects + counts.reconnects,
+            repaired=before.repaired + counts.reanchored,
+            cases_open=sum(case.state == OPENED for case in live),
+            cases_pending=sum(case.state == PENDING for case in live),
+            queue=len(self._mailbox),
+            evidence_failures=before.evidence_failures + self._worker.evidence_failures,
+            alerts=before.alerts + self._outbox.alerts,
+            stage_s=_summed(before.stage_s, {name: round(s, 4) for name, s in self._stopwatch.wall_s.items()}),
+            stage_count=_summed(before.stage_count, self._stopwatch.count),
+            limits=_summed(before.limits, {**self._worker.limits, **self._limits()}),
+        )
+
+    def _rate(self, now_ns: int) -> float:
+        recent = [look_ns for look_ns in self._looked_ns if now_ns - look_ns <= RATE_NS]
+        return len(recent) * NS_PER_S / RATE_NS
+
+
+def _summed(before: Mapping[str, _Number], now: Mapping[str, _Number]) -> dict[str, _Number]:
+    both = {**before}
+    for name, number in now.items():
+        both[name] = both[name] + number if name in both else number
+    return both

@@ -1,0 +1,114 @@
+"""A camera's worker process: its capture, its frame path and its way to the detector. Loaded by the forkserver.
+
+Everything heavy that a worker needs is imported here, once, so that all workers share its pages.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import cv2
+
+from edge.capture.live import LiveCapture
+from edge.clock import Stopwatch, SystemClock
+from edge.config.models import CameraConfig
+from edge.core.sight import Sight, SightSettings
+from edge.core.types import seconds_to_ns
+from edge.detect.manifest import load_manifest
+from edge.evidence.manifest import SharedChain
+from edge.runtime.live import LiveCamera, PatientOutbox
+from edge.runtime.process import run_child, sole_holder
+from edge.runtime.remote import RemoteDetector
+from edge.runtime.slots import Slot
+from edge.state.database import Database
+from edge.wiring.frame_path import model_folder, recorder_for, worker_for
+from edge.wiring.process_order import ProcessOrder
+from edge.wiring.sight_file import SightFile
+
+_FORKSERVER = os.getpid()
+_TWIN_WAIT_S = 0.1
+_TWIN_TRIES = 50
+
+
+def main(order: ProcessOrder, camera_id: str, slot: Slot) -> None:
+    """Run one camera until SIGTERM."""
+    assert os.getpid() != _FORKSERVER, "this module must be loaded by the forkserver"
+    camera = next(camera for camera in order.site.config.cameras if camera.id == camera_id)
+    order.set_up_log("camera", camera=camera.id)
+    cv2.setNumThreads(1)
+    run_child(lambda stop: _run(order, camera, slot, stop), name=f"edge:{camera.id}")
+
+
+def _run(order: ProcessOrder, camera: CameraConfig, slot: Slot, stop: threading.Event) -> None:
+    tries = iter(range(_TWIN_TRIES))
+
+    def twin_may_end() -> bool:
+        return next(tries, None) is not None and not stop.wait(_TWIN_WAIT_S)
+
+    lock = order.folder / "run" / f"camera-{camera.id}.lock"
+    with sole_holder(lock, what=f"camera {camera.id}", wait=twin_may_end), Database.open(order.database) as database:
+        _live_camera(order, camera, slot, stop, database).run()
+
+
+def _live_camera(
+    order: ProcessOrder, camera: CameraConfig, slot: Slot, stop: threading.Event, database: Database
+) -> LiveCamera:
+    clock, stopwatch, site = SystemClock(), Stopwatch(), order.site
+    live: LiveCamera
+
+    def still_here(reason: str = "") -> None:
+        live.still_here(reason)
+
+    def keep_waiting() -> bool:
+        still_here()
+        return not stop.is_set()
+
+    detector = RemoteDetector(load_manifest(model_folder(site, camera)), slot, keep_waiting=keep_waiting)
+    recorder = recorder_for(
+        site,
+        camera,
+        detector,
+        root=order.folder,
+        chain=SharedChain(order.folder),
+        config_sha256=order.config_sha256,
+    )
+    sight = Sight(SightSettings(frozen_after_ns=seconds_to_ns(camera.frozen_after_s)))
+    sight_file = SightFile(order.folder, camera, sight, clock=clock)
+    outbox = PatientOutbox(database, stop=stop, still_here=still_here)
+    worker = worker_for(
+        site,
+        camera,
+        detector,
+        recorder=recorder,
+        outbox=outbox,
+        stopwatch=stopwatch,
+        sight=sight,
+        config_sha256=order.config_sha256,
+    )
+    capture = LiveCapture(
+        camera.source,
+        camera=camera.id,
+        fps=camera.sampling.fps,
+        decode=camera.sampling.decode,
+        transport=camera.transport,
+        clock=clock,
+        stop=stop,
+    )
+    live = LiveCamera(
+        camera=camera.id,
+        capture=capture,
+        worker=worker,
+        outbox=outbox,
+        cases=database,
+        row=order.row,
+        clock=clock,
+        stopwatch=stopwatch,
+        stop=stop,
+        limits=lambda: {
+            "stills_thinned": recorder.counts.stills_thinned,
+            "stills_refused": recorder.counts.stills_refused,
+        },
+        keep=sight_file.save,
+    )
+    return live

@@ -1,0 +1,58 @@
+"""The courier process: from the outbox to the broker, and what is retained there of the gateway's health."""
+
+from __future__ import annotations
+
+import threading
+from zoneinfo import ZoneInfo
+
+from edge.clock import SystemClock
+from edge.delivery.courier import Courier
+from edge.delivery.mqtt import MqttPublisher
+from edge.runtime.announcing import Announcer, courier_report
+from edge.runtime.health import gateway_status, write_report
+from edge.runtime.process import run_child
+from edge.state.database import Database
+from edge.wiring.broker_process import PORT
+from edge.wiring.process_order import ProcessOrder
+
+DRAIN_S = 2.0  # for the last alerts when the gateway stops; the rest goes out with the next start
+GOODBYE_S = 1.5
+_POLL_S = 0.25
+_TURN_S = 0.5
+
+
+def main(order: ProcessOrder) -> None:
+    """Deliver until SIGTERM."""
+    order.set_up_log("courier")
+    run_child(lambda stop: _run(order, stop), name="edge:courier")
+
+
+def _run(order: ProcessOrder, stop: threading.Event) -> None:
+    clock, config, row = SystemClock(), order.site.config, order.row
+    assert config.mqtt is not None
+    identity = f"{config.site.id}-{config.gateway.id}"
+    publisher = MqttPublisher(
+        f"mqtt://127.0.0.1:{PORT}" if config.mqtt.embedded else config.mqtt.url,
+        client_id=identity,
+        username=config.mqtt.username,
+        password=config.mqtt.password,
+        version5=True,
+        recall=f"cityeye/v1/{config.site.id}/{config.gateway.id}/health/#",
+    )
+    announcer = Announcer(
+        lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
+        broker=publisher.address,
+        site=config.site.id,
+        gateway=config.gateway.id,
+        timezone=ZoneInfo(config.site.timezone),
+    )
+    with Database.open(order.database) as database:
+        courier = Courier(database, publisher, notices=announcer, poll_s=_POLL_S)
+        courier.start()
+        while not stop.wait(_TURN_S):
+            write_report(row, courier_report(courier.state(), publisher.address))
+            row.beat(clock.mono_ns())
+        if courier.state().connected:
+            courier.drain(DRAIN_S)
+        courier.close(GOODBYE_S)
+        write_report(row, courier_report(courier.state(), publisher.address))

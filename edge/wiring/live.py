@@ -1,0 +1,295 @@
+"""The service: from a configuration to the processes that the supervisor keeps running.
+
+Kept light: the supervisor loads neither decoders nor models. What a process does is in `<kind>_process.py` beside this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from edge import __version__
+from edge.clock import SystemClock
+from edge.config.loader import Site, load_site
+from edge.config.models import CameraConfig
+from edge.detect.manifest import ModelManifest, load_manifest
+from edge.errors import OutputError, StateError
+from edge.runtime.board import Board
+from edge.runtime.detector import DetectorLink
+from edge.runtime.headroom import check_memory
+from edge.runtime.health import (
+    BROKER,
+    CAMERA,
+    CONSOLE,
+    COURIER,
+    DETECTOR,
+    SupervisorReport,
+    as_document,
+    gateway_status,
+)
+from edge.runtime.process import Child, sole_holder
+from edge.runtime.slots import SizeClass
+from edge.runtime.status_socket import StatusSocket
+from edge.runtime.supervisor import Gateway, Plan, Supervisor
+from edge.runtime.systemd import Notifier
+from edge.state.database import Database
+from edge.wiring.frame_path import check_models, model_folder
+from edge.wiring.process_order import DATABASE, LogSettings, ProcessOrder
+from edge.wiring.withdrawal import withdraw_cases
+
+log = logging.getLogger(__name__)
+
+FORKSERVER = multiprocessing.get_context("forkserver")
+SPAWN = multiprocessing.get_context("spawn")
+PRELOADED = "edge.wiring.camera_process"
+# Every process is one of many: none may take a core for each of its libraries.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+_HANG_S = {CAMERA: 10.0, DETECTOR: 15.0, COURIER: 45.0, CONSOLE: 30.0, BROKER: 30.0}
+_STOP_ORDER = {CAMERA: 0, DETECTOR: 1, CONSOLE: 1, COURIER: 2, BROKER: 3}
+_WATCH_NS = 2_000_000_000  # how often the file is looked at, and how long it must then stay as it is
+
+
+def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_settings: LogSettings) -> None:
+    """Run the service until SIGTERM or SIGINT. Raises EdgeError when it cannot begin."""
+    os.environ.update(ONE_THREAD)
+    site = load_site(config, environ=environ)
+    with _state(folder), sole_holder(folder / "gateway.lock", what="this state folder"):
+        Database.open(folder / DATABASE).close()  # one process makes it, not many at once
+        board, clock = Board.create(), SystemClock()
+        fleet = Fleet(config, folder=folder, environ=environ, board=board, clock=clock, log_settings=log_settings)
+        first = fleet.start_with(site)
+        fleet.withdraw(site)
+        FORKSERVER.set_forkserver_preload([PRELOADED])
+
+        def snapshot() -> dict[str, Any]:
+            return as_document(gateway_status(board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()))
+
+        window = StatusSocket(folder, snapshot)
+        try:
+            supervisor = Supervisor(
+                board=board, configuration=fleet, first=first, notifier=Notifier(), window=window, clock=clock
+            )
+            _hear_signals(supervisor)
+            supervisor.run()
+        finally:
+            window.close()
+            fleet.close()
+
+
+class Fleet:
+    """What is to run by the configuration file, and the shared memory of what runs. One for a service."""
+
+    def __init__(
+        self,
+        config: Path,
+        *,
+        folder: Path,
+        environ: Mapping[str, str],
+        board: Board,
+        clock: SystemClock,
+        log_settings: LogSettings,
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._environ = environ
+        self._board = board
+        self._clock = clock
+        self._log_settings = log_settings
+        self._site: Site
+        self._links: dict[Path, DetectorLink] = {}  # by model folder
+        self._boot_id = str(uuid.uuid4())
+        self._started_wall_ns = clock.wall_ns()
+        self._loaded = self._seen = _signature(config)
+        self._looked_ns = clock.mono_ns()
+
+    def changed(self) -> bool:
+        """Whether the file is another one, and has been left alone for two seconds."""
+        now_ns = self._clock.mono_ns()
+        if now_ns - self._looked_ns < _WATCH_NS:
+            return False
+        self._looked_ns = now_ns
+        before, self._seen = self._seen, _signature(self._config)
+        return self._seen == before != self._loaded
+
+    def load(self) -> Gateway:
+        self._loaded = self._seen = _signature(self._config)
+        return self.start_with(load_site(self._config, environ=self._environ))
+
+    def start_with(self, site: Site) -> Gateway:
+        """The plans of a configuration. Raises EdgeError where it cannot be run, and then nothing has changed."""
+        check_models(site)
+        manifests = {folder: load_manifest(folder) for folder in _model_folders(site)}
+        self._check_memory(site, manifests)
+        for folder, manifest in manifests.items():
+            if folder not in self._links:
+                self._links[folder] = DetectorLink(SizeClass.for_model(manifest))
+        plans = [
+            *self._service_plans(site),
+            *(self._detector_plan(site, folder, manifest) for folder, manifest in manifests.items()),
+            *(self._camera_plan(site, camera) for camera in site.config.cameras),
+        ]
+        self._site = site
+        return Gateway(plans, self._identity(site))
+
+    def withdraw(self, site: Site) -> None:
+        """The cases of cameras that are no longer configured. A database that fails is asked at the next start."""
+        try:
+            with Database.open(self._folder / DATABASE) as database:
+                told = withdraw_cases(site, database, clock=self._clock)
+        except StateError as error:
+            log.error("cases of cameras that were removed are not withdrawn yet: %s", error)
+        else:
+            log.info("%d open cases of cameras that are no longer configured were withdrawn", told)
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+
+    def _identity(self, site: Site) -> SupervisorReport:
+        return SupervisorReport(
+            site=site.config.site.id,
+            gateway=site.config.gateway.id,
+            software=__version__,
+            boot_id=self._boot_id,
+            started_wall_ns=self._started_wall_ns,
+            config_path=str(self._config),
+            config_sha256=site.config_sha256,
+        )
+
+    def _check_memory(self, site: Site, manifests: Mapping[Path, ModelManifest]) -> None:
+        """Room for the slots of cameras that have none yet: a clear word now, not a killed process later."""
+        wanted = 0
+        for camera in site.config.cameras:
+            folder = model_folder(site, camera)
+            link = self._links.get(folder)
+            if link is None or not link.knows(camera.id):
+                wanted += SizeClass.for_model(manifests[folder]).slot_bytes
+        check_memory(wanted, purpose=f"the pictures of {len(site.config.cameras)} cameras")
+
+    # One plan a process
+
+    def _service_plans(self, site: Site) -> Iterator[Plan]:
+        mqtt = site.config.mqtt
+        if mqtt is not None and mqtt.embedded:
+            yield self._plan(BROKER, "embedded", self._runs(SPAWN, "broker_process", site), of="")
+        if mqtt is not None:
+            of = [mqtt.model_dump(), site.config.site.model_dump(), site.config.gateway.model_dump()]
+            yield self._plan(COURIER, "mqtt", self._runs(SPAWN, "courier_process", site), of=of)
+        if site.config.console is not None:
+            listen = site.config.console.listen
+            yield self._plan(CONSOLE, "http", self._runs(SPAWN, "console_process", site), of=listen)
+
+    def _detector_plan(self, site: Site, folder: Path, manifest: ModelManifest) -> Plan:
+        link = self._links[folder]
+
+        def start(row: int) -> Child:
+            control = link.connect()
+            with control:
+                return self._runs(SPAWN, "detector_process", site, folder, control)(row)
+
+        of = [str(folder), manifest.sha256, site.config.detector.model_dump()]
+        return self._plan(DETECTOR, manifest.name, start, of=of)
+
+    def _camera_plan(self, site: Site, camera: CameraConfig) -> Plan:
+        link = self._links[model_folder(site, camera)]
+
+        def start(row: int) -> Child:
+            return self._runs(FORKSERVER, "camera_process", site, camera.id, link.add(camera.id))(row)
+
+        def removed() -> None:
+            link.remove(camera.id)
+            self.withdraw(self._site)
+
+        of = [
+            site.config.site.model_dump(),
+            site.config.gateway.model_dump(),
+            str(model_folder(site, camera)),
+            camera.model_dump(),
+        ]
+        return self._plan(CAMERA, camera.id, start, of=of, removed=removed)
+
+    def _plan(
+        self,
+        kind: str,
+        name: str,
+        start: Callable[[int], Child],
+        *,
+        of: object,
+        removed: Callable[[], None] | None = None,
+    ) -> Plan:
+        text = json.dumps(of, sort_keys=True, default=str)
+        return Plan(
+            kind=kind,
+            name=name,
+            start=start,
+            fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+            hang_s=_HANG_S[kind],
+            stop_order=_STOP_ORDER[kind],
+            removed=removed or (lambda: None),
+        )
+
+    def _runs(self, context: Any, module: str, site: Site, *parts: object) -> Callable[[int], Child]:
+        """What starts `edge.wiring.<module>.main` in a new process."""
+
+        def start(row: int) -> Child:
+            order = ProcessOrder(site, self._folder, self._board, row, self._log_settings)
+            process: BaseProcess = context.Process(target=_main, args=(module, order, *parts), name=f"edge-{module}")
+            process.start()
+            return Child(process)
+
+        return start
+
+
+def _main(module: str, order: ProcessOrder, *parts: object) -> None:
+    """In the new process: each kind loads what it needs, and no more."""
+    from importlib import import_module
+
+    import_module(f"edge.wiring.{module}").main(order, *parts)
+
+
+def _model_folders(site: Site) -> list[Path]:
+    return sorted({model_folder(site, camera) for camera in site.config.cameras})
+
+
+def _signature(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written or replaced; zeros where it cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@contextmanager
+def _state(folder: Path) -> Iterator[None]:
+    try:
+        (folder / "run").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}: name another --state") from error
+    if not os.access(folder, os.W_OK):
+        raise StateError(f"{folder}: may not be written by this user: change its rights, or name another --state")
+    yield
+
+
+def _hear_signals(supervisor: Supervisor) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        supervisor.stop()
+
+    def reload(number: int, frame: FrameType | None) -> None:
+        supervisor.reload()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)

@@ -1,0 +1,49 @@
+"""Cases of cameras that are no longer configured: nobody will see them end, so they are withdrawn."""
+
+from __future__ import annotations
+
+from edge.clock import SystemClock
+from edge.config.loader import Site
+from edge.config.models import CameraConfig
+from edge.core.cases import withdrawn
+from edge.core.types import OPENED, Case
+from edge.delivery.message import Topics, alert
+from edge.state.database import Database
+from edge.wiring.frame_path import origin_of, stock_tag, with_last_place
+
+_REASON = "camera-removed"
+
+
+def withdraw_cases(site: Site, database: Database, *, clock: SystemClock) -> int:
+    """Withdraw the open cases of cameras that the site does not name, forget the others; returns how many."""
+    configured = {camera.id for camera in site.config.cameras}
+    told = 0
+    for name in database.running_cameras():
+        if name not in configured:
+            cases = database.running_cases(name, mono_to_wall=clock.wall_ns() - clock.mono_ns())
+            for case in cases:
+                if case.state == OPENED:
+                    _withdraw(site, case, database, clock)
+                    told += 1
+            database.save_running(name, [])
+    return told
+
+
+def _withdraw(site: Site, case: Case, database: Database, clock: SystemClock) -> None:
+    """Its picture's size is not known any more; its box says enough."""
+    mono_ns, wall_ns = clock.mono_ns(), clock.wall_ns()
+    change = withdrawn(case, mono_ns=mono_ns, reason=_REASON)
+    frame_px = (max(round(case.footprint[2]), 1), max(round(case.footprint[3]), 1))
+    camera = CameraConfig(id=case.camera, source="removed")
+    body = alert(
+        change,
+        origin=with_last_place(origin_of(site, camera, model_name="", model_sha256=""), case, frame_px),
+        tag=stock_tag(case.scenario),
+        frame_px=frame_px,
+        now_wall_ns=wall_ns,
+        mono_to_wall=wall_ns - mono_ns,
+        media_time_s=None,
+        evidence=(),
+    )
+    topics = Topics(site.config.site.id, site.config.gateway.id)
+    database.commit(change, body, topics.alert(case.camera, case.scenario))
