@@ -11,7 +11,8 @@ import numpy as np
 from edge.core.cases import CaseBook
 from edge.core.memory import StreetMemory
 from edge.core.scenarios import Rule, scenario_for
-from edge.core.scene import Scene, shows_nothing
+from edge.core.scene import Scene
+from edge.core.sight import shows_nothing
 from edge.core.types import (
     NS_PER_S,
     CaseChange,

@@ -165,6 +165,19 @@ class BackgroundModel:
             self._look(_features(bgr, self._grid), self._that_explain(tracks), mono_ns)
         return self._answer
 
+    def interrupt(self, mono_ns: int) -> None:
+        """Nobody looked until now: that time was neither still nor empty, and no picture settled in it."""
+        if self._grid is None:
+            return
+        if self._learning:
+            self._forget(mono_ns)
+            return
+        self._steady_ns = mono_ns
+        self._newest_since[:] = mono_ns
+        self._empty_since[self._has_thing] = mono_ns
+        for region in self._regions.values():
+            region.explained_ns = mono_ns if region.explained_by >= 0 else region.explained_ns
+
     def empty_picture(self) -> UInt8:
         """(rows, columns, 3) BGR: the place without things, as it is remembered; nothing before it is learned."""
         if self._grid is None or self._learning:

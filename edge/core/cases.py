@@ -98,6 +98,7 @@ class CaseBook:
         self._gateway = gateway
         self._lives: list[_Life] = []
         self._looked_ns = -1
+        self._watched_since_ns = 0  # no look has been missing since
         self._active_since_ns = 0  # nothing that was so before counts
         self._size_px = (0, 0)
 
@@ -110,7 +111,9 @@ class CaseBook:
         """Take one frame's findings in; returns what the outside must be told, in order."""
         now_ns = scene.frame.mono_ns
         step_ns = seen_step_ns(self._looked_ns, now_ns)
-        self._looked_ns = now_ns
+        self._looked_ns = -1 if scene.blind else now_ns
+        if step_ns == 0:
+            self._watched_since_ns = now_ns
         self._fit_to(scene.frame.size_px)
         if not active:
             self._active_since_ns = now_ns
@@ -133,6 +136,10 @@ class CaseBook:
         """Whether a case of an earlier run is one of this book's: same scenario, in a zone that is still watched."""
         zones = {self.rule.zone_names[row] for row in self.rule.zones}
         return case.scenario == self.rule.scenario and case.zone in zones
+
+    def interrupt(self) -> None:
+        """The time until the next look is unknown: nothing was seen in it, neither a thing nor an empty place."""
+        self._looked_ns = -1
 
     def restore(self, cases: Iterable[Case]) -> None:
         """Go on with cases of an earlier run; each must be one that the book `watches`."""
@@ -329,7 +336,7 @@ class CaseBook:
         since_ns = max(int(findings.since_ns[row]), self._active_since_ns)
         # A static region is reported when it has stood for a while, and has been seen all that time. A track may have
         # stood there for long, but too dimly to count.
-        seen_ns = now_ns - since_ns
+        seen_ns = now_ns - max(since_ns, self._watched_since_ns)
         if self.rule.kind != LEFT_OBJECT:
             seen_ns = min(seen_ns, NS_PER_S)
         patch = appearance.luma_patch(scene.frame.bgr, box)

@@ -77,7 +77,7 @@ class Sight:
         """
         sample = np.asarray(cv2.resize(frame.bgr, _SAMPLE_WH, interpolation=cv2.INTER_NEAREST)[:, :, 1], np.uint8)
         frozen = self._stillness.lasts(sample, frame.mono_ns)
-        if _is_flat(sample):
+        if shows_nothing(frame.bgr):
             return BLACK
         if frozen:
             return FROZEN
@@ -158,9 +158,9 @@ class _Stillness:
         return lively <= allowed * len(content) and lively <= allowed * _count_textured(sample)
 
 
-def _is_flat(sample: UInt8) -> bool:
-    """98 % of the picture within `CONTRAST_MIN` grey levels."""
-    dark, bright = np.percentile(sample, (1, 99))
+def shows_nothing(bgr: UInt8) -> bool:
+    """Whether a picture is all of one level: 98 % of it within `CONTRAST_MIN` grey levels."""
+    dark, bright = np.percentile(bgr[::8, ::8, 1], (1, 99))  # green is most of the luma
     return bool(bright - dark < CONTRAST_MIN)
 
 
@@ -184,11 +184,11 @@ def _cells(bgr: UInt8) -> Float32:
     x = _array(cv2.Sobel(coarse, cv2.CV_32F, 1, 0, scale=0.25))
     y = _array(cv2.Sobel(coarse, cv2.CV_32F, 0, 1, scale=0.25))
     xx, yy = x * x, y * y
-    strength = cv2.blur(xx + yy + _FAINT, (3, 3))
+    strength = _array(cv2.blur(xx + yy + _FAINT, (3, 3)))
     street = ~_beside_bars(coarse)
     cells = np.empty(VIEW_SHAPE, np.float32)
     for plane, part in zip(cells, (xx - yy, 2 * x * y), strict=False):
-        direction = _to_cells(cv2.blur(part, (3, 3)) / strength) * street
+        direction = _to_cells(_array(cv2.blur(part, (3, 3))) / strength) * street
         # What a whole neighbourhood has in common, the run of a road, is the same after a turn; the rest is not.
         np.multiply(direction - cv2.blur(direction, (17, 17)), street, out=plane)
     cells[2] = _sharpness(detail, coarse)

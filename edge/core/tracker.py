@@ -116,6 +116,15 @@ class Tracker:
         self._mono_ns = mono_ns
         return self._tracks(detection[keep])
 
+    def interrupt(self, mono_ns: int) -> None:
+        """Nobody looked until now: what was last seen too long ago to be told from another is forgotten at once.
+
+        A thing that stands where one stood is then a new track, at rest since it was seen again; cases know it by
+        its looks.
+        """
+        patience_ns = np.where(self._table["confirmed"], self.settings.lost_ns, self.settings.tentative_ns)
+        self._table = self._table[mono_ns - self._table["last_seen_ns"] <= patience_ns]
+
     def rescale(self, x: float, y: float) -> None:
         """The pictures have another size from now on: `x` and `y` are the new lengths over the old."""
         scale = np.array([x, y, x, y])

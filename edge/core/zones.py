@@ -46,6 +46,10 @@ class ZoneMap:
         self._looked_ns = mono_ns
         return Presence(inside, entered, visible)
 
+    def interrupt(self) -> None:
+        """The time until the next look is unknown: no visit was seen in it."""
+        self._looked_ns = -1
+
     def inside(self, xyxy: Float32, *, width: int, height: int) -> Bool:
         """(N, 4) px -> (Z, N): whose anchor point lies in which zone, at this very look."""
         points = boxes.anchors(xyxy, self._anchor)

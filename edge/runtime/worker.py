@@ -1,6 +1,6 @@
 """The frame path: from a camera's picture to rows in the outbox, read from top to bottom.
 
-    capture -> detect -> track -> static regions -> zones -> scenarios -> cases -> evidence -> outbox
+    capture -> sight -> detect -> track -> static regions -> zones -> scenarios -> cases -> evidence -> outbox
 
 The worker decides in which order; the parts compute. It knows no file, no broker and no clock: `edge.wiring` puts in
 live parts for the service and recorded ones for replay, and this is the same code for both.
@@ -16,9 +16,10 @@ from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook, withdrawn
 from edge.core.memory import StreetMemory
 from edge.core.scenarios import Scenario
-from edge.core.scene import Scene, shows_nothing
+from edge.core.scene import Scene
+from edge.core.sight import Sight
 from edge.core.tracker import Tracker
-from edge.core.types import OPENED, Case, CaseChange, Float32, Frame, StaticRegions
+from edge.core.types import OPENED, Case, CaseChange, Findings, Float32, Frame, StaticRegions
 from edge.core.zones import ZoneMap, outside_masks
 from edge.errors import EvidenceError
 from edge.ports import Detector, EvidenceFile, Outbox, Recorder
@@ -47,6 +48,7 @@ class Worker:
     def __init__(  # every part of the frame path, by name
         self,
         *,
+        sight: Sight,
         detector: Detector,
         tracker: Tracker,
         zones: Mapping[str, ZoneMap],  # by anchor
@@ -58,6 +60,7 @@ class Worker:
         outbox: Outbox,
         stopwatch: Stopwatch,
     ) -> None:
+        self._sight = sight
         self._detector = detector
         self._tracker = tracker
         self._zones = zones
@@ -70,6 +73,7 @@ class Worker:
         self._stage = stopwatch.stage
         self._memory = StreetMemory()
         self._size_px: tuple[int, int] | None = None
+        self.blind = ""  # why the last frame was not believed
         self.evidence_failures = 0
         self.evidence_failure = ""  # the last one, in words
 
@@ -84,11 +88,16 @@ class Worker:
             yield frame, self.step(frame)
 
     def step(self, frame: Frame) -> Scene:
-        scene = self._look(frame)
+        with self._stage("sight"):
+            was_blind, self.blind = self.blind, self._sight.judge(frame)
+        if frame.resumed or (was_blind and not self.blind):
+            self._interrupt(frame.mono_ns)
+        scene = Scene.unseen(frame, self._memory) if self.blind else self._look(frame)
         with self._stage("rules"):
             changes = [change for watch in self._watches for change in self._judge(watch, scene)]
         with self._stage("evidence"):
-            self._recorder.watch(self.cases, frame)
+            if not self.blind:
+                self._recorder.watch(self.cases, frame)
             self._publish(changes, frame)
         return scene
 
@@ -114,7 +123,6 @@ class Worker:
 
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px
-        blind = shows_nothing(frame.bgr)
         with self._stage("detect"):
             detections = self._detector.detect([frame.bgr])[0]
         with self._stage("track"):
@@ -123,16 +131,25 @@ class Worker:
             tracks = self._tracker.update(detections, frame.mono_ns)
         with self._stage("static"):
             regions = StaticRegions.empty()
-            if self._background is not None and not blind:
+            if self._background is not None:
                 regions = self._background.update(frame.bgr, tracks, frame.mono_ns)
         with self._stage("zones"):
             presence = {
                 anchor: zones.locate(tracks, width=width, height=height, mono_ns=frame.mono_ns)
                 for anchor, zones in self._zones.items()
             }
-        if not blind:
-            self._memory.keep(frame)
-        return Scene(frame, detections, tracks, presence, regions, self._memory, blind)
+        self._memory.keep(frame)
+        return Scene(frame, detections, tracks, presence, regions, self._memory)
+
+    def _interrupt(self, mono_ns: int) -> None:
+        """What was since the last look is unknown: it counts neither as seen nor as empty, nor as standing still."""
+        self._tracker.interrupt(mono_ns)
+        if self._background is not None:
+            self._background.interrupt(mono_ns)
+        for zones in self._zones.values():
+            zones.interrupt()
+        for watch in self._watches:
+            watch.cases.interrupt()
 
     def _fit_to(self, width: int, height: int) -> None:
         """A camera may come back with another resolution; its tracks go on."""
@@ -142,7 +159,8 @@ class Worker:
 
     def _judge(self, watch: Watch, scene: Scene) -> list[CaseChange]:
         active = watch.active(scene.frame.wall_ns)
-        return watch.cases.advance(watch.scenario.find(scene), scene, active=active)
+        findings = Findings.empty() if scene.blind else watch.scenario.find(scene)
+        return watch.cases.advance(findings, scene, active=active)
 
     def _publish(self, changes: Iterable[CaseChange], frame: Frame) -> None:
         """Evidence first, then the case and its alert together."""
@@ -152,6 +170,8 @@ class Worker:
             self._outbox.commit(change, told.alert, told.topic)
 
     def _fix(self, change: CaseChange, frame: Frame) -> tuple[Sequence[EvidenceFile], str]:
+        if self.blind:
+            return (), f"no picture: the camera is blind ({self.blind})"
         try:
             return self._recorder.record(change, frame), ""
         except EvidenceError as error:  # the alert goes out all the same, and says why nothing is attached
