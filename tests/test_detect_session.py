@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from pathlib import Path
 
@@ -176,6 +177,32 @@ def test_a_provider_that_onnx_runtime_left_out_in_silence_is_refused(monkeypatch
     manifest = load_manifest(find_model("yolox-nano", [models_dir()]))
     with pytest.raises(ModelError, match=r"^provider cuda is installed but could not start: its driver or libraries"):
         OnnxDetector(manifest, providers=["cuda", "cpu"])
+
+
+def _own_mib() -> float:
+    """This process's share of all memory (PSS)."""
+    rollup = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8")
+    return int(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))) / 1024
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_shapes_of_batches() -> None:
+    """Cameras of many sizes, batches of one to eight: after the largest nothing more is taken."""
+    detector = OnnxDetector(load_manifest(find_model("yolox-nano", [models_dir()])), threads=1)
+    # Twice each: what ONNX Runtime plans in the first run of a shape it takes in the second.
+    shapes = [(96 * side, batch) for side in (3, 5, 7) for batch in (2, 4, 6, 8)] * 2
+    random.Random(4).shuffle(shapes)
+
+    def run(side: int, batch: int) -> float:
+        letterbox = detector.letterbox(width=640, height=min(side, 640))
+        width, height = letterbox.input_px
+        detector.run_batch(np.zeros((batch, height, width, 3), np.uint8), [letterbox] * batch)
+        return _own_mib()
+
+    largest = run(640, 8)
+    after = [run(*shape) for shape in shapes]
+    print(f"after the largest batch {largest:.0f} MiB, after {len(shapes)} smaller ones {max(after):.0f} MiB")
+    assert max(after) < largest * 1.2
 
 
 def test_threads_leave_room_for_decoding() -> None:
