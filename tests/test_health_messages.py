@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -210,6 +211,18 @@ def test_the_same_content_has_the_same_id_and_every_other_one_another() -> None:
     assert first.published == second.published
     ids = [read(body)["id"] for _, body in first.published]
     assert len(set(ids)) == len(ids) == 5
+
+
+def test_the_operators_page_shows_the_messages_as_they_are() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "health.md").read_text(encoding="utf-8")
+    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    gateway = Gateway()
+    gateway.blind("cam-02")
+    announcer = announcer_of(gateway)
+    told = announcer.current(CONNECTED)
+    will = announcer.will(CONNECTED)
+    assert will is not None
+    assert shown == [read(told[TOPICS.status]), read(will[1]), read(told[TOPICS.health("cam-01")])]
 
 
 def test_a_status_that_is_neither_online_nor_explained_is_refused_by_the_schema() -> None:
