@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ class StreetCameras:
         self._numbers = itertools.count(1)
         self._added: dict[str, dict[str, Any]] = {}
         self._process: subprocess.Popen[str] | None = None
-        self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # closed by __exit__
+        self._errors: IO[str] = tempfile.TemporaryFile("a+", encoding="utf-8")  # noqa: SIM115  # closed by __exit__
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._changed = threading.Condition()
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_MAX)
@@ -242,5 +243,9 @@ class StreetCameras:
             process.wait(WAIT_S)
 
     def _failure(self, what: str) -> str:
+        """`what`, and what the server said of itself; one that still lives writes down what its threads do."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGUSR1)
+            time.sleep(0.5)
         self._errors.seek(0)
         return f"{what}\n{self._errors.read()[-4000:]}"

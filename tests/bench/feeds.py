@@ -128,11 +128,12 @@ class Feed:
         if now_ns - self.due_ns > LATE_MAX_NS:
             self.due_ns = now_ns
         if self._shift_ns is None:
-            running_ns = source.get_current_running_time()
-            if running_ns == Gst.CLOCK_TIME_NONE:
+            # On its way to PLAYING an element may have its clock but not yet its base time: running time is wrong then.
+            if source.get_state(0).state != Gst.State.PLAYING:
                 self.due_ns = now_ns + LOOK_AGAIN_NS
                 return True
-            self._shift_ns, corruption = running_ns - self.due_ns, None  # whole, or nobody could describe the stream
+            self._shift_ns = source.get_current_running_time() - self.due_ns
+            corruption = None  # the first unit stays whole, or nobody could describe the stream
         else:
             corruption = self.mount.corruption
         self._follow_switch()

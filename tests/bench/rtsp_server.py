@@ -11,9 +11,11 @@ It ends when its stdin closes.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import itertools
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -265,6 +267,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.excepthook = die
     threading.excepthook = lambda failure: die(failure.exc_type, failure.exc_value, failure.exc_traceback)
+    faulthandler.register(signal.SIGUSR1)  # a client that gets no answer asks what hangs
     Gst.init(None)
     server = Server(arguments.port)
     say(event="ready", port=server.port)
