@@ -343,6 +343,19 @@ def test_a_broker_that_confirms_nothing_is_connected_to_anew(outbox: Database) -
     assert outbox.unsent_count() == 3
 
 
+def test_a_broker_that_takes_us_and_throws_us_out_is_asked_less_and_less_often(outbox: Database) -> None:
+    """So does one that refuses our alerts, with all notices published anew each time."""
+    fill(outbox, 1)
+    publisher = FakePublisher([Connection(0, 0)] * 1000)
+    with Courier(outbox, publisher, retry_s=0.01, retry_max_s=3600) as courier:
+        for _ in range(4):
+            assert publisher.connections.acquire(timeout=WAIT_S)
+        threading.Event().wait(0.2)
+        assert courier.alive
+        assert len(publisher.arrived) <= 7  # 10 + 20 + 40 + 80 + 160 + 320 ms between them
+    assert not courier.alive
+
+
 class FailsOnce:
     """An outbox whose disk is full at the first mark."""
 

@@ -26,6 +26,7 @@ from edge.errors import DeliveryError, EdgeError, StateError
 log = logging.getLogger(__name__)
 
 _GOODBYE_S = 1.0  # how long the last notice may take to be confirmed
+_STEADY_NS = 10 * NS_PER_S  # a connection that stood for so long was a good one
 
 
 class Waiting(Protocol):
@@ -158,11 +159,17 @@ class Courier:
         self._sent = 0
         self._last_state = CourierState()
         self._connected = False
+        self._since_ns: int | None = None  # when this connection was made
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self.last_error = ""
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs: what a heartbeat should hang on."""
+        return self._thread.is_alive()
 
     def wake(self) -> None:
         """There is a new alert: do not wait for the next poll."""
@@ -221,10 +228,11 @@ class Courier:
             self._forget_connection()
             try:
                 self._connect()
-                pause_s = self._retry_s
                 self._take_leave(self._deliver())
             except EdgeError as error:  # a broker comes back, a full disk is emptied: both are tried again
                 self.last_error = str(error)
+                if self._since_ns is not None and self._clock.mono_ns() - self._since_ns > _STEADY_NS:
+                    pause_s = self._retry_s
                 log.warning("%s; next try in %g s", error, pause_s)
             finally:
                 self._connected = False
@@ -240,6 +248,7 @@ class Courier:
             will=None if self._notices is None else self._notices.will(self.state()),
         )
         self._connected = True
+        self._since_ns = self._clock.mono_ns()
         log.info("connected to the broker")
 
     def _deliver(self) -> dict[int, int]:
@@ -352,6 +361,7 @@ class Courier:
             self._changed.notify_all()
 
     def _forget_connection(self) -> None:
+        self._since_ns = None
         self._retained.forget_connection()
         self._recalling = True
         self._asked_ns = None
