@@ -170,6 +170,7 @@ def test_a_provider_that_is_not_there_is_refused(tmp_path: Path, providers: list
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider' is not in available provider names")
 def test_a_provider_that_onnx_runtime_left_out_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a GPU build without its CUDA libraries behaves: the provider is listed, and does not start."""
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 
 from edge.core.types import Detections, UInt8
-from edge.detect.manifest import find_model, load_manifest
+from edge.detect.letterbox import Letterbox
+from edge.detect.manifest import find_model, load_manifest, parse_manifest
 from edge.detect.session import OnnxDetector
 from edge.errors import EdgeError
 from edge.resources import configs_dir, models_dir
+from edge.runtime.detector import DetectorLink, serve
 from edge.runtime.remote import DetectorLostError, RemoteDetector
+from edge.runtime.slots import SizeClass
 from tests.detector_bench import Bench, ask_at_a_rate, ask_forever, bench, worker_processes
 from tests.tiny_models import brightness_model, constant_model, write_model
 
@@ -280,6 +283,38 @@ def test_a_worker_killed_at_any_moment_never_leaves_a_wrong_answer(wide: Path) -
     print(counts)
     assert torn > 0
     assert looks[0] > 50
+
+
+def test_a_detector_that_is_told_to_stop_stops(tiny: Path) -> None:
+    link = DetectorLink(SizeClass.for_model(parse_manifest(tiny)))
+    stop, beats, reports = threading.Event(), [0], []
+    session = OnnxDetector(load_manifest(tiny), threads=1)
+
+    def beat() -> None:
+        beats[0] += 1
+        if beats[0] == 3:  # three turns without any work
+            stop.set()
+
+    begin_s = time.perf_counter()
+    serve(session, link.connect(), beat=beat, report=reports.append, stop=stop)
+    spent_s = time.perf_counter() - begin_s
+    link.close()
+    print(f"{beats[0]} idle turns in {spent_s:.2f} s, {len(reports)} reports")
+    assert beats == [3]
+    assert spent_s < 3
+    assert reports
+
+
+def test_a_senseless_request_is_left_alone_and_holds_up_nobody(tiny: Path) -> None:
+    with bench(tiny) as running:
+        slot = running.link.add("mad")
+        detector = running.detector("sane")
+        odd = Letterbox((40, 40), input_px=(40, 40), content_px=(40, 40), offset_px=(0, 0), swap_colours=False)
+        sequence = slot.submit(_square(90, 40), odd, submitted_ns=lambda: 0)
+        for level in range(60, 70):
+            assert _level(detector.detect([_square(level)])[0]) == level
+        assert running.counts(lambda counts: counts.pictures == 10).torn >= 1
+        assert slot.answer(sequence) is None
 
 
 def test_cameras_come_and_go_while_others_are_answered(tiny: Path) -> None:

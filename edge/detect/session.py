@@ -37,9 +37,9 @@ _BATCH_MAX = 16
 _CANDIDATES_MAX = 1000
 
 CPU = "cpu"
+OPENVINO = "openvino"
 # Name in a configuration -> ONNX Runtime's name, and the package that brings it. All of these packages put their files
 # under the one import name `onnxruntime`: only one of them may be installed.
-OPENVINO = "openvino"
 PROVIDERS = {
     CPU: ("CPUExecutionProvider", "onnxruntime"),
     OPENVINO: ("OpenVINOExecutionProvider", "onnxruntime-openvino"),

@@ -51,7 +51,7 @@ class DetectorCounts:
     batches: int = 0
     pictures: int = 0
     biggest_batch: int = 0
-    torn: int = 0  # requests found half written or senseless, and left alone
+    torn: int = 0  # looks at a request that was half written or senseless; it is left alone
     candidates_dropped: int = 0  # boxes beyond the bounds on suppression and on a slot's rows
     waited_s: float = 0.0  # sum over pictures, from the worker's signal to the start of the run
     ran_s: float = 0.0  # sum over batches

@@ -74,11 +74,10 @@ class RemoteDetector:
     def _ask(self, picture: UInt8, pixel_aspect: float) -> Detections:
         letterbox = self._rule().letterbox(width=picture.shape[1], height=picture.shape[0], pixel_aspect=pixel_aspect)
         sequence = self._slot.submit(picture, letterbox, submitted_ns=self._clock.mono_ns)
-        begin_ns = self._clock.mono_ns()
         answer: Answer = self._await(lambda: self._slot.answer(sequence))
         ran_s = answer.times.ran_ns / NS_PER_S
         self.ran_s += ran_s
-        self.waited_s += max((self._clock.mono_ns() - begin_ns) / NS_PER_S - ran_s, 0.0)
+        self.waited_s += max((self._clock.mono_ns() - self._slot.submitted_ns) / NS_PER_S - ran_s, 0.0)
         return answer.detections
 
     def _rule(self) -> ModelInput:

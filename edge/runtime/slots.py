@@ -221,6 +221,11 @@ class Slot:
         self.signal_ready()
         return writing + 1
 
+    @property
+    def submitted_ns(self) -> int:
+        """When the request that lies there was signalled, mono."""
+        return self._header[_At.SUBMITTED_NS]
+
     def signal_ready(self) -> None:
         """Wake the detector; again for the same request does no harm."""
         os.eventfd_write(self.fds[1], 1)
