@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,6 @@ WAIT_S = 20.0  # for any answer of the server
 PYTHON = Path("/usr/bin/python3")  # the one that has gi
 _SERVER = Path(__file__).with_name("rtsp_server.py")
 _NEEDS = "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0')"
-_EVENTS_MAX = 10_000
 
 
 def need_rtsp_server() -> None:
@@ -48,9 +47,10 @@ class StreetCameras:
         self._added: dict[str, dict[str, Any]] = {}
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] = tempfile.TemporaryFile("a+", encoding="utf-8")  # noqa: SIM115  # closed by __exit__
+        self._asking = threading.Lock()
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._changed = threading.Condition()
-        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_MAX)
+        self._seen: Counter[tuple[str, str]] = Counter()  # events by kind and path
 
     def __enter__(self) -> Self:
         self.start()
@@ -75,17 +75,18 @@ class StreetCameras:
     def start(self) -> None:
         """Returns when the server listens."""
         command = [str(PYTHON), "-u", str(_SERVER), "--port", str(self.port)]
-        # Bytecode of the system's Python does not belong into the source tree.
+        # The system's Python has its own modules, and its bytecode does not belong into the source tree.
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
-        self.port = self.wait_for("ready")["port"]
+        self.wait_for("ready")
         for path, arguments in self._added.items():
             self._ask("add", path=path, **arguments)
 
@@ -101,7 +102,7 @@ class StreetCameras:
         if self._process is not None:
             self.kill()
         with self._changed:
-            self._events.clear()
+            self._seen.clear()
         self.start()
 
     def add(
@@ -181,26 +182,28 @@ class StreetCameras:
         """Open RTSP connections, whatever they watch."""
         return int(self._ask("stats")["clients"])
 
-    def wait_for(self, event: str, *, path: str | None = None, count: int = 1) -> dict[str, Any]:
-        """The `count`th event of a kind since the start: ready, connected or disconnected."""
-
-        def found() -> list[dict[str, Any]]:
-            return [each for each in self._events if each["event"] == event and path in {None, each.get("path")}]
-
+    def seen(self, event: str, path: str = "") -> int:
+        """How many clients were connected to (PLAY) or disconnected from a camera since the server's start."""
         with self._changed:
-            self._changed.wait_for(lambda: len(found()) >= count or self._has_ended(), timeout=WAIT_S)
-            events = found()
-        assert len(events) >= count, self._failure(f"{len(events)} of {count} events {event}")
-        return events[count - 1]
+            return self._seen[event, path]
+
+    def wait_for(self, event: str, path: str = "", *, count: int = 1) -> None:
+        """Until an event has been seen `count` times: ready, connected or disconnected."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._seen[event, path] >= count or self._has_ended(), timeout=WAIT_S)
+            seen = self._seen[event, path]
+        if seen < count:
+            raise AssertionError(self._failure(f"{seen} of {count} events {event} {path}"))
 
     def _ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         process = self._running()
-        number = next(self._numbers)
         assert process.stdin is not None
+        number = next(self._numbers)
         try:
-            process.stdin.write(json.dumps({"id": number, "command": command, **arguments}) + "\n")
-            process.stdin.flush()
-            answer = self._answers.get(timeout=WAIT_S)
+            with self._asking:
+                process.stdin.write(json.dumps({"id": number, "command": command, **arguments}) + "\n")
+                process.stdin.flush()
+                answer = self._answers.get(timeout=WAIT_S)
         except (BrokenPipeError, queue.Empty):
             raise AssertionError(self._failure(f"no answer to {command}")) from None
         if answer["id"] != number:
@@ -216,7 +219,8 @@ class StreetCameras:
                 self._answers.put(message)
                 continue
             with self._changed:
-                self._events.append(message)
+                self._seen[message["event"], message.get("path", "")] += 1
+                self.port = message.get("port", self.port)
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
