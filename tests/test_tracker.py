@@ -434,8 +434,9 @@ def test_a_told_box_lies_on_its_detection():
 
 def test_a_change_of_resolution_keeps_tracks_and_rest() -> None:
     tracker = Tracker(groups=GROUPS)
+    tracker.fit_to(width=640, height=360)
     follow(tracker, [look(square(200, 100), square(300, 150))] * 10)
-    tracker.rescale(0.5, 0.5)
+    tracker.fit_to(width=320, height=180)
     half = [look(square(100, 50, 13.5), square(150, 75, 13.5))] * 10
     tracks = follow(tracker, half, start_s=2)[-1]
     assert ids(tracks) == [1, 2]

@@ -20,7 +20,7 @@ from edge.ports import CaptureCounts
 _THREADS = 1
 # H.265: damage inside a picture is only reported when errors end the decoding; and pictures that carry a check sum
 # (few cameras send one) are held to it. H.264's decoder marks damaged pictures without being asked.
-_STRICT = {"hevc": {"err_detect": "explode+crccheck"}}
+_STRICT = {"hevc": {"err_detect": "explode+crccheck"}, "mjpeg": {"err_detect": "explode"}}
 
 
 class CleanDecoder:
@@ -62,6 +62,10 @@ class CleanDecoder:
             self._counts.withheld += 1
         return pictures
 
+    def finish(self) -> Sequence[VideoFrame]:
+        """What the decoder still holds at the end of a file."""
+        return [] if self._keyframes_only or self._damaged else self._true_pictures(None)
+
     def _decode_alone(self, packet: VideoPacket) -> Sequence[VideoFrame]:
         # Fed with nothing but keyframes a decoder holds back one or two for B-frames that never come.
         pictures = [*self._true_pictures(packet), *self._true_pictures(None)]
@@ -69,6 +73,9 @@ class CleanDecoder:
         return pictures
 
     def _true_pictures(self, packet: VideoPacket | None) -> Sequence[VideoFrame]:
+        if packet is not None and self._context.name == "mjpeg" and not _is_whole_jpeg(bytes(packet)):
+            self._start_afresh()
+            return []
         try:
             pictures = self._context.decode(packet)
         except EOFError:
@@ -92,3 +99,8 @@ class CleanDecoder:
         if self._numbering is not None:
             self._numbering.forget()
         self._context.flush_buffers()
+
+
+def _is_whole_jpeg(data: bytes) -> bool:
+    """Whether the end marker is there: the decoder paints what a cut picture lacks and says nothing."""
+    return data.rstrip(b"\0\r\n").endswith(b"\xff\xd9")

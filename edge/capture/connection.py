@@ -19,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 from edge.capture import sources
 from edge.capture.clean import CleanDecoder
 from edge.capture.packets import VideoPacket, info_of, open_video
+from edge.capture.timeline import interval_ns
 from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, SourceInfo
@@ -88,6 +89,8 @@ class PacketConnection:
                 yield None
             for picture in pictures:
                 yield self._show(picture)
+        for picture in self._decoder.finish():
+            yield self._show(picture)
 
     def close(self) -> None:
         self._container.close()
@@ -165,6 +168,7 @@ class PacedFile(PacketConnection):
                 if early_ns > 0:
                     self._pause(early_ns / NS_PER_S)
             yield picture
+        self._pause(interval_ns(self.info.fps) / NS_PER_S)  # the last picture is shown as long as the others
 
 
 def _camera_ns(packet: VideoPacket) -> int | None:

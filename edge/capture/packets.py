@@ -34,14 +34,15 @@ _DECODER_THREADS = 2  # more cost memory for each camera (24 MB a thread at 1080
 _REFUSED_LIMIT = 250  # packets without one picture: ten seconds of a usual camera
 VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 
-_NETWORK_LIMIT_S = (5.0, 5.0)  # open, read; FFmpeg takes a little longer to notice
+_NETWORK_LIMIT_S = (5.0, 2.5)  # open, read; FFmpeg lets the second pass twice before it gives up: 5 s, measured
 # Opening waits for the first picture (32 KiB of it) and not for enough of them to guess at a rate: 0.1 s, not 2 s.
 # `nobuffer` would be quicker still and throws that first picture, the keyframe, away.
 _NETWORK_OPTIONS = {"probesize": "32768", "analyzeduration": "1000000"}
 TCP = "tcp"
 UDP = "udp"
 _TRANSPORTS = {
-    TCP: {"rtsp_transport": "tcp"},
+    # A camera in a hurry drops RTP packets over TCP too; with a queue FFmpeg says so, without it is silent.
+    TCP: {"rtsp_transport": "tcp", "reorder_queue_size": "8"},
     # A late datagram is waited for 0.3 s; a keyframe of 4 MiB fits the buffer while Python does something else.
     UDP: {"rtsp_transport": "udp", "max_delay": "300000", "reorder_queue_size": "500", "buffer_size": "4194304"},
 }

@@ -81,6 +81,9 @@ class MqttConfig(Strict):
     url: Annotated[Secret, AfterValidator(_broker_url)] = Field(repr=False)
     username: Secret | None = Field(default=None, repr=False)
     password: Secret | None = Field(default=None, repr=False)
+    health_s: Annotated[float, Field(ge=1, le=3600)] = Field(
+        default=60.0, description="How often the numbers of each camera's health are told; changes of state at once"
+    )
 
     @property
     def embedded(self) -> bool:
@@ -97,9 +100,12 @@ class MqttConfig(Strict):
 class DetectorConfig(Strict):
     """How the detector process of each model works."""
 
-    batch_max: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="Pictures in one call of the model")
-    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
-        default=10.0, description="How long the first picture of a batch waits for others"
+    batch_max: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=0, description="Pictures in one call of the model; 0: 2 on the CPU, where more gain nothing, else 8"
+    )
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] | None = Field(
+        default=None,
+        description="How long the first picture of a batch waits for others; without it 0 on the CPU, else 10",
     )
     threads: Annotated[int, Field(ge=0, le=64)] = Field(
         default=0, description="0: half of the cores, so that decoding has room"

@@ -198,8 +198,9 @@ def _cells(bgr: UInt8) -> Float32:
 def _sharpness(detail: Float32, coarse: Float32) -> Float32:
     """(36, 64) what is fine against what is broad: contrast, fog and light take as much from both."""
     fine = _array(cv2.absdiff(detail, cv2.blur(detail, (3, 3))))
-    broad = _array(cv2.absdiff(coarse, cv2.blur(coarse, (9, 9))))
-    return _to_cells(fine) / (cv2.blur(_to_cells(broad), (5, 5)) + np.float32(0.01))
+    cells = _to_cells(coarse)
+    broad = _array(cv2.absdiff(cells, cv2.blur(cells, (9, 9))))
+    return _to_cells(fine) / _array(cv2.blur(broad, (5, 5)) + np.float32(0.01))
 
 
 def _beside_bars(luma: Float32) -> Bool:

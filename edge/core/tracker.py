@@ -85,6 +85,7 @@ class Tracker:
         self._table: Table = np.zeros(0, _ROW)
         self._next_id = 1
         self._mono_ns: int | None = None
+        self._size_px: tuple[int, int] | None = None
 
     def update(self, detections: Detections, mono_ns: int) -> Tracks:
         """One look: the confirmed tracks after it, seen or carried on. Looks must come in time order.
@@ -125,9 +126,13 @@ class Tracker:
         patience_ns = np.where(self._table["confirmed"], self.settings.lost_ns, self.settings.tentative_ns)
         self._table = self._table[mono_ns - self._table["last_seen_ns"] <= patience_ns]
 
-    def rescale(self, x: float, y: float) -> None:
-        """The pictures have another size from now on: `x` and `y` are the new lengths over the old."""
-        scale = np.array([x, y, x, y])
+    def fit_to(self, *, width: int, height: int) -> None:
+        """The size of the next picture in px: a camera may come back with another one, and its tracks go on."""
+        before, self._size_px = self._size_px, (width, height)
+        if before in (None, self._size_px):
+            return
+        assert before is not None
+        scale = np.array([width / before[0], height / before[1]] * 2)
         for column in ("position", "velocity", "seen_box", "anchor"):
             self._table[column] *= scale
         self._table["covariance"] *= (scale**2)[:, None]

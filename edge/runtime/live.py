@@ -21,6 +21,7 @@ from edge.errors import StateError
 from edge.ports import CameraCapture, Outbox
 from edge.runtime.board import Row
 from edge.runtime.health import BLIND, SILENT_S, STREAMING, CameraReport, read_report, short, write_report
+from edge.runtime.telling import Telling
 from edge.runtime.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ class LiveCamera:
         camera: str,
         capture: CameraCapture,
         worker: Worker,
+        telling: Telling,
         outbox: PatientOutbox,
         cases: RunningCases,
         row: Row,
@@ -147,6 +149,7 @@ class LiveCamera:
         self._camera = camera
         self._capture = capture
         self._worker = worker
+        self._telling = telling
         self._outbox = outbox
         self._cases = cases
         self._row = row
@@ -302,7 +305,7 @@ class LiveCamera:
             cases_open=sum(case.state == OPENED for case in live),
             cases_pending=sum(case.state == PENDING for case in live),
             queue=len(self._mailbox),
-            evidence_failures=before.evidence_failures + self._worker.evidence_failures,
+            evidence_failures=before.evidence_failures + self._telling.failures,
             alerts=before.alerts + self._outbox.alerts,
             stage_s=_summed(before.stage_s, {name: round(s, 4) for name, s in self._stopwatch.wall_s.items()}),
             stage_count=_summed(before.stage_count, self._stopwatch.count),

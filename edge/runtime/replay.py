@@ -21,6 +21,7 @@ from edge.delivery.message import dumps
 from edge.errors import EvidenceError
 from edge.ports import Capture, Outbox, SourceInfo
 from edge.runtime.output import PRODUCED_BY
+from edge.runtime.telling import Telling
 from edge.runtime.worker import Worker
 
 
@@ -79,6 +80,7 @@ class Replay:
         self,
         *,
         worker: Worker,
+        telling: Telling,
         clips: Sequence[Clip],
         open_clip: Callable[[Clip, FrameOrigin], RecordedCapture],
         journal: Journal,
@@ -87,6 +89,7 @@ class Replay:
         sketch: Sketch | None = None,
     ) -> None:
         self._worker = worker
+        self._telling = telling
         self._clips = clips
         self._open_clip = open_clip
         self._journal = journal
@@ -165,8 +168,8 @@ class Replay:
                     with self._stopwatch.stage("annotate"):
                         self._sketch.add(frame, scene, self._worker)
                 self._on_frame(frame)
-                if self._worker.evidence_failures:  # a live camera goes on; here the rest would be for nothing
-                    raise EvidenceError(self._worker.evidence_failure)
+                if self._telling.failures:  # a live camera goes on; here the rest would be for nothing
+                    raise EvidenceError(self._telling.failure)
         finally:
             capture.close()
         self._next_ns = capture.following.mono_ns

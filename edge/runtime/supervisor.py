@@ -45,6 +45,7 @@ class Plan:
     hang_s: float  # a heartbeat older than this is a hang
     stop_order: int = 0  # those of a lower order are stopped first
     stop_s: float = 4.0
+    carries_on: bool = False  # the next process goes on from the last one's report
     removed: Callable[[], None] = lambda: None  # it will not be started again
 
     @property
@@ -213,7 +214,10 @@ class Supervisor:
     def _start(self, ward: _Ward) -> None:
         again = ward.started_ns > 0
         ward.started_ns = self._clock.mono_ns()
-        self._board.row(ward.row).beat(ward.started_ns)
+        row = self._board.row(ward.row)
+        row.beat(ward.started_ns)
+        if not ward.plan.carries_on:
+            row.write("")  # what the last process said of itself is no longer so
         try:
             ward.child = ward.plan.start(ward.row)
         except (EdgeError, OSError, EOFError) as error:  # EOFError: the forkserver died while it was asked

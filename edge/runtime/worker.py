@@ -21,8 +21,8 @@ from edge.core.sight import Sight
 from edge.core.tracker import Tracker
 from edge.core.types import OPENED, Case, CaseChange, Findings, Float32, Frame, StaticRegions
 from edge.core.zones import ZoneMap, outside_masks
-from edge.errors import EvidenceError
-from edge.ports import Detector, EvidenceFile, Outbox, Recorder
+from edge.ports import Detector
+from edge.runtime.telling import Telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,9 @@ class Watch:
     cases: CaseBook
     active: Callable[[int], bool]  # wall_ns -> within the opening hours
 
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An alert in words: what `delivery` makes of a change, and where it is to be published."""
-
-    alert: dict[str, object]
-    topic: str
+    def judge(self, scene: Scene) -> list[CaseChange]:
+        findings = Findings.empty() if scene.blind else self.scenario.find(scene)
+        return self.cases.advance(findings, scene, active=self.active(scene.frame.wall_ns))
 
 
 class Worker:
@@ -55,9 +51,7 @@ class Worker:
         background: BackgroundModel | None,
         watches: Sequence[Watch],
         ignored: Sequence[Float32],
-        recorder: Recorder,
-        tell: Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told],
-        outbox: Outbox,
+        telling: Telling,
         stopwatch: Stopwatch,
     ) -> None:
         self._sight = sight
@@ -67,15 +61,10 @@ class Worker:
         self._background = background
         self._watches = watches
         self._ignored = ignored
-        self._recorder = recorder
-        self._tell = tell
-        self._outbox = outbox
+        self._telling = telling
         self._stage = stopwatch.stage
         self._memory = StreetMemory()
-        self._size_px: tuple[int, int] | None = None
         self.blind = ""  # why the last frame was not believed
-        self.evidence_failures = 0
-        self.evidence_failure = ""  # the last one, in words
 
     def run(self, frames: Iterable[Frame]) -> Iterable[tuple[Frame, Scene]]:
         """Every frame's way; yields what was seen in each, for whoever draws or counts."""
@@ -94,11 +83,11 @@ class Worker:
             self._interrupt(frame.mono_ns)
         scene = Scene.unseen(frame, self._memory) if self.blind else self._look(frame)
         with self._stage("rules"):
-            changes = [change for watch in self._watches for change in self._judge(watch, scene)]
+            changes = [change for watch in self._watches for change in watch.judge(scene)]
         with self._stage("evidence"):
             if not self.blind:
-                self._recorder.watch(self.cases, frame)
-            self._publish(changes, frame)
+                self._telling.watch(self.cases, frame)
+            self._telling.publish(changes, frame, blind=self.blind)
         return scene
 
     def resume(self, cases: Sequence[Case], frame: Frame) -> None:
@@ -108,7 +97,8 @@ class Worker:
             if watch is not None:
                 watch.cases.restore([case])
             elif case.state == OPENED:
-                self._publish([withdrawn(case, mono_ns=frame.mono_ns, reason="not-watched")], frame)
+                gone = withdrawn(case, mono_ns=frame.mono_ns, reason="not-watched")
+                self._telling.publish([gone], frame, blind="")
 
     @property
     def cases(self) -> list[Case]:
@@ -127,7 +117,7 @@ class Worker:
             detections = self._detector.detect([frame.bgr])[0]
         with self._stage("track"):
             detections = outside_masks(detections, self._ignored, width=width, height=height)
-            self._fit_to(width, height)
+            self._tracker.fit_to(width=width, height=height)
             tracks = self._tracker.update(detections, frame.mono_ns)
         with self._stage("static"):
             regions = StaticRegions.empty()
@@ -150,31 +140,3 @@ class Worker:
             zones.interrupt()
         for watch in self._watches:
             watch.cases.interrupt()
-
-    def _fit_to(self, width: int, height: int) -> None:
-        """A camera may come back with another resolution; its tracks go on."""
-        if self._size_px is not None and self._size_px != (width, height):
-            self._tracker.rescale(width / self._size_px[0], height / self._size_px[1])
-        self._size_px = (width, height)
-
-    def _judge(self, watch: Watch, scene: Scene) -> list[CaseChange]:
-        active = watch.active(scene.frame.wall_ns)
-        findings = Findings.empty() if scene.blind else watch.scenario.find(scene)
-        return watch.cases.advance(findings, scene, active=active)
-
-    def _publish(self, changes: Iterable[CaseChange], frame: Frame) -> None:
-        """Evidence first, then the case and its alert together."""
-        for change in changes:
-            evidence, failure = self._fix(change, frame)
-            told = self._tell(change, frame, evidence, failure)
-            self._outbox.commit(change, told.alert, told.topic)
-
-    def _fix(self, change: CaseChange, frame: Frame) -> tuple[Sequence[EvidenceFile], str]:
-        if self.blind:
-            return (), f"no picture: the camera is blind ({self.blind})"
-        try:
-            return self._recorder.record(change, frame), ""
-        except EvidenceError as error:  # the alert goes out all the same, and says why nothing is attached
-            self.evidence_failures += 1
-            self.evidence_failure = str(error)
-            return (), str(error)

@@ -13,8 +13,6 @@ import cv2
 from edge.capture.live import LiveCapture
 from edge.clock import Stopwatch, SystemClock
 from edge.config.models import CameraConfig
-from edge.core.sight import Sight, SightSettings
-from edge.core.types import seconds_to_ns
 from edge.detect.manifest import load_manifest
 from edge.evidence.manifest import SharedChain
 from edge.runtime.live import LiveCamera, PatientOutbox
@@ -22,7 +20,7 @@ from edge.runtime.process import run_child, sole_holder
 from edge.runtime.remote import RemoteDetector
 from edge.runtime.slots import Slot
 from edge.state.database import Database
-from edge.wiring.frame_path import model_folder, recorder_for, worker_for
+from edge.wiring.frame_path import model_folder, recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.process_order import ProcessOrder
 from edge.wiring.sight_file import SightFile
 
@@ -73,19 +71,11 @@ def _live_camera(
         chain=SharedChain(order.folder),
         config_sha256=order.config_sha256,
     )
-    sight = Sight(SightSettings(frozen_after_ns=seconds_to_ns(camera.frozen_after_s)))
+    sight = sight_for(camera)
     sight_file = SightFile(order.folder, camera, sight, clock=clock)
     outbox = PatientOutbox(database, stop=stop, still_here=still_here)
-    worker = worker_for(
-        site,
-        camera,
-        detector,
-        recorder=recorder,
-        outbox=outbox,
-        stopwatch=stopwatch,
-        sight=sight,
-        config_sha256=order.config_sha256,
-    )
+    telling = telling_for(site, camera, detector, recorder=recorder, outbox=outbox, config_sha256=order.config_sha256)
+    worker = worker_for(site, camera, detector, sight=sight, telling=telling, stopwatch=stopwatch)
     capture = LiveCapture(
         camera.source,
         camera=camera.id,
@@ -99,6 +89,7 @@ def _live_camera(
         camera=camera.id,
         capture=capture,
         worker=worker,
+        telling=telling,
         outbox=outbox,
         cases=database,
         row=order.row,

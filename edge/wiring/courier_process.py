@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from edge.clock import SystemClock
 from edge.delivery.courier import Courier
+from edge.delivery.message import Topics
 from edge.delivery.mqtt import MqttPublisher
 from edge.runtime.announcing import Announcer, courier_report
 from edge.runtime.health import gateway_status, write_report
@@ -37,7 +38,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         username=config.mqtt.username,
         password=config.mqtt.password,
         version5=True,
-        recall=f"cityeye/v1/{config.site.id}/{config.gateway.id}/health/#",
+        recall=Topics(config.site.id, config.gateway.id).all_health,
     )
     announcer = Announcer(
         lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
@@ -45,13 +46,15 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         site=config.site.id,
         gateway=config.gateway.id,
         timezone=ZoneInfo(config.site.timezone),
+        health_s=config.mqtt.health_s,
     )
     with Database.open(order.database) as database:
         courier = Courier(database, publisher, notices=announcer, poll_s=_POLL_S)
         courier.start()
         while not stop.wait(_TURN_S):
             write_report(row, courier_report(courier.state(), publisher.address))
-            row.beat(clock.mono_ns())
+            if courier.alive:
+                row.beat(clock.mono_ns())
         if courier.state().connected:
             courier.drain(DRAIN_S)
         courier.close(GOODBYE_S)

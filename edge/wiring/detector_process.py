@@ -10,11 +10,13 @@ from edge.clock import SystemClock
 from edge.core.types import NS_PER_S
 from edge.detect.manifest import load_manifest
 from edge.runtime.board import Row
-from edge.runtime.detector import DetectorCounts, serve
+from edge.runtime.detector import BATCH_MAX, BATCH_WAIT_MS, DetectorCounts, serve
 from edge.runtime.health import DetectorReport, write_report
 from edge.runtime.process import run_child
 from edge.wiring.process_order import ProcessOrder
 
+# A CPU runs batches no faster a picture than one by one, so a picture that waits for others only waits.
+_CPU_BATCH = 2
 _LOAD_MAX_S = 900  # TensorRT builds its engine at the first start; beyond this it hangs
 
 
@@ -33,6 +35,8 @@ def _run(order: ProcessOrder, folder: Path, control: socket.socket, stop: thread
         from edge.detect.session import OnnxDetector  # takes a second, and may take minutes
 
         session = OnnxDetector(manifest, threads=settings.threads, providers=settings.providers)
+
+    on_cpu = session.provider == "cpu"
 
     def report(counts: DetectorCounts) -> None:
         write_report(
@@ -57,8 +61,8 @@ def _run(order: ProcessOrder, folder: Path, control: socket.socket, stop: thread
     serve(
         session,
         control,
-        batch_max=settings.batch_max,
-        batch_wait_ms=settings.batch_wait_ms,
+        batch_max=settings.batch_max or (_CPU_BATCH if on_cpu else BATCH_MAX),
+        batch_wait_ms=(0.0 if on_cpu else BATCH_WAIT_MS) if settings.batch_wait_ms is None else settings.batch_wait_ms,
         clock=clock,
         report=report,
         beat=lambda: row.beat(clock.mono_ns()),

@@ -22,7 +22,7 @@ from edge.config.models import CameraConfig
 from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook
 from edge.core.scenarios import LEFT_OBJECT, Rule, scenario_for
-from edge.core.sight import Sight
+from edge.core.sight import Sight, SightSettings
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
 from edge.core.zones import ZoneMap
@@ -34,7 +34,8 @@ from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
 from edge.ports import Detector, EvidenceFile, Outbox
 from edge.resources import models_dir
-from edge.runtime.worker import Told, Watch, Worker
+from edge.runtime.telling import Telling, Told
+from edge.runtime.worker import Watch, Worker
 
 # Things that stand or walk about by themselves: what they cover is explained, not left behind.
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
@@ -46,19 +47,17 @@ def worker_for(
     camera: CameraConfig,
     detector: Detector,
     *,
-    recorder: CaseRecorder,
-    outbox: Outbox,
+    sight: Sight,
+    telling: Telling,
     stopwatch: Stopwatch,
-    sight: Sight | None = None,
-    config_sha256: Callable[[], str] | None = None,
 ) -> Worker:
-    """One camera's frame path. `config_sha256`: of the configuration in force, which may change while this runs."""
+    """One camera's frame path."""
     zones = polygons_of(camera)
     uses = site.scenarios[camera.id]
     rules = [rule_for(site, camera, use, detector.labels) for use in uses]
     timezone = ZoneInfo(site.config.site.timezone)
     return Worker(
-        sight=sight or Sight(),
+        sight=sight,
         detector=detector,
         tracker=Tracker(groups=detector.groups),
         zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted({rule.anchor for rule in rules})},
@@ -72,11 +71,27 @@ def worker_for(
             for rule, use in zip(rules, uses, strict=True)
         ],
         ignored=arrays(camera.masks.ignore),
-        recorder=recorder,
-        tell=_teller(site, camera, detector, config_sha256 or (lambda: site.config_sha256)),
-        outbox=outbox,
+        telling=telling,
         stopwatch=stopwatch,
     )
+
+
+def sight_for(camera: CameraConfig) -> Sight:
+    return Sight(SightSettings(frozen_after_ns=seconds_to_ns(camera.frozen_after_s)))
+
+
+def telling_for(
+    site: Site,
+    camera: CameraConfig,
+    detector: Detector,
+    *,
+    recorder: CaseRecorder,
+    outbox: Outbox,
+    config_sha256: Callable[[], str] | None = None,
+) -> Telling:
+    """What tells of a camera's cases. `config_sha256`: of the configuration in force, which may change meanwhile."""
+    word = _word(site, camera, detector, config_sha256 or (lambda: site.config_sha256))
+    return Telling(recorder=recorder, word=word, outbox=outbox)
 
 
 def recorder_for(
@@ -170,10 +185,10 @@ def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int], bool]:
     return lambda wall_ns: schedule.holds(minute_of_week(wall_ns, timezone))
 
 
-def _teller(
+def _word(
     site: Site, camera: CameraConfig, detector: Detector, config_sha256: Callable[[], str]
 ) -> Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told]:
-    """What makes an alert of a case's change."""
+    """What puts a case's change into an alert."""
     origin = origin_of(site, camera, model_name=detector.name, model_sha256=detector.sha256)
     tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.zones}
     topics = Topics(origin.site, origin.gateway)

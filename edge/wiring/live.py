@@ -237,6 +237,7 @@ class Fleet:
             fingerprint=hashlib.sha256(text.encode()).hexdigest(),
             hang_s=_HANG_S[kind],
             stop_order=_STOP_ORDER[kind],
+            carries_on=kind == CAMERA,
             removed=removed or (lambda: None),
         )
 

@@ -48,6 +48,8 @@ from edge.wiring.frame_path import (
     model_folder,
     polygons_of,
     recorder_for,
+    sight_for,
+    telling_for,
     worker_for,
 )
 
@@ -106,8 +108,12 @@ def replay(
             detector = detector_for(site, camera)
             sketch = _annotator(output.work, camera, detector.labels) if order.annotate else None
             recorder = recorder_for(site, camera, detector, root=output.work)
+            telling = telling_for(site, camera, detector, recorder=recorder, outbox=journal)
             run = Replay(
-                worker=worker_for(site, camera, detector, recorder=recorder, outbox=journal, stopwatch=stopwatch),
+                worker=worker_for(
+                    site, camera, detector, sight=sight_for(camera), telling=telling, stopwatch=stopwatch
+                ),
+                telling=telling,
                 clips=clips,
                 open_clip=lambda clip, origin: _recorded(clip, origin, camera),
                 journal=journal,

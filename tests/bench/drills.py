@@ -278,7 +278,7 @@ def _is_back(status: GatewayStatus, before: GatewayStatus, kind: str, camera: st
         return all(one.camera in fresh and _works(one, analysed) for one in status.cameras)
     if kind == "detector":
         detector = status.detectors[0]
-        return detector.process.name in fresh and detector.report.pictures > 0
+        return detector.process.name in fresh and detector.report.pictures >= len(status.cameras)
     return "mqtt" in fresh and status.courier is not None and status.courier.connected
 
 

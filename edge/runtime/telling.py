@@ -1,0 +1,57 @@
+"""What becomes of a case's change: its evidence on the disk, then the case and its alert in the outbox, together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from edge.core.types import Case, CaseChange, Frame
+from edge.errors import EvidenceError
+from edge.ports import EvidenceFile, Outbox, Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An alert in words: what `delivery` makes of a change, and where it is to be published."""
+
+    alert: dict[str, object]
+    topic: str
+
+
+class Telling:
+    """One camera's way from changes to the outside. Evidence that cannot be fixed holds no alert back."""
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        word: Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told],
+        outbox: Outbox,
+    ) -> None:
+        """`word` makes the alert of a change, its frame, its evidence, and why there is none."""
+        self._recorder = recorder
+        self._word = word
+        self._outbox = outbox
+        self.failures = 0
+        self.failure = ""  # the last one, in words
+
+    def watch(self, cases: Sequence[Case], frame: Frame) -> None:
+        """A trusted frame: stills may be due."""
+        self._recorder.watch(cases, frame)
+
+    def publish(self, changes: Iterable[CaseChange], frame: Frame, *, blind: str) -> None:
+        """`blind`: why the frame may not be evidence, "" where it may."""
+        for change in changes:
+            evidence, failure = self._fix(change, frame, blind)
+            told = self._word(change, frame, evidence, failure)
+            self._outbox.commit(change, told.alert, told.topic)
+
+    def _fix(self, change: CaseChange, frame: Frame, blind: str) -> tuple[Sequence[EvidenceFile], str]:
+        if blind:
+            return (), f"no picture: the camera is blind ({blind})"
+        try:
+            return self._recorder.record(change, frame), ""
+        except EvidenceError as error:  # the alert goes out all the same, and says why nothing is attached
+            self.failures += 1
+            self.failure = str(error)
+            return (), str(error)
