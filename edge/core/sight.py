@@ -3,7 +3,8 @@
 Judged from the picture alone, against the camera's own *view*: which way its edges run, cell by cell, in logarithms
 of light, so that neither exposure nor lamps nor the change to infra-red, which turns bright into dark, changes it.
 
-    frame -> 160 x 90 pixels as they are   -> black? repeated for long?
+    frame -> all of one level?
+          -> 160 x 90 pixels as they are -> repeated for long?
           -> 256 x 144 log luma -> edges in 64 x 36 cells -> how much of the view is still there, and how sharp?
 
 A picture in which the street cannot be recognised is not believed, whatever the reason: blind means unknown.
@@ -71,9 +72,10 @@ class Sight:
     def judge(self, frame: Frame) -> str:
         """ "" when the picture can be trusted, else why not: "black", "frozen", "covered" or "moved".
 
-        Not seen: a freeze younger than `frozen_after_ns`; a recorded loop in place of the camera; a push of less than
-        about a twentieth of the picture, and a pan along a street that looks the same all along; what was so already
-        while the view was learned.
+        Not seen: a freeze younger than `frozen_after_ns`, or behind an encoder
+        so starved of bits that it never makes the same of a still twice; a recorded loop in place of the camera; a push of
+        less than about a twentieth of the picture, and, in every fifth scene, a level pan by a seventh of it (lines that
+        run across stay where they were); what was so already while the view was learned.
         """
         sample = np.asarray(cv2.resize(frame.bgr, _SAMPLE_WH, interpolation=cv2.INTER_NEAREST)[:, :, 1], np.uint8)
         frozen = self._stillness.lasts(sample, frame.mono_ns)
@@ -187,7 +189,7 @@ def _cells(bgr: UInt8) -> Float32:
     strength = _array(cv2.blur(xx + yy + _FAINT, (3, 3)))
     street = ~_beside_bars(coarse)
     cells = np.empty(VIEW_SHAPE, np.float32)
-    for plane, part in zip(cells, (xx - yy, 2 * x * y), strict=False):
+    for plane, part in zip(cells[:2], (xx - yy, 2 * x * y), strict=True):
         direction = _to_cells(_array(cv2.blur(part, (3, 3))) / strength) * street
         # What a whole neighbourhood has in common, the run of a road, is the same after a turn; the rest is not.
         np.multiply(direction - cv2.blur(direction, (17, 17)), street, out=plane)
