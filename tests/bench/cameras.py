@@ -26,6 +26,7 @@ from tests.bench.streams import Stream
 from tests.conftest import missing
 
 WAIT_S = 20.0  # for any answer of the server
+_LOOK_S = 0.2  # between two looks whether it still lives
 PYTHON = Path("/usr/bin/python3")  # the one that has gi
 _SERVER = Path(__file__).with_name("rtsp_server.py")
 _NEEDS = "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0')"
@@ -203,7 +204,7 @@ class StreetCameras:
             with self._asking:
                 process.stdin.write(json.dumps({"id": number, "command": command, **arguments}) + "\n")
                 process.stdin.flush()
-                answer = self._answers.get(timeout=WAIT_S)
+                answer = self._next_answer()
         except (BrokenPipeError, queue.Empty):
             raise AssertionError(self._failure(f"no answer to {command}")) from None
         if answer["id"] != number:
@@ -211,6 +212,15 @@ class StreetCameras:
         if "error" in answer:
             raise ValueError(answer["error"])
         return dict(answer["answer"])
+
+    def _next_answer(self) -> dict[str, Any]:
+        """Errors: queue.Empty when none comes, at once where the server has ended."""
+        for _ in range(int(WAIT_S / _LOOK_S)):
+            with contextlib.suppress(queue.Empty):
+                return self._answers.get(timeout=_LOOK_S)
+            if self._has_ended():
+                break
+        raise queue.Empty
 
     def _listen(self, output: IO[str]) -> None:
         for line in output:

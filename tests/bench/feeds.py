@@ -10,7 +10,7 @@ import itertools
 import json
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,6 @@ class Media:
         before = [index for index, unit in enumerate(self.units) if unit.is_key and unit.dts_ns <= inside_ns]
         return loop * len(self.units) + max(before, default=0)
 
-    def keyframe_before(self, number: int) -> Unit:
-        first = number - number % len(self.units)
-        return next(self.unit(index) for index in range(number, first - 1, -1) if self.unit(index).is_key)
-
 
 @dataclass
 class Mount:
@@ -80,7 +76,7 @@ class Mount:
     pace: float
     begun_ns: int
     paused: bool = False
-    frozen: bool = False
+    still: bytes | None = None  # the keyframe that a frozen camera repeats
     corruption: Corruption | None = None
     awake: threading.Event = field(default_factory=threading.Event)  # cleared: RTSP requests wait
     feeds: set[Feed] = field(default_factory=set)
@@ -88,6 +84,10 @@ class Mount:
     pushed: int = 0  # access units handed to pipelines
     mutated: dict[str, int] = field(default_factory=dict)  # by kind
     overflowed: int = 0
+
+    def keyframe_now(self) -> int:
+        """The number of the unit that a new client begins with."""
+        return self.media.keyframe_at(int((time.monotonic_ns() - self.begun_ns) * self.pace))
 
     def stats(self) -> dict[str, Any]:
         return {
@@ -104,11 +104,10 @@ class Feed:
     """What one client is sent: its place in the media, and how that becomes running time of its pipeline."""
 
     def __init__(self, mount: Mount, source: Gst.Element) -> None:
-        now_ns = time.monotonic_ns()
         self.mount = mount
-        self.due_ns = now_ns  # of unit `_number`, on the monotonic clock
+        self.due_ns = time.monotonic_ns()  # of unit `_number`, on the monotonic clock
         self._media = mount.media
-        self._number = self._media.keyframe_at(int((now_ns - mount.begun_ns) * mount.pace))
+        self._number = mount.keyframe_now()
         self._source: Gst.Element | None = source
         self._shift_ns: int | None = None  # the pipeline's running time minus the monotonic clock
         self._held: Gst.Buffer | None = None  # a unit that leaves behind its successor
@@ -151,9 +150,8 @@ class Feed:
     def _buffers(self, corruption: Corruption | None) -> list[Gst.Buffer]:
         """What leaves now: none, the unit that is due, or it and the one that it overtook."""
         unit = self._media.unit(self._number)
-        if self.mount.frozen:
-            still = self._media.keyframe_before(self._number)
-            return [self._stamp(still.data, Unit(still.data, unit.dts_ns, unit.dts_ns, True))]
+        if self.mount.still is not None:
+            return [self._stamp(self.mount.still, replace(unit, pts_ns=unit.dts_ns, is_key=True))]
         kind = corruption.fate(self._number) if corruption else None
         data = unit.data
         if corruption and kind:

@@ -79,6 +79,7 @@ class Server:
         self._mounts: dict[str, Mount] = {}
         self._factories: dict[str, GstRtspServer.RTSPMediaFactory] = {}
         self._clients: dict[int, tuple[GstRtspServer.RTSPClient, str]] = {}
+        self._passwords: dict[str, str] = {}  # by user
         self._numbers = itertools.count(1)
         self._pusher = Pusher()
         self._pusher.start()
@@ -112,20 +113,22 @@ class Server:
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_shared(False)
         factory.set_launch(_launch(mount.media.codec))
-        factory.set_permissions(self._permissions(path, user, password))
+        factory.set_permissions(self._permissions(user, password))
         self._auth.schemes[path] = schemes
         factory.connect("media-configure", self._on_media, path)
         with self._lock:
             self._mounts[path], self._factories[path] = mount, factory
         self._server.get_mount_points().add_factory(path, factory)
 
-    def _permissions(self, path: str, user: str, password: str) -> GstRtspServer.RTSPPermissions:
+    def _permissions(self, user: str, password: str) -> GstRtspServer.RTSPPermissions:
         """Who may open a camera: anybody, or its user."""
         permissions = GstRtspServer.RTSPPermissions()
         # A stranger may look but not open: that is what the library answers with 401; a ban on looking gets a 404.
         _allow(permissions, ANYBODY, construct=not user)
         if user:
-            role = f"{user}@{path}"
+            if self._passwords.setdefault(user, password) != password:
+                raise ValueError(f"{user} has another password already; Digest knows users by name alone")
+            role = f"user{list(self._passwords).index(user)}"  # a role's name may hold few characters
             _allow(permissions, role, construct=True)
             self._auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), _token(role))
             self._auth.add_digest(user, password, _token(role))
@@ -146,10 +149,12 @@ class Server:
             mount.paused = flags["hung"]
             (mount.awake.clear if flags["hung"] else mount.awake.set)()
         mount.paused = flags.get("paused", mount.paused)
-        mount.frozen = flags.get("frozen", mount.frozen)
+        if "frozen" in flags:
+            mount.still = mount.media.unit(mount.keyframe_now()).data if flags["frozen"] else None
 
     def _drop(self, path: str) -> dict[str, Any]:
         with self._lock:
+            path = self._mounts[path].path
             leaving = [client for client, wanted in self._clients.values() if wanted == path]
         for client in leaving:
             client.close()
@@ -161,7 +166,7 @@ class Server:
         if not drop and coming.codec != mount.media.codec:
             raise ValueError(f"{path}: another codec needs a new connection")
         self._factories[path].set_launch(_launch(coming.codec))
-        mount.media, mount.begun_ns = coming, time.monotonic_ns()
+        mount.media, mount.begun_ns, mount.still = coming, time.monotonic_ns(), None
         if drop:
             self._drop(path)
 
