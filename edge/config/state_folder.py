@@ -33,7 +33,8 @@ def running_state_folder(
     """The folder to ask in. Where none is told and the user's own has no gateway, that of the installed service."""
     if told := _told(named, config, environ):
         return told
-    return service if _has_socket(service) and not _has_socket(_own(environ)) else _own(environ)
+    own = _own(environ)
+    return service if _has_socket(service, hidden=True) and not _has_socket(own, hidden=False) else own
 
 
 def _told(named: Path | None, config: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -65,9 +66,9 @@ def _own(environ: Mapping[str, str]) -> Path:
     return Path(home) / ".local" / "state" / NAME
 
 
-def _has_socket(folder: Path) -> bool:
-    """Also where we may not look: who asks there is told about the rights."""
+def _has_socket(folder: Path, *, hidden: bool) -> bool:
+    """`hidden`: the answer where we may not look. Who then asks the service is told about the rights."""
     try:
         return (folder / SOCKET_NAME).exists()
     except PermissionError:
-        return True
+        return hidden
