@@ -39,7 +39,10 @@ def need_rtsp_server() -> None:
 
 
 class StreetCameras:
-    """A context manager. Paths such as `/gate` name cameras; `port` stays the same over a restart."""
+    """A context manager. Paths such as `/gate` name cameras; `port` stays the same over a restart.
+
+    The server dies with the thread that started it: start it in the main thread.
+    """
 
     def __init__(self, *, port: int = 0) -> None:
         need_rtsp_server()

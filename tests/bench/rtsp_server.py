@@ -5,12 +5,13 @@ Every connection has a pipeline of its own, so that a client comes and vanishes 
 
     pusher thread: access units with true PTS -> appsrc -> payloader -> gst-rtsp-server -> client
 
-It ends when its stdin closes.
+It ends when its stdin closes or the thread that started it ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import faulthandler
 import itertools
 import json
@@ -36,6 +37,7 @@ ANYBODY = "anybody"
 COMMANDS = {"add", "remove", "set", "drop", "switch", "corrupt", "clean", "stats"}
 FLAGS = {"paused", "frozen", "hung"}
 METHODS = {"basic": GstRtsp.RTSPAuthMethod.BASIC, "digest": GstRtsp.RTSPAuthMethod.DIGEST}
+PR_SET_PDEATHSIG = 1
 REQUESTS = ("options", "describe", "setup", "play", "get-parameter", "teardown")
 
 _output = threading.Lock()
@@ -272,6 +274,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.excepthook = die
     threading.excepthook = lambda failure: die(failure.exc_type, failure.exc_value, failure.exc_traceback)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a stopped process does not see its stdin close
     faulthandler.register(signal.SIGUSR1)  # a client that gets no answer asks what hangs
     Gst.init(None)
     server = Server(arguments.port)
