@@ -273,6 +273,15 @@ def test_a_camera_that_was_turned_while_the_gateway_was_off_is_noticed(plaza: li
     assert again.judge(frame(np.ascontiguousarray(plaza[31][:, ::-1]), 2)) == ""
 
 
+def test_a_lens_that_lost_its_focus_while_the_gateway_was_off_is_noticed(plaza: list[UInt8]) -> None:
+    view = sight_of(plaza[:20])[0].view
+    assert view is not None
+    again = Sight()
+    again.restore(view)
+    assert again.judge(frame(np.asarray(cv2.GaussianBlur(plaza[30], (0, 0), 8), np.uint8), 0)) == COVERED
+    assert again.judge(frame(plaza[30], 1)) == ""
+
+
 def test_a_view_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected \(3, 36, 64\) float32, got \(36, 64\) float32"):
         Sight().restore(np.zeros((36, 64), np.float32))

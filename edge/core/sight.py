@@ -72,10 +72,10 @@ class Sight:
     def judge(self, frame: Frame) -> str:
         """ "" when the picture can be trusted, else why not: "black", "frozen", "covered" or "moved".
 
-        Not seen: a freeze younger than `frozen_after_ns`, or behind an encoder
-        so starved of bits that it never makes the same of a still twice; a recorded loop in place of the camera; a push of
-        less than about a twentieth of the picture, and, in every fifth scene, a level pan by a seventh of it (lines that
-        run across stay where they were); what was so already while the view was learned.
+        Not seen: a freeze younger than `frozen_after_ns`, or behind an encoder so starved of bits that it never makes
+        the same of a still twice; a recorded loop in place of the camera; a push of less than about a twentieth of the
+        picture and, in every fifth scene, a level pan by a seventh of it (lines that run across stay where they were);
+        what was so already while the view was learned.
         """
         sample = np.asarray(cv2.resize(frame.bgr, _SAMPLE_WH, interpolation=cv2.INTER_NEAREST)[:, :, 1], np.uint8)
         frozen = self._stillness.lasts(sample, frame.mono_ns)
@@ -104,7 +104,7 @@ class Sight:
 
     def _compare(self, frame: Frame) -> str:
         now = _cells(frame.bgr)
-        if frame.size_px != self._size_px and self._learned_ns:
+        if self._size_px not in {frame.size_px, (0, 0)}:
             self._view[2] = now[2]  # another resolution is as sharp as it is
         self._size_px = frame.size_px
         reason = self._reason(now) if self._learned_ns >= self.settings.learn_ns else ""
