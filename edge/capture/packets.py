@@ -37,7 +37,7 @@ VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 _NETWORK_LIMIT_S = (5.0, 2.5)  # open, read; FFmpeg lets the second pass twice before it gives up: 5 s, measured
 # Opening waits for the first picture (32 KiB of it) and not for enough of them to guess at a rate: 0.1 s, not 2 s.
 # `nobuffer` would be quicker still and throws that first picture, the keyframe, away.
-_NETWORK_OPTIONS = {"probesize": "32768", "analyzeduration": "1000000"}
+_NETWORK_OPTIONS = {"probesize": "32768", "analyzeduration": "300000"}
 TCP = "tcp"
 UDP = "udp"
 _TRANSPORTS = {

@@ -1,0 +1,189 @@
+"""Damaged streams through the decoder that live cameras use: what comes out is what the camera saw, or nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from edge.capture.clean import CleanDecoder
+from edge.capture.numbering import Numbering, read_parameters
+from edge.core.types import UInt8
+from edge.ports import CaptureCounts
+from tests.bench.mutations import Corruption
+from tests.bench.streams import Recipe, Stream, make_stream
+from tests.clips import write_clip
+
+ROOT = Path(__file__).resolve().parent.parent
+UNITS = 1250  # of each kind and codec: 10,000 in all
+GROSS = 3.0  # mean grey levels off: a picture that nobody saw
+KINDS = ("bitflip", "truncate", "reorder", "drop")
+
+
+def packet_of(data: bytes, number: int) -> av.Packet[av.VideoStream]:
+    """With FFmpeg's padding behind it, which a packet made of bytes alone has not."""
+    packet = av.Packet(len(data))
+    packet.update(data)
+    packet.pts = packet.dts = number
+    return packet
+
+
+def decoder(codec: str, counts: CaptureCounts) -> CleanDecoder:
+    context = av.CodecContext.create({"h265": "hevc"}.get(codec, codec), "r")
+    assert isinstance(context, av.VideoCodecContext)
+    return CleanDecoder(context, counts, keyframes_only=False, strict=True)
+
+
+def luma(picture: av.VideoFrame) -> UInt8:
+    return picture.reformat(format="gray").to_ndarray()
+
+
+def true_pictures(codec: str, units: list[bytes]) -> dict[int, UInt8]:
+    counts = CaptureCounts()
+    clean = decoder(codec, counts)
+    seen = {
+        p.pts: luma(p) for n, data in enumerate(units) for p in clean.decode(packet_of(data, n)) if p.pts is not None
+    }
+    assert counts.corrupt == counts.withheld == 0, "a whole stream is not suspected"
+    return seen
+
+
+def spoilt(units: list[bytes], kind: str, seed: int) -> list[tuple[int, bytes, bool]]:
+    """(number in the clip, data, touched) of one pass: one unit in twenty is damaged, never the first."""
+    corruption = Corruption(seed=seed, kinds=(kind,), probability=0.05)
+    line = [(number, data, False) for number, data in enumerate(units)]
+    for number in range(len(units) - 2, 0, -1):
+        if corruption.fate(number) is None:
+            continue
+        if kind == "drop":
+            del line[number]
+            line[number - 1] = (*line[number - 1][:2], True)
+        elif kind == "reorder":
+            line[number], line[number + 1] = line[number + 1], (*line[number][:2], True)
+        else:
+            line[number] = (number, corruption.damage(units[number], number, kind), True)
+    return line
+
+
+def torture(index: str, codec: str) -> dict[str, dict[str, int]]:
+    """Every kind of damage, `UNITS` damaged units each; what came out. Runs in a process of its own."""
+    written = json.loads(Path(index).read_text(encoding="utf-8"))
+    data = Path(index).with_name(written["file"]).read_bytes()
+    units = [data[at : at + size] for at, size, *_ in written["units"]]
+    truth = true_pictures(codec, units)
+    answers = {}
+    for kind in KINDS:
+        counts, clean_counts = dict.fromkeys(("touched", "fed", "shown", "gross", "worst"), 0), CaptureCounts()
+        seed = 0
+        while counts["touched"] < UNITS:
+            seed += 1
+            clean = decoder(codec, clean_counts)
+            for number, unit, touched in spoilt(units, kind, seed):
+                counts["touched"] += touched
+                counts["fed"] += 1
+                for picture in clean.decode(packet_of(unit, number)):
+                    counts["shown"] += 1
+                    known = truth.get(picture.pts if picture.pts is not None else -1)
+                    seen = luma(picture)
+                    if known is None or seen.shape != known.shape:
+                        counts["gross"] += 1
+                        continue
+                    off = float(np.abs(seen.astype(np.int16) - known).mean())
+                    counts["gross"] += off > GROSS
+                    counts["worst"] = max(counts["worst"], round(off))
+        answers[kind] = {**counts, "faults": clean_counts.corrupt, "withheld": clean_counts.withheld}
+    return answers
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory, media: Path) -> dict[str, Stream]:
+    folder = tmp_path_factory.mktemp("streams")
+    recipe = {"width": 320, "height": 180, "duration_s": 10.0}
+    return {c: make_stream(folder, Recipe(media / "carpark_light.mp4", codec=c, **recipe)) for c in ("h264", "h265")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_mutated_access_units_crash_nothing_and_invent_little(codec: str, streams: dict[str, Stream]) -> None:
+    """Limits as measured: H.264's decoder notices nearly all; H.265's in FFmpeg reads any bits as a picture."""
+    command = [sys.executable, "-m", "tests.test_capture_clean", str(streams[codec].index), codec]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = json.loads(done.stdout)
+    growth_mib = answers.pop("growth_mib")
+    for kind, counts in answers.items():
+        share = counts["gross"] / counts["shown"]
+        print(f"{codec} {kind}: {counts}, {share:.2%} of what is shown is gross")
+        assert counts["touched"] >= UNITS
+        assert counts["shown"] > 0
+        if codec == "h264" or kind in ("drop", "reorder"):
+            assert share < 0.005
+    print(f"{codec}: memory grew by {growth_mib:.1f} MiB")
+    assert growth_mib < 10
+
+
+def test_a_missing_picture_is_seen_in_the_numbers(streams: dict[str, Stream]) -> None:
+    units = streams["h264"].units()
+    whole = Numbering(None)
+    assert not any(whole.misses(unit) for unit in units)
+    for lost in (1, 7, 40):
+        broken = Numbering(None)
+        answers = [broken.misses(unit) for unit in units[:lost] + units[lost + 1 :]]
+        assert answers.index(True) == lost
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "yuv422p"])
+def test_numbers_are_read_in_every_profile(pixel_format: str, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts", [n / 25 for n in range(60)], pixel_format=pixel_format, b_frames=2)
+    with av.open(str(path)) as container:
+        units = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    whole = Numbering(None)
+    assert not any(whole.misses(unit) for unit in units)
+
+
+def test_an_encoder_that_cannot_count_is_not_judged_by_it(streams: dict[str, Stream]) -> None:
+    """One unit of each group of pictures is missing, always: after ten groups the numbers say nothing any more."""
+    stream = streams["h264"]
+    keys = [row for row, key in enumerate(stream.keys) if key]
+    units = [unit for row, unit in enumerate(stream.units()) if row - 5 not in keys]
+    numbering = Numbering(None)
+    answers = [numbering.misses(unit) for _ in range(4) for unit in units]
+    assert sum(answers) == pytest.approx(10, abs=1)
+    assert not any(answers[-len(units) :])
+
+
+def test_a_cut_parameter_set_is_no_answer() -> None:
+    assert read_parameters(b"\x67\x64") is None
+
+
+def test_nothing_comes_out_between_a_lost_datagram_and_the_next_keyframe(streams: dict[str, Stream]) -> None:
+    for codec, stream in streams.items():
+        counts = CaptureCounts()
+        clean = decoder(codec, counts)
+        shown = [
+            picture.pts
+            for number, unit in enumerate(stream.units())
+            for picture in clean.decode(packet_of(unit, number), lost=number == 10)
+        ]
+        following = next(row for row, key in enumerate(stream.keys) if key and row > 10)
+        assert shown == [*range(10), *range(following, len(stream.keys))]
+        assert (counts.corrupt, counts.withheld) == (1, following - 10)
+
+
+def _memory_mib() -> float:
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    return int(fields["Private_Dirty"].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    torture_index, torture_codec = sys.argv[1:]
+    torture_units, UNITS = UNITS, 40
+    torture(torture_index, torture_codec)  # warm
+    before_mib, UNITS = _memory_mib(), torture_units
+    found: dict[str, object] = {**torture(torture_index, torture_codec)}
+    print(json.dumps({**found, "growth_mib": _memory_mib() - before_mib}))
