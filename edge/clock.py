@@ -54,6 +54,11 @@ def cpu_s() -> float:
     return time.process_time()
 
 
+def thread_cpu_s() -> float:
+    """CPU seconds of the calling thread so far."""
+    return time.thread_time()
+
+
 def iso(wall_ns: int, zone: tzinfo) -> str:
     """RFC 3339 with milliseconds and the zone's offset: `2026-05-04T09:31:07.120+08:00`."""
     whole_s, rest_ns = divmod(wall_ns, NS_PER_S)

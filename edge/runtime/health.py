@@ -32,7 +32,7 @@ CONSOLE = "console"
 BROKER = "broker"
 
 SILENT_S = 5.0  # without a picture for longer, a camera is blind
-STAGES = ("decode", "wait", "detect", "track", "static", "zones", "rules", "evidence")
+STAGES = ("decode", "wait", "sight", "detect", "track", "static", "zones", "rules", "evidence")
 _WORDS_MAX = 300
 
 
@@ -64,7 +64,7 @@ class CameraReport:
     queue: int = 0  # pictures that wait for the rules
     evidence_failures: int = 0
     alerts: int = 0
-    stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds by stage
+    stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds by stage; of decode, CPU seconds
     stage_count: dict[str, int] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)  # how often a bound was hit, by what was given up
 

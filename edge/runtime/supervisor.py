@@ -20,7 +20,17 @@ from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, seconds_to_ns
 from edge.errors import EdgeError, StateError
 from edge.runtime.board import ROWS, SUPERVISOR_ROW, Board
-from edge.runtime.health import RUNNING, STOPPED, WAITING, ProcessEntry, SupervisorReport, short, write_report
+from edge.runtime.health import (
+    RUNNING,
+    STOPPED,
+    STREAMING,
+    WAITING,
+    ProcessEntry,
+    SupervisorReport,
+    gateway_status,
+    short,
+    write_report,
+)
 from edge.runtime.process import Child
 
 log = logging.getLogger(__name__)
@@ -30,8 +40,8 @@ RETRY_MAX_S = 60.0
 HEALTHY_NS = 30 * NS_PER_S  # a process that has lived so long starts with a clean sheet
 BUDGET_STARTS = 5  # more restarts than these within the window, and the process counts as failing
 BUDGET_WINDOW_NS = 300 * NS_PER_S
+WORDS_NS = 5 * NS_PER_S  # how often systemd is told in words
 STOP_S = 8.5  # for all of them together: systemd and people wait ten
-_STOPPED_BY = 143  # what a shell makes of SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +169,7 @@ class Supervisor:
         self._asked_to_reload = False
         self._stopping = False
         self._refused = ""
+        self._told_ns = 0
 
     def run(self) -> None:
         """Start everything, keep it running, and end it in order."""
@@ -251,8 +262,16 @@ class Supervisor:
         )
         write_report(self._row, report)
         self._row.beat(now_ns)
-        running = sum(entry.state == RUNNING for entry in entries)
-        self._notifier.status(f"{running} of {len(entries)} processes run")
+        if now_ns - self._told_ns >= WORDS_NS:
+            self._told_ns = now_ns
+            self._notifier.status(self._words(now_ns))
+
+    def _words(self, now_ns: int) -> str:
+        """For `systemctl status`."""
+        status = gateway_status(self._board, mono_ns=now_ns, wall_ns=self._clock.wall_ns())
+        streaming = sum(camera.report.state == STREAMING for camera in status.cameras)
+        problems = "; ".join(status.problems)
+        return f"{streaming} of {len(status.cameras)} cameras streaming{'; ' if problems else ''}{problems}"
 
     # Configurations
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from edge import __version__
+from edge import __version__, logs
 from edge.clock import SystemClock
 from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
@@ -38,7 +38,7 @@ from edge.runtime.health import (
     as_document,
     gateway_status,
 )
-from edge.runtime.process import Child, sole_holder
+from edge.runtime.process import Child, end_own_children, sole_holder
 from edge.runtime.slots import SizeClass
 from edge.runtime.status_socket import StatusSocket
 from edge.runtime.supervisor import Gateway, Plan, Supervisor
@@ -65,6 +65,7 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
     """Run the service until SIGTERM or SIGINT. Raises EdgeError when it cannot begin."""
     os.environ.update(ONE_THREAD)
     site = load_site(config, environ=environ)
+    logs.set_up(process="supervisor", level=log_settings.level, form=log_settings.form, secrets=site.secrets)
     with _state(folder), sole_holder(folder / "gateway.lock", what="this state folder"):
         Database.open(folder / DATABASE).close()  # one process makes it, not many at once
         board, clock = Board.create(), SystemClock()
@@ -86,6 +87,7 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
         finally:
             window.close()
             fleet.close()
+            end_own_children()
 
 
 class Fleet:

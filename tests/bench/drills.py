@@ -115,7 +115,7 @@ def quiet_run(place: Street, seconds: float) -> Run:
     time.sleep(seconds)
     status = gateway.status()
     elapsed_s, used_s = time.monotonic() - begin_s, cpu_s(gateway.session()) - begin_cpu_s
-    memory = gateway.memory_bytes()
+    memory, _ = gateway.memory_bytes()
     assert streaming(status) == len(place.names), [camera.report for camera in status.cameras]
     assert [entry for entry in status.processes if entry.restarts] == []
     for camera in status.cameras:
@@ -296,6 +296,7 @@ class Memory:
     first_mib: float
     last_mib: float
     growth: float
+    own_growth: float  # of what is no file's
     descriptors: tuple[int, int]
     samples_mib: list[float] = field(default_factory=list)
 
@@ -304,7 +305,7 @@ def memory_drill(place: Street, *, warm_up_s: float, seconds: float, every_s: fl
     """A camera loses its connection every `every_s`; memory and descriptors must stay as they are after warm-up."""
     gateway, chance = place.gateway, random.Random(1)
     shared = sorted(os.listdir("/dev/shm"))
-    samples: list[tuple[float, int]] = []
+    samples: list[tuple[int, int]] = []
     begin_s = time.monotonic()
     descriptors = 0
     while (age_s := time.monotonic() - begin_s) < warm_up_s + seconds:
@@ -312,9 +313,11 @@ def memory_drill(place: Street, *, warm_up_s: float, seconds: float, every_s: fl
         time.sleep(every_s)
         if age_s >= warm_up_s:
             descriptors = descriptors or _quiet_descriptors(place)
-            samples.append((age_s, gateway.memory_bytes()))
+            samples.append(gateway.memory_bytes())
     third = max(len(samples) // 3, 1)
-    first, last = (statistics.mean(size for _, size in part) for part in (samples[:third], samples[-third:]))
+    (first, own_first), (last, own_last) = (
+        [statistics.mean(sizes) for sizes in zip(*part, strict=True)] for part in (samples[:third], samples[-third:])
+    )
     status = gateway.status()
     assert [entry for entry in status.processes if entry.restarts] == [], "a process was started again"
     result = Memory(
@@ -323,8 +326,9 @@ def memory_drill(place: Street, *, warm_up_s: float, seconds: float, every_s: fl
         first_mib=round(first / MIB, 1),
         last_mib=round(last / MIB, 1),
         growth=round(last / first - 1, 4),
+        own_growth=round(own_last / own_first - 1, 4),
         descriptors=(descriptors, _quiet_descriptors(place)),
-        samples_mib=[round(size / MIB, 1) for _, size in samples[:: max(len(samples) // 20, 1)]],
+        samples_mib=[round(size / MIB, 1) for size, _ in samples[:: max(len(samples) // 20, 1)]],
     )
     assert sorted(os.listdir("/dev/shm")) == shared, "a segment of shared memory was left"
     place.check_cases()

@@ -193,9 +193,13 @@ class RunningGateway:
         assert fields is not None
         return int(fields[1])
 
-    def memory_bytes(self) -> int:
-        """The sum of the proportional set sizes of all its processes."""
-        return sum(_pss_bytes(pid) for pid in self.session())
+    def memory_bytes(self) -> tuple[int, int]:
+        """The sum of the proportional set sizes of all its processes, and what of it is no file's.
+
+        The share of a library that another program uses, too, changes with that program's coming and going.
+        """
+        sizes = [_pss_bytes(pid) for pid in self.session()]
+        return sum(whole for whole, _ in sizes), sum(own for _, own in sizes)
 
     def descriptors(self) -> int:
         return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.session())
@@ -236,9 +240,10 @@ def _stat(pid: int) -> list[str] | None:
     return text.rpartition(")")[2].split()
 
 
-def _pss_bytes(pid: int) -> int:
+def _pss_bytes(pid: int) -> tuple[int, int]:
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+        return 0, 0
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss")}
+    return kib["Pss"] * 1024, (kib["Pss_Anon"] + kib["Pss_Shmem"]) * 1024
