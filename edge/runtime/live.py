@@ -21,6 +21,7 @@ from edge.errors import StateError
 from edge.ports import CameraCapture, Outbox
 from edge.runtime.board import Row
 from edge.runtime.health import BLIND, SILENT_S, STREAMING, CameraReport, read_report, short, write_report
+from edge.runtime.remote import DetectorLostError
 from edge.runtime.telling import Telling
 from edge.runtime.worker import Worker
 
@@ -175,10 +176,10 @@ class LiveCamera:
         try:
             while not self._stop.is_set():
                 self._turn()
+            self._save()  # not after a failure: a case whose alert was not stored must not be kept as told
         finally:
             self._stop.set()
             self._keep(True)
-            self._save()
             self._tell()
         reader.join(LEAVE_S)
 
@@ -222,7 +223,12 @@ class LiveCamera:
             known = self._cases.running_cases(self._camera, mono_to_wall=frame.wall_ns - frame.mono_ns)
             self._worker.resume(known, frame)
             self._restored = True
-        self._worker.step(frame)
+        try:
+            self._worker.step(frame)
+        except DetectorLostError:
+            if not self._stop.is_set():
+                raise
+            return  # told to stop while the detector was away: this picture is given up, the cases are as before
         if self._worker.blind:
             self._unseen += 1
         else:

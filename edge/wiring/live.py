@@ -57,6 +57,7 @@ PRELOADED = "edge.wiring.camera_process"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 _HANG_S = {CAMERA: 10.0, DETECTOR: 15.0, COURIER: 45.0, CONSOLE: 30.0, BROKER: 30.0}
+_ENGINE_S = 900.0  # TensorRT builds an engine for each new input size, inside one call
 _STOP_ORDER = {CAMERA: 0, DETECTOR: 1, CONSOLE: 1, COURIER: 2, BROKER: 3}
 _WATCH_NS = 2_000_000_000  # how often the file is looked at, and how long it must then stay as it is
 
@@ -202,7 +203,8 @@ class Fleet:
                 return self._runs(SPAWN, "detector_process", site, folder, control)(row)
 
         of = [str(folder), manifest.sha256, site.config.detector.model_dump()]
-        return self._plan(DETECTOR, manifest.name, start, of=of)
+        builds = "tensorrt" in site.config.detector.providers
+        return self._plan(DETECTOR, manifest.name, start, of=of, hang_s=_ENGINE_S if builds else None)
 
     def _camera_plan(self, site: Site, camera: CameraConfig) -> Plan:
         link = self._links[model_folder(site, camera)]
@@ -229,6 +231,7 @@ class Fleet:
         start: Callable[[int], Child],
         *,
         of: object,
+        hang_s: float | None = None,
         removed: Callable[[], None] | None = None,
     ) -> Plan:
         text = json.dumps(of, sort_keys=True, default=str)
@@ -237,7 +240,7 @@ class Fleet:
             name=name,
             start=start,
             fingerprint=hashlib.sha256(text.encode()).hexdigest(),
-            hang_s=_HANG_S[kind],
+            hang_s=hang_s or _HANG_S[kind],
             stop_order=_STOP_ORDER[kind],
             carries_on=kind == CAMERA,
             removed=removed or (lambda: None),
