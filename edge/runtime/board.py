@@ -1,10 +1,10 @@
 """The status board: a row of shared memory for each process, written by that process alone, read by everybody.
 
-    row = [sequence | beat_ns | frame_ns | length | text]
+    row = [writes | beat_ns | frame_ns | length, sum | length, sum | text | text]
 
-Heartbeats are single aligned words and cost nothing. The text is a report in JSON, guarded by a sequence that is odd
-while it is written, so a reader never takes half a report for a whole one. The memory has no name: it ends with the
-processes that hold it. Rows outlive their process, so the next one can go on counting where it was killed.
+Heartbeats are single aligned words and cost nothing. A report in JSON is written beside the last one and counts when it
+is whole: a writer that is killed or held up in the middle leaves the last one to read. The memory has no name: it ends
+with the processes that hold it. Rows outlive their process, so the next one can go on counting where it was killed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import zlib
 from collections.abc import Callable
 from multiprocessing.reduction import DupFd
 from typing import Any
@@ -23,12 +24,13 @@ from edge.errors import StateError
 
 SUPERVISOR_ROW = 0
 ROWS = 288  # 256 cameras, and room for whatever serves them
-_FIRST_BYTES = 128 * 1024  # the supervisor's row tells of every process
-_ROW_BYTES = 8 * 1024
+_FIRST_BYTES = 768 * 1024  # the supervisor's row tells of every process
+_ROW_BYTES = 16 * 1024
 _BYTES = _FIRST_BYTES + (ROWS - 1) * _ROW_BYTES
-_WORDS = 4
-_SEQUENCE, _BEAT, _FRAME, _LENGTH = range(_WORDS)
-_TRIES = 1000  # a writer needs some microseconds; one that was killed in the middle leaves the row torn for good
+_WORDS = 8
+_WRITES, _BEAT, _FRAME = range(3)
+_LENGTHS, _SUMS = (3, 5), (4, 6)  # of the text that an even number of writes leaves, and of the other
+_TRIES = 1000  # a reader is overtaken only by two writes at once, and they come twice a second
 
 
 class Row:
@@ -37,7 +39,9 @@ class Row:
     def __init__(self, memory: mmap.mmap, number: int) -> None:
         start, size = (0, _FIRST_BYTES) if number == 0 else (_FIRST_BYTES + (number - 1) * _ROW_BYTES, _ROW_BYTES)
         self._words: Int64 = np.frombuffer(memory, np.int64, _WORDS, start)
-        self._text = memoryview(memory)[start + 8 * _WORDS : start + size]
+        room = memoryview(memory)[start + 8 * _WORDS : start + size]
+        half = len(room) // 2
+        self._texts = (room[:half], room[half:])
         self.number = number
 
     @property
@@ -58,22 +62,25 @@ class Row:
 
     def write(self, text: str) -> None:
         """Replace the report. Raises StateError when it does not fit: the writer's limits are wrong then."""
-        content = text.encode()
-        if len(content) > len(self._text):
-            raise StateError(f"status row {self.number}: a report of {len(content)} bytes, room for {len(self._text)}")
+        content = text.encode(errors="replace")  # a path's bytes may be no text at all
         words = self._words
-        words[_SEQUENCE] |= 1  # also where a killed writer left it odd
-        self._text[: len(content)] = content
-        words[_LENGTH] = len(content)
-        words[_SEQUENCE] += 1
+        writes = int(words[_WRITES]) + 1
+        place = self._texts[writes % 2]
+        if len(content) > len(place):
+            raise StateError(f"status row {self.number}: a report of {len(content)} bytes, room for {len(place)}")
+        place[: len(content)] = content
+        words[_LENGTHS[writes % 2]] = len(content)
+        words[_SUMS[writes % 2]] = zlib.crc32(content)
+        words[_WRITES] = writes
 
     def read(self) -> str:
-        """The last whole report, "" where there is none or its writer was killed in the middle."""
+        """The last whole report, "" where there is none. The sum also tells where a CPU has put writes out of order."""
         words = self._words
         for _ in range(_TRIES):
-            before = int(words[_SEQUENCE])
-            content = bytes(self._text[: max(min(int(words[_LENGTH]), len(self._text)), 0)])
-            if before % 2 == 0 and before == int(words[_SEQUENCE]):
+            which = int(words[_WRITES]) % 2
+            place = self._texts[which]
+            content = bytes(place[: max(min(int(words[_LENGTHS[which]]), len(place)), 0)])
+            if zlib.crc32(content) == words[_SUMS[which]]:
                 return content.decode(errors="replace")
         return ""
 

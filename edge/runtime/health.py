@@ -34,6 +34,7 @@ BROKER = "broker"
 SILENT_S = 5.0  # without a picture for longer, a camera is blind
 STAGES = ("decode", "wait", "sight", "detect", "track", "static", "zones", "rules", "evidence")
 _WORDS_MAX = 300
+_STARTING = "starting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class CameraReport:
     """A worker on its camera. Counts run on over restarts of the worker, from the start of the gateway."""
 
     state: str = BLIND  # streaming | blind
-    reason: str = "starting"  # a short code, "" while streaming
+    reason: str = _STARTING  # a short code, "" while streaming
     words: str = ""  # the reason as an installer understands it
     since_wall_ns: int = 0
     fps: float = 0.0  # analysed a second, over the last ten
@@ -245,17 +246,19 @@ def _camera_status(entry: ProcessEntry, row: Row, mono_ns: int, wall_ns: int) ->
     report = read_report(row, CameraReport)
     age_s = _age_s(row.frame_ns, mono_ns)
     silent = age_s is None or age_s > SILENT_S
+    seen_wall_ns = report.since_wall_ns if age_s is None else wall_ns - round(age_s * NS_PER_S)
     if entry.state == STOPPED:
         report = dataclasses.replace(report, state=OFF, reason="stopped", words="the gateway has stopped this camera")
+    elif entry.state == WAITING and (report.state == STREAMING or report.reason == _STARTING):
+        words = f"its process is being started again ({entry.reason})"
+        report = dataclasses.replace(
+            report, state=BLIND, reason="restarting", words=words, since_wall_ns=seen_wall_ns, fps=0.0
+        )
     elif silent and report.state == STREAMING:
-        since_ns = wall_ns - round((age_s or 0) * NS_PER_S)
         words = f"no picture for {age_s or 0:.0f} s"
         report = dataclasses.replace(
-            report, state=BLIND, reason="no-frames", words=words, since_wall_ns=since_ns, fps=0.0
+            report, state=BLIND, reason="no-frames", words=words, since_wall_ns=seen_wall_ns, fps=0.0
         )
-    elif entry.state == WAITING and report.state != BLIND:
-        words = f"its process is being started again ({entry.reason})"
-        report = dataclasses.replace(report, state=BLIND, reason="restarting", words=words, since_wall_ns=wall_ns)
     return CameraStatus(entry.name, report, entry, age_s)
 
 
