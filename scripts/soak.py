@@ -102,8 +102,8 @@ def _sentence(result: object) -> str:
         case Run():
             return (
                 f"{result.cameras} cameras (640x360 at 15 fps, analysed at 2 fps) for {result.seconds:.0f} s on "
-                f"{os.cpu_count()} cores with the RTSP server beside them: every case found, {result.analysed} pictures "
-                f"analysed, {result.dropped} dropped, the slowest camera at {result.fps_lowest} fps; "
+                f"{os.cpu_count()} cores with the RTSP server beside them: every case found, {result.analysed} "
+                f"pictures analysed, {result.dropped} dropped, the slowest camera at {result.fps_lowest} fps; "
                 f"{result.gateway_cpu_cores} cores and {result.memory_mib:.0f} MiB for the whole gateway; stopped in "
                 f"{result.stop_s} s"
             )
@@ -113,8 +113,9 @@ def _sentence(result: object) -> str:
             times = len(result.kills) // len(worst)
             told = ", ".join(f"{kind} {back_s} s" for kind, back_s in worst.items())
             return (
-                f"SIGKILL, {times} times each; slowest to be at work again: {told}; no other camera paused for more than "
-                f"{pause_s} s when a worker or the courier was killed; {result.alerts} alerts, none lost, none twice"
+                f"SIGKILL, {times} times each; slowest to be at work again: {told}; no other camera paused for more "
+                f"than {pause_s} s when a worker or the courier was killed; {result.alerts} alerts, none lost, none "
+                "twice"
             )
         case Memory():
             return (
