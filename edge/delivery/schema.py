@@ -101,7 +101,7 @@ def _status() -> dict[str, object]:
 
 
 def _health() -> dict[str, object]:
-    outcomes = ("read", "decoded", "analysed", "dropped", "withheld", "unseen", "corrupt")
+    outcomes = ("read", "decoded", "taken", "analysed", "dropped", "withheld", "unseen", "corrupt")
     return _object(
         {
             "camera": _NAME,
