@@ -23,13 +23,19 @@ ROOT = Path(__file__).resolve().parent.parent
 UNITS = 1250  # of each kind and codec: 10,000 in all
 GROSS = 3.0  # mean grey levels off: a picture that nobody saw
 KINDS = ("bitflip", "truncate", "reorder", "drop")
+# Of the pictures shown while one unit in twenty is damaged. Not goals but what was measured, with room: 0.5 % for flipped
+# bits in H.264, 28 % and 11 % for flipped and cut ones in H.265, none for all others. A network cannot do this (TCP and
+# UDP have check sums, and a lost packet is noticed before the decoder); a broken camera can.
+GROSS_SHARE_MAX = dict.fromkeys([(c, k) for c in ("h264", "h265") for k in KINDS], 0.0)
+GROSS_SHARE_MAX |= {("h264", "bitflip"): 0.01, ("h265", "bitflip"): 0.35, ("h265", "truncate"): 0.15}
 
 
-def packet_of(data: bytes, number: int) -> av.Packet[av.VideoStream]:
+def packet_of(data: bytes, number: int, *, key: bool) -> av.Packet[av.VideoStream]:
     """With FFmpeg's padding behind it, which a packet made of bytes alone has not."""
     packet = av.Packet(len(data))
     packet.update(data)
     packet.pts = packet.dts = number
+    packet.is_keyframe = key
     return packet
 
 
@@ -43,11 +49,14 @@ def luma(picture: av.VideoFrame) -> UInt8:
     return picture.reformat(format="gray").to_ndarray()
 
 
-def true_pictures(codec: str, units: list[bytes]) -> dict[int, UInt8]:
+def true_pictures(codec: str, units: list[bytes], keys: list[bool]) -> dict[int, UInt8]:
     counts = CaptureCounts()
     clean = decoder(codec, counts)
     seen = {
-        p.pts: luma(p) for n, data in enumerate(units) for p in clean.decode(packet_of(data, n)) if p.pts is not None
+        p.pts: luma(p)
+        for n, data in enumerate(units)
+        for p in clean.decode(packet_of(data, n, key=keys[n]))
+        if p.pts is not None
     }
     assert counts.corrupt == counts.withheld == 0, "a whole stream is not suspected"
     return seen
@@ -75,7 +84,8 @@ def torture(index: str, codec: str) -> dict[str, dict[str, int]]:
     written = json.loads(Path(index).read_text(encoding="utf-8"))
     data = Path(index).with_name(written["file"]).read_bytes()
     units = [data[at : at + size] for at, size, *_ in written["units"]]
-    truth = true_pictures(codec, units)
+    keys = [bool(unit[4]) for unit in written["units"]]
+    truth = true_pictures(codec, units, keys)
     answers = {}
     for kind in KINDS:
         counts, clean_counts = dict.fromkeys(("touched", "fed", "shown", "gross", "worst"), 0), CaptureCounts()
@@ -86,7 +96,7 @@ def torture(index: str, codec: str) -> dict[str, dict[str, int]]:
             for number, unit, touched in spoilt(units, kind, seed):
                 counts["touched"] += touched
                 counts["fed"] += 1
-                for picture in clean.decode(packet_of(unit, number)):
+                for picture in clean.decode(packet_of(unit, number, key=keys[number])):
                     counts["shown"] += 1
                     known = truth.get(picture.pts if picture.pts is not None else -1)
                     seen = luma(picture)
@@ -109,8 +119,8 @@ def streams(tmp_path_factory: pytest.TempPathFactory, media: Path) -> dict[str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", ["h264", "h265"])
-def test_mutated_access_units_crash_nothing_and_invent_little(codec: str, streams: dict[str, Stream]) -> None:
-    """Limits as measured: H.264's decoder notices nearly all; H.265's in FFmpeg reads any bits as a picture."""
+def test_mutated_access_units_crash_nothing_and_their_harm_is_known(codec: str, streams: dict[str, Stream]) -> None:
+    """FFmpeg's H.264 decoder notices nearly all damage inside a picture; its H.265 decoder reads any bits as one."""
     command = [sys.executable, "-m", "tests.test_capture_clean", str(streams[codec].index), codec]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -121,8 +131,7 @@ def test_mutated_access_units_crash_nothing_and_invent_little(codec: str, stream
         print(f"{codec} {kind}: {counts}, {share:.2%} of what is shown is gross")
         assert counts["touched"] >= UNITS
         assert counts["shown"] > 0
-        if codec == "h264" or kind in ("drop", "reorder"):
-            assert share < 0.005
+        assert share <= GROSS_SHARE_MAX[codec, kind]
     print(f"{codec}: memory grew by {growth_mib:.1f} MiB")
     assert growth_mib < 10
 
@@ -168,11 +177,30 @@ def test_nothing_comes_out_between_a_lost_datagram_and_the_next_keyframe(streams
         shown = [
             picture.pts
             for number, unit in enumerate(stream.units())
-            for picture in clean.decode(packet_of(unit, number), lost=number == 10)
+            for picture in clean.decode(packet_of(unit, number, key=stream.keys[number]), lost=number == 10)
         ]
         following = next(row for row, key in enumerate(stream.keys) if key and row > 10)
         assert shown == [*range(10), *range(following, len(stream.keys))]
         assert (counts.corrupt, counts.withheld) == (1, following - 10)
+
+
+def test_a_keyframe_is_true_whatever_came_before_it(streams: dict[str, Stream]) -> None:
+    """Whoever joins between two keyframes, or goes on after a fault: pictures before the next one leave no trace."""
+    for codec, stream in streams.items():
+        units, keys = stream.units(), list(stream.keys)
+        truth = true_pictures(codec, units, keys)
+        following = keys.index(True, 1)
+        for begin in range(1, following):
+            clean = decoder(codec, CaptureCounts())
+            shown = [
+                picture
+                for number in range(begin, following + 3)
+                for picture in clean.decode(packet_of(units[number], number, key=keys[number]))
+            ]
+            assert [picture.pts for picture in shown] == [following, following + 1, following + 2]
+            for picture in shown:
+                assert picture.pts is not None
+                assert (luma(picture) == truth[picture.pts]).all()
 
 
 def _memory_mib() -> float:
