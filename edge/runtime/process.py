@@ -45,6 +45,9 @@ class Child:
             self._fd = os.pidfd_open(self.pid)
         except ProcessLookupError:  # it ended at once, and its parent has noticed already
             self._fd = -1
+        except OSError:  # no descriptor is left: nobody could watch it, so it may not live
+            process.kill()
+            raise
 
     def fileno(self) -> int:
         """Readable once the process has ended; -1 where it never lived."""
@@ -66,6 +69,8 @@ class Child:
         self._process.join(0.1)  # its parent needs a moment to learn how it ended
         code = self._process.exitcode
         if self._fd >= 0:
+            with suppress(ChildProcessError):  # an orphan of the forkserver may have become ours: in a container
+                os.waitid(os.P_PIDFD, self._fd, os.WEXITED | os.WNOHANG)
             os.close(self._fd)
             self._fd = -1
         return _how_it_ended(code)
@@ -75,7 +80,8 @@ def _how_it_ended(code: int | None) -> str:
     if code is None or code == 255:  # its forkserver died with it, or before it
         return "killed"
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
+        names = {number.value: number.name for number in signal.Signals}  # but for most of the real-time ones
+        return f"killed by {names.get(-code, f'signal {-code}')}"
     return f"ended with status {code}"
 
 
@@ -120,7 +126,8 @@ def _die_with_parent() -> None:
     parent = parent_process()
     if parent is None:
         return
-    if connection.wait([parent.sentinel], timeout=0) or os.getppid() == 1:
+    adopted = os.getppid() == 1 != parent.pid  # in a container the supervisor itself may be the first process
+    if connection.wait([parent.sentinel], timeout=0) or adopted:
         os._exit(_FAILED)  # it died before the kernel knew
     threading.Thread(target=_watch, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
 
