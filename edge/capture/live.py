@@ -138,6 +138,7 @@ class LiveCapture:
         self.counts.reconnects = self._connections - 1
         self._arrivals.break_off()
         self._resumed = True
+        self.clock_offset_s = None  # of a camera that may have restarted meanwhile
         self.info = connection.info
         return connection
 

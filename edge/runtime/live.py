@@ -278,10 +278,10 @@ class LiveCamera:
             level = logging.INFO if sight.state == STREAMING else logging.WARNING
             log.log(
                 level,
-                "camera %s is %s %s",
+                "camera %s is %s%s",
                 self._camera,
                 sight.state,
-                f"({sight.reason}: {sight.words})" if sight.reason else "",
+                f" ({sight.reason}: {sight.words})" if sight.reason else "",
             )
             since_wall_ns = self._clock.wall_ns()
         else:
