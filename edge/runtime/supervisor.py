@@ -39,7 +39,9 @@ TURN_S = 0.25
 RETRY_MAX_S = 60.0
 HEALTHY_NS = 30 * NS_PER_S  # a process that has lived so long starts with a clean sheet
 BUDGET_STARTS = 5  # more restarts than these within the window, and the process counts as failing
-BUDGET_WINDOW_NS = 300 * NS_PER_S
+# Longer than so many of the longest waits, each with a life that is too short for a clean sheet.
+BUDGET_WINDOW_NS = (BUDGET_STARTS + 1) * (seconds_to_ns(RETRY_MAX_S) + HEALTHY_NS)
+STOOD_STILL_NS = 5 * NS_PER_S  # between two turns: a machine or container that was halted, and all its processes
 WORDS_NS = 5 * NS_PER_S  # how often systemd is told in words
 STOP_S = 8.5  # for all of them together: systemd and people wait ten
 
@@ -113,6 +115,7 @@ class _Ward:
     retry_s: float = 0.0
     restarts: int = 0
     reason: str = ""
+    hung: str = ""  # why the one that runs now was killed by us
     ends_ns: list[int] = field(default_factory=list)  # the last BUDGET_STARTS + 1
 
     def over_budget(self, now_ns: int) -> bool:
@@ -170,6 +173,7 @@ class Supervisor:
         self._stopping = False
         self._refused = ""
         self._told_ns = 0
+        self._judged_ns = self._moving_ns = 0
 
     def run(self) -> None:
         """Start everything, keep it running, and end it in order."""
@@ -205,7 +209,7 @@ class Supervisor:
             if ward.child is not None and ward.child.ended:
                 self._forget(ward.child)
                 pid, how = ward.child.pid, ward.child.close()
-                reason = ward.reason if how.startswith("killed") and ward.reason.startswith("hung") else how
+                reason = ward.hung if ward.hung and how.startswith("killed") else how
                 ward.note_end(now_ns, reason)
                 wait_s = (ward.due_ns - now_ns) / NS_PER_S
                 level = logging.INFO if self._stopping else logging.WARNING
@@ -215,16 +219,16 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for ward in list(self._wards.values()):
+            if self._asked_to_stop:
+                return
             if ward.child is None and self._clock.mono_ns() >= ward.due_ns:
                 self._start(ward)
                 self._row.beat(self._clock.mono_ns())
                 self._notifier.watchdog()  # many starts take long, and each one is progress
-                if self._asked_to_stop:
-                    return
 
     def _start(self, ward: _Ward) -> None:
         again = ward.started_ns > 0
-        ward.started_ns = self._clock.mono_ns()
+        ward.started_ns, ward.hung = self._clock.mono_ns(), ""
         row = self._board.row(ward.row)
         row.beat(ward.started_ns)
         if not ward.plan.carries_on:
@@ -242,12 +246,15 @@ class Supervisor:
 
     def _end_hanging(self) -> None:
         now_ns = self._clock.mono_ns()
+        if now_ns - self._judged_ns > STOOD_STILL_NS:
+            self._moving_ns = now_ns  # they could not beat while we could not look
+        self._judged_ns = now_ns
         for ward in self._wards.values():
-            if ward.child is None:
+            if ward.child is None or ward.hung:  # killed already; what hangs in the kernel takes its time to die
                 continue
-            silent_ns = now_ns - max(self._board.row(ward.row).beat_ns, ward.started_ns)
+            silent_ns = now_ns - max(self._board.row(ward.row).beat_ns, ward.started_ns, self._moving_ns)
             if silent_ns > seconds_to_ns(ward.plan.hang_s):
-                ward.reason = f"hung for {silent_ns / NS_PER_S:.0f} s and was killed"
+                ward.hung = f"hung for {silent_ns / NS_PER_S:.0f} s and was killed"
                 log.error("%s %s (pid %d) hangs; killing it", *ward.plan.key, ward.child.pid)
                 ward.child.signal(signal.SIGKILL)
 
@@ -260,7 +267,11 @@ class Supervisor:
             stopping=self._stopping,
             processes=entries,
         )
-        write_report(self._row, report)
+        try:
+            write_report(self._row, report)
+        except StateError as error:  # who runs is worth more than why who does not
+            log.warning("reasons are left out: %s", error)
+            write_report(self._row, replace(report, processes=tuple(replace(entry, reason="") for entry in entries)))
         self._row.beat(now_ns)
         if now_ns - self._told_ns >= WORDS_NS:
             self._told_ns = now_ns
@@ -369,7 +380,7 @@ class Supervisor:
     # Signals and descriptors
 
     def _listen(self) -> None:
-        """Signals wake the loop; they do nothing else in the middle of its work."""
+        """Signals are only noted in the middle of a turn's work; the next turn is never far."""
         self._selector.register(self._window, selectors.EVENT_READ)
 
     def reload(self) -> None:
