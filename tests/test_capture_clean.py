@@ -23,9 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 UNITS = 1250  # of each kind and codec: 10,000 in all
 GROSS = 3.0  # mean grey levels off: a picture that nobody saw
 KINDS = ("bitflip", "truncate", "reorder", "drop")
-# Of the pictures shown while one unit in twenty is damaged. Not goals but what was measured, with room: 0.5 % for flipped
-# bits in H.264, 28 % and 11 % for flipped and cut ones in H.265, none for all others. A network cannot do this (TCP and
-# UDP have check sums, and a lost packet is noticed before the decoder); a broken camera can.
+# Of the pictures shown while one unit in twenty is damaged: not goals but what was measured, with room. No network does
+# this (TCP and UDP have check sums, and a lost packet is noticed before the decoder); a broken camera can.
 GROSS_SHARE_MAX = dict.fromkeys([(c, k) for c in ("h264", "h265") for k in KINDS], 0.0)
 GROSS_SHARE_MAX |= {("h264", "bitflip"): 0.01, ("h265", "bitflip"): 0.35, ("h265", "truncate"): 0.15}
 

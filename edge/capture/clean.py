@@ -33,15 +33,13 @@ class CleanDecoder:
     def __init__(
         self, context: VideoCodecContext, counts: CaptureCounts, *, keyframes_only: bool, strict: bool
     ) -> None:
-        context.thread_count = _THREADS
-        context.thread_type = "SLICE"
-        if strict:
-            context.options = _STRICT.get(context.name, {})
-        self._context = context
+        self._extradata = context.extradata
+        self._codec = context.codec
+        self._strict = strict
+        self._context = self._prepare(context)
         self._counts = counts
         self._keyframes_only = keyframes_only
         self._numbering = Numbering(context.extradata) if context.name == "h264" and not keyframes_only else None
-        self._strict = strict
         self._waiting = True  # for a keyframe: at the beginning, and after every fault
         self._damaged = False
         self._in_a_row = 0
@@ -105,13 +103,26 @@ class CleanDecoder:
         return pictures
 
     def _start_afresh(self) -> None:
-        """Forget all pictures: without them the decoder itself waits for one that needs no other."""
+        """With a new decoder: flushing an old one leaves what a damaged parameter set or slice did to its state."""
         if not self._damaged:
             self._counts.corrupt += 1
         self._damaged = self._waiting = True
         if self._numbering is not None:
             self._numbering.forget()
-        self._context.flush_buffers()
+        self._context = self._new_context()
+
+    def _new_context(self) -> VideoCodecContext:
+        context = av.CodecContext.create(self._codec, "r")
+        assert isinstance(context, VideoCodecContext)
+        context.extradata = self._extradata
+        return self._prepare(context)
+
+    def _prepare(self, context: VideoCodecContext) -> VideoCodecContext:
+        context.thread_count = _THREADS
+        context.thread_type = "SLICE"
+        if self._strict:
+            context.options = _STRICT.get(context.name, {})
+        return context
 
 
 def _is_whole_jpeg(data: bytes) -> bool:

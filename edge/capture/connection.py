@@ -78,6 +78,7 @@ class PacketConnection:
         self.camera_ns: int | None = None
         self._decoder = CleanDecoder(self._stream.codec_context, counts, keyframes_only=keyframes_only, strict=strict)
         self._converter = VideoReformatter()
+        self._quarter_turns: int | None = None  # by the file's header; only its first decoder knows
         self._untimed = self._container.format.name in _UNTIMED
 
     def steps(self) -> Iterator[Picture | None]:
@@ -134,7 +135,9 @@ class PacketConnection:
             bgr = self._converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
         except (av.FFmpegError, ValueError) as error:
             raise BrokenOffError(str(sources.broke_off(self._source, str(error))), reason="broke-off") from error
-        return np.ascontiguousarray(np.rot90(bgr, round(picture.rotation / 90) % 4), dtype=np.uint8)
+        if self._quarter_turns is None:
+            self._quarter_turns = round(picture.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(bgr, self._quarter_turns), dtype=np.uint8)
 
     def _broken_off(self, error: Exception) -> BrokenOffError:
         if isinstance(error, av.ExitError | TimeoutError):
