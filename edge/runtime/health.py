@@ -3,7 +3,7 @@
     Row.write <- CameraReport | DetectorReport | CourierReport | ConsoleReport | SupervisorReport
     gateway_status(board) -> GatewayStatus -> MQTT health, /metrics, /healthz, `edge status`
 
-A camera is judged from outside: whatever its worker says, a picture that is older than `SILENT_S` makes it blind.
+A camera is judged from outside: whatever its worker says, a picture that is too old makes it blind.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COURIER = "courier"
 CONSOLE = "console"
 BROKER = "broker"
 
-SILENT_S = 5.0  # without a picture for longer, a camera is blind
+SILENT_S = 5.0  # without a picture for longer, a camera is blind, unless its pictures are meant to be rare
 STAGES = ("decode", "wait", "sight", "detect", "track", "static", "zones", "rules", "evidence")
 _WORDS_MAX = 300
 _STARTING = "starting"
@@ -62,6 +62,7 @@ class CameraReport:
     repaired: int = 0  # times that were put right
     cases_open: int = 0
     cases_pending: int = 0
+    silent_s: float = SILENT_S  # without a picture for longer, the camera is blind
     queue: int = 0  # pictures that wait for the rules
     evidence_failures: int = 0
     alerts: int = 0
@@ -245,7 +246,7 @@ def short(words: str) -> str:
 def _camera_status(entry: ProcessEntry, row: Row, mono_ns: int, wall_ns: int) -> CameraStatus:
     report = read_report(row, CameraReport)
     age_s = _age_s(row.frame_ns, mono_ns)
-    silent = age_s is None or age_s > SILENT_S
+    silent = age_s is None or age_s > report.silent_s
     seen_wall_ns = report.since_wall_ns if age_s is None else wall_ns - round(age_s * NS_PER_S)
     if entry.state == STOPPED:
         report = dataclasses.replace(report, state=OFF, reason="stopped", words="the gateway has stopped this camera")

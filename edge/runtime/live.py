@@ -31,7 +31,6 @@ WAIT_S = 0.25  # for a picture, before looking at the clock again
 REPORT_NS = NS_PER_S // 2
 SAVE_NS = 10 * NS_PER_S  # how much dwell of a case in the making a kill may cost
 STUCK_NS = 20 * NS_PER_S  # a capture that has neither a packet nor an attempt for so long hangs in its library
-LATE_NS = seconds_to_ns(SILENT_S)  # pictures that were dropped for so long are time that nobody has looked at
 RATE_NS = 10 * NS_PER_S
 LOOKS_MAX = 1024  # remembered for the rate
 RETRY_S = 1.0
@@ -94,6 +93,8 @@ class PatientOutbox:
     def commit(self, change: CaseChange, alert: dict[str, object], topic: str) -> int:
         failed = False
         while True:
+            if not failed:
+                self._still_here("")  # one of many, each of which may wait long for the database
             try:
                 sequence = self._outbox.commit(change, alert, topic)
             except StateError as error:
@@ -144,9 +145,10 @@ class LiveCamera:
         stop: threading.Event,
         limits: Callable[[], Mapping[str, int]],
         keep: Callable[[bool], None],
+        silent_s: float = SILENT_S,
     ) -> None:
         """`limits`: how often the bounds of parts that only the caller knows were hit; `keep`: store what must not
-        be learned anew; called often, and at the end with True."""
+        be learned anew; called often, and at the end with True; `silent_s`: a picture older than that is none."""
         self._camera = camera
         self._capture = capture
         self._worker = worker
@@ -159,6 +161,7 @@ class LiveCamera:
         self._stop = stop
         self._limits = limits
         self._keep = keep
+        self._silent_ns = seconds_to_ns(silent_s)
         self._mailbox = Mailbox()
         self._before = read_report(row, CameraReport)  # of the process that was killed: counts go on from there
         self._report = CameraReport(since_wall_ns=clock.wall_ns())
@@ -169,6 +172,7 @@ class LiveCamera:
         self._reported_ns = self._saved_ns = 0
         self._saved: list[Case] = []
         self._restored = False
+        self._held_up = ""  # what the frame path waits for
 
     def run(self) -> None:
         reader = threading.Thread(target=self._read, name="capture", daemon=True)
@@ -184,10 +188,13 @@ class LiveCamera:
         reader.join(LEAVE_S)
 
     def still_here(self, reason: str = "") -> None:
-        """A heartbeat from the middle of something that takes long."""
+        """A heartbeat from the middle of something that takes long, and why it does. Main thread only."""
+        self._held_up = reason
         now_ns = self._clock.mono_ns()
         if now_ns - self._capture.beat_ns < STUCK_NS:
             self._row.beat(now_ns)
+        if now_ns - self._reported_ns >= 2 * REPORT_NS:  # no turn ends now, and "streaming" may long be untrue
+            self._tell()
 
     # The capture thread
 
@@ -216,7 +223,6 @@ class LiveCamera:
             self._saved_ns = now_ns
         if now_ns - self._reported_ns >= REPORT_NS or self._sight(now_ns).reason != self._report.reason:
             self._tell()
-            self._reported_ns = now_ns
 
     def _look(self, frame: Frame) -> None:
         if not self._restored:
@@ -238,7 +244,9 @@ class LiveCamera:
     def _marked(self, frame: Frame) -> Frame:
         """A gap that we made ourselves, by dropping pictures for long, is time that nobody has looked at."""
         dropped, last = self._mailbox.dropped, self._last
-        late = last is not None and frame.mono_ns - last.mono_ns > LATE_NS and dropped > self._dropped_before_last
+        late = (
+            last is not None and frame.mono_ns - last.mono_ns > self._silent_ns and dropped > self._dropped_before_last
+        )
         self._last, self._dropped_before_last = frame, dropped
         return replace(frame, resumed=True) if late or not self._restored else frame
 
@@ -263,12 +271,14 @@ class LiveCamera:
         if not state.connected:
             return _Sight(BLIND, state.reason, state.words)
         frame_ns = self._row.frame_ns
-        if frame_ns == 0 or now_ns - frame_ns > LATE_NS:
-            return _Sight(BLIND, "no-frames", f"connected, but no picture for {SILENT_S:.0f} s: check the camera")
+        if frame_ns == 0 or now_ns - frame_ns > self._silent_ns:
+            silent_s = self._silent_ns / NS_PER_S
+            return _Sight(BLIND, "no-frames", f"connected, but no picture for {silent_s:.0f} s: check the camera")
         if self._worker.blind:
             return _Sight(BLIND, self._worker.blind, _BLIND_WORDS.get(self._worker.blind, self._worker.blind))
-        if not self._looked_ns or now_ns - self._looked_ns[-1] > 2 * LATE_NS:
-            return _Sight(BLIND, "not-analysed", "pictures come, but none is looked at: see the detector's state")
+        if not self._looked_ns or now_ns - self._looked_ns[-1] > 2 * self._silent_ns:
+            held_up = self._held_up or "see the detector's state"
+            return _Sight(BLIND, "not-analysed", f"pictures come, but none is looked at: {held_up}")
         return _Sight(STREAMING)
 
     def _tell(self) -> None:
@@ -286,6 +296,7 @@ class LiveCamera:
             since_wall_ns = self._clock.wall_ns()
         else:
             since_wall_ns = self._report.since_wall_ns
+        self._reported_ns = now_ns
         self._report = self._counted(sight, since_wall_ns, now_ns)
         write_report(self._row, self._report)
 
@@ -314,11 +325,13 @@ class LiveCamera:
             repaired=before.repaired + counts.reanchored,
             cases_open=sum(case.state == OPENED for case in live),
             cases_pending=sum(case.state == PENDING for case in live),
+            silent_s=self._silent_ns / NS_PER_S,
             queue=len(self._mailbox),
             evidence_failures=before.evidence_failures + self._telling.failures,
             alerts=before.alerts + self._outbox.alerts,
-            stage_s=_summed(before.stage_s, {name: round(s, 4) for name, s in self._stopwatch.wall_s.items()}),
-            stage_count=_summed(before.stage_count, self._stopwatch.count),
+            # Copies in one step: the capture thread adds to both.
+            stage_s=_summed(before.stage_s, {name: round(s, 4) for name, s in self._stopwatch.wall_s.copy().items()}),
+            stage_count=_summed(before.stage_count, self._stopwatch.count.copy()),
             limits=_summed(before.limits, {**self._worker.limits, **self._limits()}),
         )
 

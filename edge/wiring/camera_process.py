@@ -15,6 +15,7 @@ from edge.clock import Stopwatch, SystemClock
 from edge.config.models import CameraConfig
 from edge.detect.manifest import load_manifest
 from edge.evidence.manifest import SharedChain
+from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox
 from edge.runtime.process import run_child, sole_holder
 from edge.runtime.remote import RemoteDetector
@@ -27,6 +28,7 @@ from edge.wiring.sight_file import SightFile
 _FORKSERVER = os.getpid()
 _TWIN_WAIT_S = 0.1
 _TWIN_TRIES = 50
+_KEYFRAMES_S = 30.0  # recorders write a keyframe as rarely as every 25 s
 
 
 def main(order: ProcessOrder, camera_id: str, slot: Slot) -> None:
@@ -47,6 +49,11 @@ def _run(order: ProcessOrder, camera: CameraConfig, slot: Slot, stop: threading.
     lock = order.folder / "run" / f"camera-{camera.id}.lock"
     with sole_holder(lock, what=f"camera {camera.id}", wait=twin_may_end), Database.open(order.database) as database:
         _live_camera(order, camera, slot, stop, database).run()
+
+
+def _silent_s(camera: CameraConfig) -> float:
+    """How old the last picture may be: of few a second, or of keyframes alone, some may come late."""
+    return max(SILENT_S, 2.5 / camera.sampling.fps, _KEYFRAMES_S if camera.sampling.decode == "keyframes" else 0.0)
 
 
 def _live_camera(
@@ -101,5 +108,6 @@ def _live_camera(
             "stills_refused": recorder.counts.stills_refused,
         },
         keep=sight_file.save,
+        silent_s=_silent_s(camera),
     )
     return live
