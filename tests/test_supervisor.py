@@ -151,7 +151,7 @@ class Bench:
     children: dict[str, list[FakeChild]] = field(default_factory=dict)
     rows: dict[str, list[int]] = field(default_factory=dict)
     started_ns: dict[str, list[int]] = field(default_factory=dict)
-    removed: list[str] = field(default_factory=list)
+    deaf: set[str] = field(default_factory=set)
     faults: dict[str, Exception] = field(default_factory=dict)  # what a start raises
     kinds: dict[str, dict[str, bool]] = field(default_factory=dict)  # what its children are like
     beating: bool = True
@@ -174,7 +174,7 @@ class Bench:
             hang_s=HANG_S,
             stop_order={"camera": 0, "detector": 1, "courier": 2}[kind],
             carries_on=kind == "camera",
-            removed=lambda: self.removed.append(name),
+            deaf=lambda: name in self.deaf,
         )
         return replace(plan, **changes)
 
@@ -334,7 +334,7 @@ def test_what_hangs_in_the_kernel_is_told_once(bench: Bench, caplog: pytest.LogC
     bench.begin(bench.plan("cam"))
     bench.beating = False
     bench.turn(60)
-    assert sum("hangs" in record.message for record in caplog.records) == 1
+    assert sum("hung" in record.message for record in caplog.records) == 1
     assert bench.child("cam").signals == [signal.SIGKILL]
     bench.child("cam").end("killed by SIGKILL")
     bench.turn()
@@ -399,20 +399,34 @@ def test_an_old_report_does_not_outlive_its_process_but_counts_of_a_camera_do(be
 # Reload
 
 
+def test_a_process_that_takes_no_more_words_is_started_anew(bench: Bench) -> None:
+    bench.begin(bench.plan("detector", kind="detector"))
+    bench.turn()
+    bench.deaf.add("detector")
+    bench.turn()
+    bench.deaf.clear()
+    assert bench.children["detector"][0].signals == [signal.SIGKILL]
+    bench.turn(1)
+    assert len(bench.children["detector"]) == 2
+    assert "did not take what it was told" in bench.entry("detector").reason
+
+
 def test_a_reload_touches_only_what_changed(bench: Bench) -> None:
     bench.begin(bench.plan("same"), bench.plan("changed"), bench.plan("gone"))
     row = bench.rows["gone"][0]
     bench.board.row(row).write("of the one that is gone")
-    bench.configuration.next = gateway(
-        bench.plan("same"), bench.plan("changed", fingerprint="b"), bench.plan("new"), sha="c" * 64
+    taken: list[set[str]] = []
+    bench.configuration.next = replace(
+        gateway(bench.plan("same"), bench.plan("changed", fingerprint="b"), bench.plan("new"), sha="c" * 64),
+        taken=lambda: taken.append({entry.name for entry in bench.report().processes}),
     )
     bench.turn()
+    assert taken == [{"same", "changed", "new"}]
     assert bench.children["same"][0].signals == []
     assert bench.children["changed"][0].signals == [signal.SIGTERM]
     assert len(bench.children["changed"]) == 2
     assert bench.rows["changed"] == [bench.rows["changed"][0]] * 2
     assert bench.children["gone"][0].signals == [signal.SIGTERM]
-    assert bench.removed == ["gone"]
     assert bench.rows["new"] == [row]
     assert bench.board.row(row).read() == ""
     assert {entry.name for entry in bench.report().processes} == {"same", "changed", "new"}

@@ -287,6 +287,11 @@ class DetectorLink:
             self._tell({"add": camera}, slot)
         return theirs
 
+    @property
+    def cameras(self) -> list[str]:
+        """Those that have a slot."""
+        return list(self._slots)
+
     def knows(self, camera: str) -> bool:
         """Whether the camera has its slot already."""
         return camera in self._slots

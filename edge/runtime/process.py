@@ -152,6 +152,29 @@ def end_own_children(limit_s: float = 1.0) -> None:
                 os.close(fd)
 
 
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Asking the forkserver for a process waits for its answer: one that hangs is killed; the wait ends in EOFError.
+
+    The next start makes a new one. Its workers die with it.
+    """
+    timer = threading.Timer(seconds, _kill_forkserver)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _kill_forkserver() -> None:
+    for pid in _children():
+        with suppress(OSError):
+            if b"multiprocessing.forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                log.error("the forkserver (pid %d) does not answer; killing it", pid)
+                os.kill(pid, signal.SIGKILL)
+
+
 def _children() -> list[int]:
     listed = (path.read_text() for path in Path("/proc/self/task").glob("*/children"))
     return [int(pid) for text in listed for pid in text.split()]

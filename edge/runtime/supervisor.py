@@ -42,6 +42,7 @@ BUDGET_STARTS = 5  # more restarts than these within the window, and the process
 # Longer than so many of the longest waits, each with a life that is too short for a clean sheet.
 BUDGET_WINDOW_NS = (BUDGET_STARTS + 1) * (seconds_to_ns(RETRY_MAX_S) + HEALTHY_NS)
 STOOD_STILL_NS = 5 * NS_PER_S  # between two turns: a machine or container that was halted, and all its processes
+START_S = 30.0  # until the next one has been started, systemd is asked to wait
 WORDS_NS = 5 * NS_PER_S  # how often systemd is told in words
 STOP_S = 8.5  # for all of them together: systemd and people wait ten
 
@@ -58,7 +59,7 @@ class Plan:
     stop_order: int = 0  # those of a lower order are stopped first
     stop_s: float = 4.0
     carries_on: bool = False  # the next process goes on from the last one's report
-    removed: Callable[[], None] = lambda: None  # it will not be started again
+    deaf: Callable[[], bool] = lambda: False  # it lives, but no longer takes what it is told: start it anew
 
     @property
     def key(self) -> tuple[str, str]:
@@ -101,6 +102,7 @@ class Gateway:
 
     plans: Sequence[Plan]
     identity: SupervisorReport  # without its processes
+    taken: Callable[[], None] = lambda: None  # called once it is in force
 
 
 @dataclass(slots=True, eq=False)
@@ -225,6 +227,7 @@ class Supervisor:
                 self._start(ward)
                 self._row.beat(self._clock.mono_ns())
                 self._notifier.watchdog()  # many starts take long, and each one is progress
+                self._notifier.extend(START_S)
 
     def _start(self, ward: _Ward) -> None:
         again = ward.started_ns > 0
@@ -255,7 +258,10 @@ class Supervisor:
             silent_ns = now_ns - max(self._board.row(ward.row).beat_ns, ward.started_ns, self._moving_ns)
             if silent_ns > seconds_to_ns(ward.plan.hang_s):
                 ward.hung = f"hung for {silent_ns / NS_PER_S:.0f} s and was killed"
-                log.error("%s %s (pid %d) hangs; killing it", *ward.plan.key, ward.child.pid)
+            elif ward.plan.deaf():
+                ward.hung = "did not take what it was told and was killed"
+            if ward.hung:
+                log.error("%s %s (pid %d) %s", *ward.plan.key, ward.child.pid, ward.hung)
                 ward.child.signal(signal.SIGKILL)
 
     def _report(self) -> None:
@@ -314,7 +320,6 @@ class Supervisor:
         ]
         self._end_all([*gone, *changed])
         for ward in gone:
-            ward.plan.removed()
             del self._wards[ward.plan.key]
             self._board.row(ward.row).clear()
         for ward in changed:
@@ -326,6 +331,7 @@ class Supervisor:
                 self._wards[plan.key] = _Ward(plan, self._free_row())
         self._report()
         self._start_due()
+        gateway.taken()
 
     def _free_row(self) -> int:
         taken = {SUPERVISOR_ROW, *(ward.row for ward in self._wards.values())}

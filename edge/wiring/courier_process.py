@@ -31,7 +31,7 @@ def main(order: ProcessOrder) -> None:
 def _run(order: ProcessOrder, stop: threading.Event) -> None:
     clock, config, row = SystemClock(), order.site.config, order.row
     assert config.mqtt is not None
-    identity = f"{config.site.id}-{config.gateway.id}"
+    identity = f"{config.site.id}:{config.gateway.id}"  # an id holds no colon, so no two gateways share one
     publisher = MqttPublisher(
         f"mqtt://127.0.0.1:{PORT}" if config.mqtt.embedded else config.mqtt.url,
         client_id=identity,

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge import __version__, logs
 from edge.clock import SystemClock
@@ -38,7 +38,7 @@ from edge.runtime.health import (
     as_document,
     gateway_status,
 )
-from edge.runtime.process import Child, end_own_children, sole_holder
+from edge.runtime.process import Child, end_own_children, limited, sole_holder
 from edge.runtime.slots import SizeClass
 from edge.runtime.status_socket import StatusSocket
 from edge.runtime.supervisor import Gateway, Plan, Supervisor
@@ -59,6 +59,8 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THRE
 _HANG_S = {CAMERA: 10.0, DETECTOR: 15.0, COURIER: 45.0, CONSOLE: 30.0, BROKER: 30.0}
 _ENGINE_S = 900.0  # TensorRT builds an engine for each new input size, inside one call
 _STOP_ORDER = {CAMERA: 0, DETECTOR: 1, CONSOLE: 1, COURIER: 2, BROKER: 3}
+FORK_S = 20.0  # for the forkserver to answer, which loads its libraries first; systemd waits for 30
+_BUSY_S = 1.0  # for a database that others write
 _WATCH_NS = 2_000_000_000  # how often the file is looked at, and how long it must then stay as it is
 
 
@@ -72,7 +74,6 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
         board, clock = Board.create(), SystemClock()
         fleet = Fleet(config, folder=folder, environ=environ, board=board, clock=clock, log_settings=log_settings)
         first = fleet.start_with(site)
-        fleet.withdraw(site)
         FORKSERVER.set_forkserver_preload([PRELOADED])
 
         def snapshot() -> dict[str, Any]:
@@ -89,6 +90,13 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
             window.close()
             fleet.close()
             end_own_children()
+
+
+class _Model(NamedTuple):
+    """A model as it was when a configuration was taken: its file may be replaced in its place."""
+
+    folder: Path
+    sha256: str
 
 
 class Fleet:
@@ -111,7 +119,7 @@ class Fleet:
         self._clock = clock
         self._log_settings = log_settings
         self._site: Site
-        self._links: dict[Path, DetectorLink] = {}  # by model folder
+        self._links: dict[_Model, DetectorLink] = {}
         self._boot_id = str(uuid.uuid4())
         self._started_wall_ns = clock.wall_ns()
         self._loaded = self._seen = _signature(config)
@@ -135,26 +143,35 @@ class Fleet:
         check_models(site)
         manifests = {folder: load_manifest(folder) for folder in _model_folders(site)}
         self._check_memory(site, manifests)
-        for folder, manifest in manifests.items():
-            if folder not in self._links:
-                self._links[folder] = DetectorLink(SizeClass.for_model(manifest))
+        models = {folder: _Model(folder, manifest.sha256) for folder, manifest in manifests.items()}
+        for folder, model in models.items():
+            if model not in self._links:
+                self._links[model] = DetectorLink(SizeClass.for_model(manifests[folder]))
+        watched = {camera.id: models[model_folder(site, camera)] for camera in site.config.cameras}
         plans = [
             *self._service_plans(site),
-            *(self._detector_plan(site, folder, manifest) for folder, manifest in manifests.items()),
-            *(self._camera_plan(site, camera) for camera in site.config.cameras),
+            *(self._detector_plan(site, models[folder], name) for folder, name in _names(manifests).items()),
+            *(self._camera_plan(site, camera, watched[camera.id]) for camera in site.config.cameras),
         ]
-        self._site = site
-        return Gateway(plans, self._identity(site))
+        return Gateway(plans, self._identity(site), taken=lambda: self._tidy(site, watched))
 
-    def withdraw(self, site: Site) -> None:
-        """The cases of cameras that are no longer configured. A database that fails is asked at the next start."""
+    def _tidy(self, site: Site, watched: Mapping[str, _Model]) -> None:
+        """A configuration is in force: what only an earlier one needed is given back, and its cases are withdrawn."""
+        for model, link in list(self._links.items()):
+            for camera in link.cameras:
+                if watched.get(camera) != model:
+                    link.remove(camera)
+            if model not in watched.values():
+                link.close()
+                del self._links[model]
         try:
-            with Database.open(self._folder / DATABASE) as database:
+            with Database.open(self._folder / DATABASE, busy_s=_BUSY_S) as database:
                 told = withdraw_cases(site, database, clock=self._clock)
         except StateError as error:
-            log.error("cases of cameras that were removed are not withdrawn yet: %s", error)
+            log.error("cases of cameras that were removed are withdrawn at the next start: %s", error)
         else:
-            log.info("%d open cases of cameras that are no longer configured were withdrawn", told)
+            if told:
+                log.info("%d open cases of cameras that are no longer configured were withdrawn", told)
 
     def close(self) -> None:
         for link in self._links.values():
@@ -176,7 +193,7 @@ class Fleet:
         wanted = 0
         for camera in site.config.cameras:
             folder = model_folder(site, camera)
-            link = self._links.get(folder)
+            link = self._links.get(_Model(folder, manifests[folder].sha256))
             if link is None or not link.knows(camera.id):
                 wanted += SizeClass.for_model(manifests[folder]).slot_bytes
         check_memory(wanted, purpose=f"the pictures of {len(site.config.cameras)} cameras")
@@ -194,35 +211,32 @@ class Fleet:
             listen = site.config.console.listen
             yield self._plan(CONSOLE, "http", self._runs(SPAWN, "console_process", site), of=listen)
 
-    def _detector_plan(self, site: Site, folder: Path, manifest: ModelManifest) -> Plan:
-        link = self._links[folder]
+    def _detector_plan(self, site: Site, model: _Model, name: str) -> Plan:
+        link = self._links[model]
 
         def start(row: int) -> Child:
             control = link.connect()
             with control:
-                return self._runs(SPAWN, "detector_process", site, folder, control)(row)
+                return self._runs(SPAWN, "detector_process", site, model.folder, control)(row)
 
-        of = [str(folder), manifest.sha256, site.config.detector.model_dump()]
+        of = [str(model.folder), model.sha256, site.config.detector.model_dump()]
         builds = "tensorrt" in site.config.detector.providers
-        return self._plan(DETECTOR, manifest.name, start, of=of, hang_s=_ENGINE_S if builds else None)
+        return self._plan(DETECTOR, name, start, of=of, hang_s=_ENGINE_S if builds else None, deaf=lambda: link.stuck)
 
-    def _camera_plan(self, site: Site, camera: CameraConfig) -> Plan:
-        link = self._links[model_folder(site, camera)]
+    def _camera_plan(self, site: Site, camera: CameraConfig, model: _Model) -> Plan:
+        link = self._links[model]
 
         def start(row: int) -> Child:
-            return self._runs(FORKSERVER, "camera_process", site, camera.id, link.add(camera.id))(row)
-
-        def removed() -> None:
-            link.remove(camera.id)
-            self.withdraw(self._site)
+            with limited(FORK_S):
+                return self._runs(FORKSERVER, "camera_process", site, camera.id, link.add(camera.id))(row)
 
         of = [
             site.config.site.model_dump(),
             site.config.gateway.model_dump(),
-            str(model_folder(site, camera)),
+            [str(model.folder), model.sha256],
             camera.model_dump(),
         ]
-        return self._plan(CAMERA, camera.id, start, of=of, removed=removed)
+        return self._plan(CAMERA, camera.id, start, of=of)
 
     def _plan(
         self,
@@ -232,7 +246,7 @@ class Fleet:
         *,
         of: object,
         hang_s: float | None = None,
-        removed: Callable[[], None] | None = None,
+        deaf: Callable[[], bool] = lambda: False,
     ) -> Plan:
         text = json.dumps(of, sort_keys=True, default=str)
         return Plan(
@@ -243,7 +257,7 @@ class Fleet:
             hang_s=hang_s or _HANG_S[kind],
             stop_order=_STOP_ORDER[kind],
             carries_on=kind == CAMERA,
-            removed=removed or (lambda: None),
+            deaf=deaf,
         )
 
     def _runs(self, context: Any, module: str, site: Site, *parts: object) -> Callable[[int], Child]:
@@ -263,6 +277,15 @@ def _main(module: str, order: ProcessOrder, *parts: object) -> None:
     from importlib import import_module
 
     import_module(f"edge.wiring.{module}").main(order, *parts)
+
+
+def _names(manifests: Mapping[Path, ModelManifest]) -> dict[Path, str]:
+    """What each model's process is called: two folders may hold models of one name."""
+    names = [manifest.name for manifest in manifests.values()]
+    return {
+        folder: manifest.name if names.count(manifest.name) == 1 else str(folder)
+        for folder, manifest in manifests.items()
+    }
 
 
 def _model_folders(site: Site) -> list[Path]:

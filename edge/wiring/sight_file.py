@@ -17,6 +17,7 @@ from edge.clock import SystemClock
 from edge.config.models import CameraConfig
 from edge.core.sight import VIEW_SHAPE, Sight
 from edge.core.types import NS_PER_S
+from edge.errors import redact
 from edge.evidence.store import write_atomically
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class SightFile:
         self._sight = sight
         self._clock = clock
         self._saved_ns = clock.mono_ns()
-        seen = [camera.source, [zone.model_dump() for zone in camera.zones]]
+        seen = [redact(camera.source), [zone.model_dump() for zone in camera.zones]]
         fingerprint = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:12]
         self._path = folder / "sight" / f"{camera.id}-{fingerprint}.npy"
         self._load()
