@@ -12,6 +12,7 @@ from edge.state.database import Database
 from edge.wiring.frame_path import origin_of, stock_tag, with_last_place
 
 _REASON = "camera-removed"
+_UNKNOWN_MODEL = ("unknown", "0" * 64)  # it went with the camera's configuration, and an alert must name one
 
 
 def withdraw_cases(site: Site, database: Database, *, clock: SystemClock) -> int:
@@ -35,9 +36,11 @@ def _withdraw(site: Site, case: Case, database: Database, clock: SystemClock) ->
     change = withdrawn(case, mono_ns=mono_ns, reason=_REASON)
     frame_px = (max(round(case.footprint[2]), 1), max(round(case.footprint[3]), 1))
     camera = CameraConfig(id=case.camera, source="removed")
+    name, sha256 = _UNKNOWN_MODEL
+    origin = origin_of(site, camera, model_name=name, model_sha256=sha256)
     body = alert(
         change,
-        origin=with_last_place(origin_of(site, camera, model_name="", model_sha256=""), case, frame_px),
+        origin=with_last_place(origin, case, frame_px),
         tag=stock_tag(case.scenario),
         frame_px=frame_px,
         now_wall_ns=wall_ns,
