@@ -366,7 +366,10 @@ def test_each_state_has_its_words(rig: Rig) -> None:
     rig.capture.state = CaptureState(False, "wrong-password", "the camera refuses the password", 0)
     assert note() == "wrong-password"
     rig.capture.state = CaptureState(True, "", "", 0)
+    assert note() == "starting"
+    rig.idle(6)
     assert note() == "no-frames"
+    rig.idle(6)
     rig.row.frame(rig.clock.mono_ns())
     assert note() == "not-analysed"
     rig.look(2)

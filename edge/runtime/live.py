@@ -170,6 +170,7 @@ class LiveCamera:
         self._dropped_before_last = 0
         self._analysed = self._unseen = 0
         self._reported_ns = self._saved_ns = 0
+        self._begun_ns = clock.mono_ns()
         self._saved: list[Case] = []
         self._restored = False
         self._held_up = ""  # what the frame path waits for
@@ -270,15 +271,16 @@ class LiveCamera:
         state = self._capture.state
         if not state.connected:
             return _Sight(BLIND, state.reason, state.words)
-        frame_ns = self._row.frame_ns
-        if frame_ns == 0 or now_ns - frame_ns > self._silent_ns:
+        if now_ns - max(self._row.frame_ns, self._begun_ns) > self._silent_ns:
             silent_s = self._silent_ns / NS_PER_S
             return _Sight(BLIND, "no-frames", f"connected, but no picture for {silent_s:.0f} s: check the camera")
         if self._worker.blind:
             return _Sight(BLIND, self._worker.blind, _BLIND_WORDS.get(self._worker.blind, self._worker.blind))
-        if not self._looked_ns or now_ns - self._looked_ns[-1] > 2 * self._silent_ns:
+        if now_ns - (self._looked_ns[-1] if self._looked_ns else self._begun_ns) > 2 * self._silent_ns:
             held_up = self._held_up or "see the detector's state"
             return _Sight(BLIND, "not-analysed", f"pictures come, but none is looked at: {held_up}")
+        if not self._looked_ns:
+            return _Sight(BLIND, "starting", "connected; the first picture is on its way")
         return _Sight(STREAMING)
 
     def _tell(self) -> None:
