@@ -10,6 +10,7 @@ import json
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,7 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THRE
 _HANG_S = {CAMERA: 10.0, DETECTOR: 15.0, COURIER: 45.0, CONSOLE: 30.0, BROKER: 30.0}
 _ENGINE_S = 900.0  # TensorRT builds an engine for each new input size, inside one call
 _STOP_ORDER = {CAMERA: 0, DETECTOR: 1, CONSOLE: 1, COURIER: 2, BROKER: 3}
+DESCRIPTORS = 65_536  # as in the unit file
 FORK_S = 20.0  # for the forkserver to answer, which loads its libraries first; systemd waits for 30
 _BUSY_S = 1.0  # for a database that others write
 _WATCH_NS = 2_000_000_000  # how often the file is looked at, and how long it must then stay as it is
@@ -67,6 +69,7 @@ _WATCH_NS = 2_000_000_000  # how often the file is looked at, and how long it mu
 def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_settings: LogSettings) -> None:
     """Run the service until SIGTERM or SIGINT. Raises EdgeError when it cannot begin."""
     os.environ.update(ONE_THREAD)
+    _allow_descriptors()
     site = load_site(config, environ=environ)
     logs.set_up(process="supervisor", level=log_settings.level, form=log_settings.form, secrets=site.secrets)
     with _state(folder), sole_holder(folder / "gateway.lock", what="this state folder"):
@@ -310,6 +313,14 @@ def _state(folder: Path) -> Iterator[None]:
     if not os.access(folder, os.W_OK):
         raise StateError(f"{folder}: may not be written by this user: change its rights, or name another --state")
     yield
+
+
+def _allow_descriptors() -> None:
+    """For us and all that we start: 256 cameras need some 1,800 here, and outside systemd 1,024 are usual."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _hear_signals(supervisor: Supervisor) -> None:
