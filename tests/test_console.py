@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -21,17 +22,21 @@ from prometheus_client import openmetrics
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from rich.text import Text
 
+from edge.cli.status_view import _header
 from edge.console.metrics import exposition
-from edge.console.server import HEAD_MAX_BYTES, ConsoleServer, Listen
+from edge.console.server import HEAD_MAX_BYTES, ConsoleServer, Listen, _Names
 from edge.console.verdict import verdict
 from edge.core.types import NS_PER_S
 from edge.errors import EdgeError, UsageError
+from edge.runtime.announcing import gateway_health
 from edge.runtime.board import SUPERVISOR_ROW
 from edge.runtime.health import CAMERA, STAGES, WAITING, CourierReport, GatewayStatus, from_document
-from tests.boards import BROKER, Gateway, a_camera_report
+from tests.boards import BROKER, COURIER_REPORT, Gateway, a_camera_report
 from tests.brokers import WAIT_S, free_port
 
+OWN_NAME = socket.gethostname()
 LOOPBACK = Listen("127.0.0.1", 0)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -173,12 +178,22 @@ def _supervisor_hangs(gateway: Gateway) -> None:
             lambda gateway: gateway.change_process("yolox-nano", state=WAITING, reason="killed by SIGKILL"),
             "detector yolox-nano: waiting (killed by SIGKILL)",
         ),
+        (
+            lambda gateway: gateway.tell("courier", "courier", replace(COURIER_REPORT, oldest_unsent_s=120.5)),
+            f"courier: {BROKER} has confirmed no alert for over 120 s, and some wait",
+        ),
+        (
+            lambda gateway: gateway.tell_supervisor(config_refused="site.yaml:23: polygon needs 3 points, has 2"),
+            "configuration refused, the old one runs on: site.yaml:23: polygon needs 3 points, has 2",
+        ),
         (lambda gateway: gateway.tell_supervisor(stopping=True), "supervisor: the gateway is stopping"),
         (lambda gateway: gateway.board.row(SUPERVISOR_ROW).write(""), "supervisor: it has not reported yet"),
-        (_supervisor_hangs, "supervisor: no sign of life for 6 s"),
+        (_supervisor_hangs, "supervisor: no sign of life for over 5 s"),
     ],
 )
-def test_what_keeps_the_gateway_from_its_work_is_a_failure_in_words(change: Change, problem: str) -> None:
+def test_what_keeps_the_gateway_from_its_work_is_the_same_in_http_mqtt_and_edge_status(
+    change: Change, problem: str
+) -> None:
     gateway = Gateway(2)
     assert verdict(gateway.status())[0]
     change(gateway)
@@ -186,6 +201,22 @@ def test_what_keeps_the_gateway_from_its_work_is_a_failure_in_words(change: Chan
     assert not well
     assert document["status"] == "failing"
     assert document["problems"] == [problem]
+    assert gateway_health(gateway.status()).problems == (problem,)
+    assert [line.plain for line in _header(gateway.status()) if isinstance(line, Text)][-1] == problem
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        CourierReport(unsent=5, oldest_unsent_s=3600.0),
+        replace(COURIER_REPORT, oldest_unsent_s=119.0),
+    ],
+    ids=["no-broker-configured", "a-short-outage"],
+)
+def test_alerts_that_may_wait_are_no_problem(report: CourierReport) -> None:
+    gateway = Gateway(1)
+    gateway.tell("courier", "courier", report)
+    assert verdict(gateway.status())[0]
 
 
 # --- the server ------------------------------------------------------------------------------------------------
@@ -231,6 +262,32 @@ def test_healthz_answers_200_and_503_with_the_problems(server: ConsoleServer, ga
     answer, body = ask(server, "/healthz?verbose=1")
     assert answer.status == 503
     assert json.loads(body)["problems"] == ["courier courier: running (killed by SIGKILL)"]
+
+
+@pytest.mark.parametrize(
+    "host", ["attacker.example", "127.0.0.1.attacker.example:9480", "localhost.attacker.example", ""]
+)
+@pytest.mark.parametrize("path", ["/status", "/metrics", "/healthz"])
+def test_a_page_that_turns_its_name_to_this_machine_reads_nothing(server: ConsoleServer, path: str, host: str) -> None:
+    answer, body = ask(server, path, headers={"Host": host})
+    assert answer.status == 403
+    assert b"cam-0" not in body
+    with socket.create_connection((server.listen.host, server.listen.port), WAIT_S) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: {host}\r\n\r\n".encode())
+        assert b" 403 " in connection.recv(4096), "one good name does not make up for a bad one"
+
+
+def test_the_server_is_asked_by_address_or_by_its_own_names(gateway: Gateway) -> None:
+    with ConsoleServer(gateway.status, Listen("localhost", 0)) as server:
+        for host in ("127.0.0.1:9480", "10.0.0.8", "[::1]:9480", "[fe80::1]", "LOCALHOST:1", "localhost.", OWN_NAME):
+            answer, _ = ask(server, "/status", headers={"Host": host})
+            assert answer.status == 200, host
+        with socket.create_connection((server.listen.host, server.listen.port), WAIT_S) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert b" 200 " in connection.recv(4096), "a probe that names nobody is no browser"
+    names = _Names(Listen("gw-01.lan", 9480))
+    assert names.know("GW-01.lan:9480")
+    assert not names.know("gw-02.lan:9480")
 
 
 def test_the_whole_status_comes_back_as_it_was(server: ConsoleServer, gateway: Gateway) -> None:
@@ -360,7 +417,7 @@ def test_a_client_that_does_not_read_its_answer_gives_up_its_place() -> None:
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             connection.connect((server.listen.host, server.listen.port))
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert ask(server, "/healthz")[0].status == 200
         print(f"{server.evicted} cut off")
 
@@ -467,7 +524,7 @@ def test_a_scrape_of_64_cameras_is_cheap() -> None:
 
 _CONSOLE = """
 import http.client, json, sys
-from edge.console.server import ConsoleServer, Listen
+from edge.console.server import ConsoleServer, Listen, _Names
 from tests.boards import Gateway
 with ConsoleServer(Gateway(64).status, Listen("127.0.0.1", 0)) as server:
     for path in ("/metrics", "/healthz", "/status") * 3:

@@ -140,7 +140,8 @@ def test_a_silent_camera_is_blind_whatever_its_worker_said_last() -> None:
         0,
     )
     assert told["frame_age_s"] == 8.1
-    assert timed.told(TOPICS.status)["problems"] == ["no camera is streaming"]
+    silent = "supervisor: no sign of life for over 5 s"
+    assert timed.told(TOPICS.status)["problems"] == [silent, "no camera is streaming"]
 
 
 def test_a_camera_that_is_switched_off_or_has_never_reported_fits_the_schema() -> None:
@@ -164,7 +165,9 @@ def test_a_refused_configuration_and_a_failing_process_are_told_at_once() -> Non
     timed.gateway.pass_time(2)
     timed.gateway.change_process("yolox-nano", over_budget=True, reason="killed by SIGSEGV")
     assert timed.ask() == [TOPICS.status]
-    assert timed.told(TOPICS.status)["problems"] == ["detector yolox-nano: running (killed by SIGSEGV)"]
+    refused, failing = timed.told(TOPICS.status)["problems"]
+    assert refused.startswith("configuration refused, the old one runs on: site.yaml:23")
+    assert failing == "detector yolox-nano: running (killed by SIGSEGV)"
 
 
 def test_the_first_message_of_a_connection_does_not_say_that_there_is_none() -> None:

@@ -33,7 +33,6 @@ def status(
     """
     import os
 
-    from edge.cli.status_view import problems
     from edge.config.state_folder import running_state_folder
     from edge.runtime.status_socket import fetch_status
 
@@ -43,7 +42,7 @@ def status(
         return 0
     found = fetch_status(folder)
     _print(found, as_json)
-    return 1 if problems(found) else 0
+    return 1 if found.problems else 0
 
 
 def _print(found: GatewayStatus, as_json: bool) -> None:
@@ -123,10 +122,9 @@ def _keep_fresh(folder: Path) -> None:
 def _document(found: GatewayStatus, indent: int | None = None) -> str:
     import json
 
-    from edge.cli.status_view import problems
     from edge.runtime.health import as_document
 
-    return json.dumps({**as_document(found), "problems": problems(found)}, ensure_ascii=False, indent=indent)
+    return json.dumps({**as_document(found), "problems": found.problems}, ensure_ascii=False, indent=indent)
 
 
 def _pipe_width() -> int | None:

@@ -28,7 +28,6 @@ from edge.runtime.health import (
     ProcessEntry,
 )
 
-BEAT_LATE_S = 5.0  # a supervisor's turn takes a quarter of a second
 UNKNOWN = "-"
 _GAP = 2  # between columns
 _STYLES = {STREAMING: "green", OFF: "dim"}  # all else is red
@@ -54,15 +53,6 @@ class Sample:
     @property
     def seconds(self) -> float:
         return (self.now.taken_wall_ns - self.since.taken_wall_ns) / NS_PER_S if self.since else 0.0
-
-
-def problems(status: GatewayStatus) -> list[str]:
-    """All that makes `edge status` fail, a line each."""
-    refused = status.supervisor.config_refused
-    found = [f"configuration refused, the old one runs on: {refused}"] if refused else []
-    if status.beat_age_s > BEAT_LATE_S:
-        found.append(f"supervisor: has not moved for {status.beat_age_s:.0f} s")
-    return [*found, *status.problems]
 
 
 def view(sample: Sample, width: int) -> RenderableType:
@@ -93,9 +83,7 @@ def _header(status: GatewayStatus) -> Iterator[RenderableType]:
     )
     yield Text(f"up {up}, since {begun}; {streaming} of {len(status.cameras)} cameras streaming")
     yield Text(f"configuration {supervisor.config_sha256[:12]} {supervisor.config_path}", "dim")
-    if supervisor.stopping:
-        yield Text("it is stopping", "yellow")
-    found = problems(status)
+    found = status.problems
     yield from (Text(line, "bold red") for line in found or ())
     if not found:
         yield Text("healthy", "green")

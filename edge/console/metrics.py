@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from edge.console.verdict import problems_of
 from edge.core.types import NS_PER_S
 from edge.runtime.announcing import frames_by_outcome
 from edge.runtime.health import (
@@ -102,7 +101,7 @@ class _Families:
 
 
 def _tell_gateway(families: _Families, status: GatewayStatus) -> None:
-    supervisor, problems = status.supervisor, problems_of(status)
+    supervisor, problems = status.supervisor, status.problems
     named = {
         "software": supervisor.software,
         "boot_id": supervisor.boot_id,

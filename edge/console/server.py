@@ -2,12 +2,14 @@
 
 One request a connection. The head must come within `request_s` and `HEAD_MAX_BYTES`; a thread serves each connection,
 and there are at most `connections_max`: who comes then waits until the slowest has been shown the door. The status is
-read at most twice a second, however many ask.
+read at most twice a second, however many ask. Who asks by a name that is not ours is a web page that has turned its own
+name to this machine, and is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import logging
 import re
@@ -35,6 +37,7 @@ _JSON = "application/json; charset=utf-8"
 _TEXT = "text/plain; charset=utf-8"
 _POLL_S = 0.1
 _PATIENCE_NS = seconds_to_ns(0.5)  # how long a request's head may take while others wait outside
+_HOST = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*))(?::\d*)?")
 _LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/@]*)):(?P<port>\d{1,5})")
 
 
@@ -132,6 +135,28 @@ class ConsoleServer:
         self.close()
 
 
+class _Names:
+    """The names by which this server may be asked: a page from elsewhere has neither these nor an IP address."""
+
+    def __init__(self, listen: Listen) -> None:
+        self._own = {_plain(name) for name in ("localhost", listen.host, socket.gethostname())}
+
+    def know(self, host: str) -> bool:
+        """`host` is the value of a Host header."""
+        found = _HOST.fullmatch(host)
+        if not found:
+            return False
+        try:
+            ipaddress.ip_address(found["six"] or found["host"] or "")
+        except ValueError:
+            return found["six"] is None and _plain(found["host"]) in self._own
+        return True
+
+
+def _plain(name: str) -> str:
+    return name.rstrip(".").lower()
+
+
 class _Pages:
     """What each path answers. The status, and the metrics made of it, are shared by all who ask in the same moment."""
 
@@ -202,6 +227,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def __init__(self, listen: Listen, pages: _Pages, *, connections_max: int, request_s: float) -> None:
         self.pages = pages
+        self.names = _Names(listen)
         self.request_s = request_s
         self.evicted = 0
         self._request_ns = seconds_to_ns(request_s)
@@ -286,5 +312,7 @@ class _Handler(socketserver.BaseRequestHandler):
             return _said(HTTPStatus.BAD_REQUEST, "this is not HTTP"), True
         method, path, _ = words
         headers = [header.partition(":") for header in rest]
+        if not all(self.server.names.know(value.strip()) for name, _, value in headers if name.lower() == "host"):
+            return _said(HTTPStatus.FORBIDDEN, "ask by IP address, localhost or the host of console.listen"), True
         accept = ",".join(value.strip() for name, _, value in headers if name.lower() == "accept")
         return self.server.pages.answer(method, path, accept), method != "HEAD"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,6 +31,8 @@ COURIER = "courier"
 CONSOLE = "console"
 BROKER = "broker"
 
+BEAT_MAX_S = 5.0  # a supervisor's turn takes a quarter of a second
+ALERT_WAITS_S = 120.0  # for the broker's word; an outage of a minute is nobody's fault
 SILENT_S = 5.0  # without a picture for longer, a camera is blind, unless its pictures are meant to be rare
 STAGES = ("decode", "wait", "sight", "detect", "track", "static", "zones", "rules", "evidence")
 _WORDS_MAX = 300
@@ -159,16 +161,30 @@ class GatewayStatus:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps the gateway from its work, a line each: none means healthy. A blind camera alone is none."""
-        found = [
+        """What keeps the gateway from its work, a line each: none means healthy. A blind camera alone is none.
+
+        /healthz, MQTT and `edge status` say the same. The lines count no seconds: each change of one is published.
+        """
+        found = [*self._supervisor_problems()]
+        found += [
             f"{entry.kind} {entry.name}: {entry.state} ({entry.reason})" for entry in self.processes if _bad(entry)
         ]
         found += [f"detector {status.process.name}: not ready" for status in self.detectors if not status.report.ready]
-        if self.courier is not None and self.courier.broker and not self.courier.connected:
-            found.append(f"courier: not connected to {self.courier.broker} ({self.courier.reason})")
+        if self.courier is not None and self.courier.broker:
+            found += _courier_problems(self.courier)
         if self.cameras and all(status.report.state != STREAMING for status in self.cameras):
             found.append("no camera is streaming")
         return found
+
+    def _supervisor_problems(self) -> Iterator[str]:
+        if not self.supervisor.boot_id:
+            yield "supervisor: it has not reported yet"
+        elif self.beat_age_s > BEAT_MAX_S:
+            yield f"supervisor: no sign of life for over {BEAT_MAX_S:.0f} s"
+        if self.supervisor.stopping:
+            yield "supervisor: the gateway is stopping"
+        if self.supervisor.config_refused:
+            yield f"configuration refused, the old one runs on: {self.supervisor.config_refused}"
 
 
 Report = TypeVar("Report", CameraReport, DetectorReport, CourierReport, ConsoleReport, SupervisorReport)
@@ -275,6 +291,13 @@ def _of(processes: Iterable[ProcessEntry], kind: str) -> list[ProcessEntry]:
 
 def _bad(entry: ProcessEntry) -> bool:
     return entry.over_budget or (entry.state == WAITING and entry.kind != CAMERA)
+
+
+def _courier_problems(courier: CourierReport) -> Iterator[str]:
+    if not courier.connected:
+        yield f"courier: not connected to {courier.broker} ({courier.reason})"
+    if courier.oldest_unsent_s > ALERT_WAITS_S:
+        yield f"courier: {courier.broker} has confirmed no alert for over {ALERT_WAITS_S:.0f} s, and some wait"
 
 
 def _age_s(then_ns: int, now_ns: int) -> float | None:
