@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.capture.probe import WORDS
 from edge.config.loader import load_site
+from edge.core.sight import BLACK, COVERED, FROZEN, MOVED
 from edge.resources import configs_dir
 from tests.conftest import missing, need_program
 
@@ -339,20 +339,90 @@ def test_the_first_configuration_is_right_and_its_secrets_are_named() -> None:
 # The page
 
 
+JUDGES = (
+    *sorted((REPOSITORY / "edge" / "capture").glob("*.py")),
+    REPOSITORY / "edge" / "runtime" / "live.py",
+    REPOSITORY / "edge" / "runtime" / "health.py",
+)
+PASSED_ON = {"reason", "blind"}  # names of what was given a reason elsewhere
+
+
+def reasons_given(tree: ast.Module) -> set[str]:
+    """The short codes that a module gives: `reason=...`, `_Sight(state, ...)`, `reason: str = ...`, tables of words.
+
+    Errors: AssertionError for one whose text cannot be read from the source.
+    """
+    constants = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found: set[str] = set()
+    for value in [value for node in ast.walk(tree) for value in reason_values(node)]:
+        for choice in (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,):
+            match choice:
+                case ast.Constant(value=str(text)):
+                    found.add(text)
+                case ast.Name(id=name) if name in constants:
+                    found.add(constants[name])
+                case ast.Name(id=name) | ast.Attribute(attr=name) if name in PASSED_ON:
+                    pass
+                case _:
+                    raise AssertionError(f"line {choice.lineno}: which reason is {ast.unparse(choice)}?")
+    return found - {""}
+
+
+def reason_values(node: ast.AST) -> list[ast.expr]:
+    """What a node gives as a reason, if it does."""
+    match node:
+        case (
+            ast.Call(func=ast.Name(id="_Sight" | "CaptureState"), args=[_, value, *_])
+            | ast.keyword(arg="reason", value=value)
+            | ast.AnnAssign(target=ast.Name(id="reason"), value=ast.expr() as value)
+            | ast.Assign(targets=[ast.Name(id="reason")], value=ast.Constant() as value)
+        ):
+            return [value]
+        case (
+            ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(keys=keys))
+            | ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict(keys=keys))
+        ) if name.endswith("WORDS"):
+            return [key for key in keys if key]
+    return []
+
+
 def blind_reasons() -> set[str]:
-    """Short codes in the code that judges cameras; `reason="..."` and the tables of words."""
-    found = set(WORDS)
-    for path in (REPOSITORY / "edge/runtime/health.py", REPOSITORY / "edge/runtime/live.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):
-                found.add(node.value.value)
-    return (found | {"black", "covered", "frozen", "moved", "starting"}) - {""}
+    """The short codes of all modules that judge cameras."""
+    found = {BLACK, COVERED, FROZEN, MOVED}
+    for path in JUDGES:
+        found |= reasons_given(ast.parse(path.read_text(encoding="utf-8")))
+    return found
 
 
 def test_every_reason_of_a_blind_camera_has_its_heading() -> None:
     headings = set(re.findall(r"^### (.+)$", PAGE, re.MULTILINE))
-    print(sorted(headings))
-    assert blind_reasons() - headings == set()
+    reasons = blind_reasons()
+    print(sorted(reasons))
+    assert reasons >= {"starting", "no-frames", "wrong-password", "no-data", "broke-off", "ended", "not-analysed"}
+    assert reasons - headings == set()
+
+
+def test_a_reason_is_found_however_the_source_gives_it() -> None:
+    source = """
+_FIRST = "one"
+class Report:
+    reason: str = _FIRST
+def judge(state):
+    yield _Sight(BLIND, "two", "words")
+    yield _Sight(BLIND, "three" if state.late else "four", "words")
+    yield _Sight(BLIND, state.reason, state.words)
+    raise BrokenOffError("words", reason="five")
+_SOME_WORDS: Mapping[str, str] = {"six": "words"}
+"""
+    assert reasons_given(ast.parse(source)) == {"one", "two", "three", "four", "five", "six"}
+    with pytest.raises(AssertionError, match="which reason is f'"):
+        reasons_given(ast.parse("_Sight(BLIND, f'late-{number}', 'words')"))
 
 
 def test_messages_on_the_page_are_those_of_the_program() -> None:
