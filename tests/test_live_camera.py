@@ -526,6 +526,22 @@ def test_a_case_goes_on_after_the_machine_was_started_anew(rig: Rig) -> None:
     assert rig.clock.mono_ns() - again.started_ns == pytest.approx(ago_ns + STEP_S * NS_PER_S, abs=1e6)
 
 
+@pytest.mark.parametrize("jump_s", [3600, -3600, 86400 * 365])
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_case_goes_on_after_the_wall_clock_was_set(rig: Rig, jump_s: int, opened: bool) -> None:
+    """A box without a battery for its clock learns the time from the network some minutes after its start."""
+    rig.look(10 if opened else 4)
+    [case] = rig.worker.cases
+    rig.live._save()
+    shift_ns = jump_s * NS_PER_S
+    rig.clock.wall_ns = lambda: START_WALL_NS + shift_ns + rig.clock.now_ns  # type: ignore[method-assign]
+    rig.start()
+    rig.look(30)
+    [again] = rig.worker.cases
+    assert (again.case_id, again.state) == (case.case_id, OPENED)
+    assert [kind for kind in rig.kinds() if kind != "updated"] == ["opened"]  # an update may be told an hour early
+
+
 def test_an_alert_that_was_not_stored_before_the_stop_is_told_after_the_restart(rig: Rig) -> None:
     rig.look(4)
     rig.live._save()
