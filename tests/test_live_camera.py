@@ -196,6 +196,7 @@ class Rig:
             stopwatch=stopwatch,
             stop=self.stop,
             limits=lambda: {},
+            same_street=lambda frame: True,
             keep=self.kept.append,
             **changes,
         )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from edge.clock import SystemClock
 from edge.config.models import CameraConfig
 from edge.core.sight import VIEW_SHAPE, Sight
-from edge.core.types import NS_PER_S, Float32
+from edge.core.types import NS_PER_S, Float32, Frame
 from edge.wiring.sight_file import SightFile
 
 SQUARE = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9))
@@ -64,9 +66,50 @@ def test_a_view_survives_the_restart(tmp_path: Path) -> None:
     assert np.array_equal(view, a_view())
 
 
-def test_a_view_that_is_not_learned_yet_is_not_kept(tmp_path: Path) -> None:
+def test_a_view_that_is_not_learned_yet_is_known_as_such(tmp_path: Path) -> None:
     SightFile(tmp_path, a_camera(), Sight(), clock=HandClock()).save(True)
-    assert not (tmp_path / "sight").exists()
+    assert len(names(tmp_path)) == 1
+    assert found(tmp_path) is None
+
+
+def street(seed: int) -> Frame:
+    """A picture with shapes of its own everywhere."""
+    dice = np.random.default_rng(seed)
+    bgr = np.full((360, 640, 3), 90, np.uint8)
+    for x, y, width, height, shade in dice.integers([0, 0, 15, 15, 0], [640, 360, 160, 120, 255], (60, 5)).tolist():
+        cv2.rectangle(bgr, (x, y), (x + width, y + height), (shade, shade // 2, 255 - shade), -1)
+    return Frame("gate", 0, 0, 0, bgr)
+
+
+def seen(number: int) -> Float32:
+    sight = Sight()
+    noise = np.random.default_rng(0)
+    for second in range(70):
+        frame = street(number)
+        frame.bgr[:] = np.clip(frame.bgr + noise.normal(0, 3, frame.bgr.shape), 0, 255)  # else it would be frozen
+        sight.judge(replace(frame, mono_ns=second * NS_PER_S))
+    assert sight.view is not None
+    return sight.view
+
+
+@pytest.mark.parametrize("changes", [{"source": "rtsp://gate/2"}, {"zones": ({"id": "lane", "polygon": SQUARE},)}])
+def test_another_source_is_the_same_street_if_it_is_recognised(tmp_path: Path, changes: dict[str, Any]) -> None:
+    for picture, same in ((street(1), True), (street(2), False)):
+        keep(tmp_path / str(same), seen(1))
+        sight = Sight()
+        file = SightFile(tmp_path / str(same), a_camera(**changes), sight, clock=HandClock())
+        black = replace(picture, bgr=np.zeros_like(picture.bgr))
+        assert file.same_street(black) is None
+        assert file.same_street(picture) is same
+        assert (sight.view is not None) is same
+        assert file.same_street(street(3)) is True  # it was told once, and from then on it is this street
+
+
+def test_another_source_before_a_view_was_learned_may_be_any_street(tmp_path: Path) -> None:
+    SightFile(tmp_path, a_camera(), Sight(), clock=HandClock())
+    assert SightFile(tmp_path, a_camera(), Sight(), clock=HandClock()).same_street(street(1)) is True
+    other = SightFile(tmp_path, a_camera(source="rtsp://gate/2"), Sight(), clock=HandClock())
+    assert other.same_street(street(1)) is False
 
 
 @pytest.mark.parametrize(
@@ -103,7 +146,9 @@ def test_views_of_former_zones_do_not_pile_up_and_other_cameras_keep_theirs(tmp_
         keep(tmp_path, a_view(), other)
     before = names(tmp_path)
     for number in range(5):
-        keep(tmp_path, a_view(), a_camera(source=f"rtsp://gate/{number}"))
+        camera = a_camera(source=f"rtsp://gate/{number}")
+        SightFile(tmp_path, camera, Sight(), clock=HandClock()).same_street(street(1))
+        keep(tmp_path, a_view(), camera)
     assert len(names(tmp_path)) == len(before) + 1
     assert set(before) < set(names(tmp_path))
     assert found(tmp_path, a_camera(source="rtsp://gate/4")) is not None
@@ -112,6 +157,7 @@ def test_views_of_former_zones_do_not_pile_up_and_other_cameras_keep_theirs(tmp_
 def test_it_is_kept_every_five_minutes_and_at_the_end(tmp_path: Path) -> None:
     clock = HandClock()
     file = SightFile(tmp_path, a_camera(), learned(a_view()), clock=clock)
+    (tmp_path / "sight" / names(tmp_path)[0]).unlink()
     for now, passes_s, kept in ((False, 299, False), (False, 2, True), (False, 10, False), (True, 0, True)):
         clock.now_ns += passes_s * NS_PER_S
         file.save(now)

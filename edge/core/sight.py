@@ -130,6 +130,12 @@ class Sight:
         self._view += np.float32(step_ns / self._learned_ns) * (now - self._view)
 
 
+def recognises(view: Float32, frame: Frame, settings: SightSettings = SightSettings()) -> bool:
+    """Whether a frame shows the street of a view that another run has learned, `VIEW_SHAPE`."""
+    recognised, _, _ = _likeness(view, _cells(frame.bgr), settings.weak_block)
+    return recognised >= settings.recognised_again
+
+
 class _Stillness:
     """How long a picture has shown nothing that it had not shown before, block by block.
 

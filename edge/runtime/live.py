@@ -145,10 +145,12 @@ class LiveCamera:
         stop: threading.Event,
         limits: Callable[[], Mapping[str, int]],
         keep: Callable[[bool], None],
+        same_street: Callable[[Frame], bool | None],
         silent_s: float = SILENT_S,
     ) -> None:
         """`limits`: how often the bounds of parts that only the caller knows were hit; `keep`: store what must not
-        be learned anew; called often, and at the end with True; `silent_s`: a picture older than that is none."""
+        be learned anew; called often, and at the end with True; `same_street`: whether the camera still looks at what
+        the last process saw, None where this frame does not tell; `silent_s`: a picture older than that is none."""
         self._camera = camera
         self._capture = capture
         self._worker = worker
@@ -161,6 +163,7 @@ class LiveCamera:
         self._stop = stop
         self._limits = limits
         self._keep = keep
+        self._same_street = same_street
         self._silent_ns = seconds_to_ns(silent_s)
         self._mailbox = Mailbox()
         self._before = read_report(row, CameraReport)  # of the process that was killed: counts go on from there
@@ -227,9 +230,7 @@ class LiveCamera:
 
     def _look(self, frame: Frame) -> None:
         if not self._restored:
-            known = self._cases.running_cases(self._camera, mono_to_wall=frame.wall_ns - frame.mono_ns)
-            self._worker.resume(known, frame)
-            self._restored = True
+            self._restore(frame)
         try:
             self._worker.step(frame)
         except DetectorLostError:
@@ -241,6 +242,14 @@ class LiveCamera:
         else:
             self._analysed += 1
             self._looked_ns.append(self._clock.mono_ns())
+
+    def _restore(self, frame: Frame) -> None:
+        """Once it can be told whether the camera still looks at the street that its cases are of."""
+        same_street = self._same_street(frame)
+        if same_street is not None:
+            known = self._cases.running_cases(self._camera, mono_to_wall=frame.wall_ns - frame.mono_ns)
+            self._worker.resume(known, frame, same_street=same_street)
+            self._restored = True
 
     def _marked(self, frame: Frame) -> Frame:
         """A gap that we made ourselves, by dropping pictures for long, is time that nobody has looked at."""

@@ -90,14 +90,16 @@ class Worker:
             self._telling.publish(changes, frame, blind=self.blind)
         return scene
 
-    def resume(self, cases: Sequence[Case], frame: Frame) -> None:
-        """Go on with the cases of an earlier process, before the first step; what nobody watches now is withdrawn."""
+    def resume(self, cases: Sequence[Case], frame: Frame, *, same_street: bool) -> None:
+        """Go on with the cases of an earlier process, before the first step. What nobody watches now is withdrawn, and
+        all of it where the camera was given another street to look at."""
         for case in cases:
-            watch = next((watch for watch in self._watches if watch.cases.watches(case)), None)
+            watch = next((watch for watch in self._watches if same_street and watch.cases.watches(case)), None)
             if watch is not None:
                 watch.cases.restore([case])
             elif case.state == OPENED:
-                gone = withdrawn(case, mono_ns=frame.mono_ns, reason="not-watched")
+                reason = "not-watched" if same_street else "street-changed"
+                gone = withdrawn(case, mono_ns=frame.mono_ns, reason=reason)
                 self._telling.publish([gone], frame, blind="")
 
     @property

@@ -108,6 +108,7 @@ def _live_camera(
             "stills_refused": recorder.counts.stills_refused,
         },
         keep=sight_file.save,
+        same_street=sight_file.same_street,
         silent_s=_silent_s(camera),
     )
     return live

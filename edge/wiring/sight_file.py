@@ -1,6 +1,7 @@
 """What a camera normally looks at, kept over restarts: a camera that was turned while the gateway was off is noticed.
 
-The view belongs to the camera's zones and source: whoever draws them anew says that it looks where it should.
+The view belongs to the camera's zones and source: whoever changes them says that it looks where it should. Whether that
+is the street of before is then asked of the first picture: if not, the cases of before are of another place.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import numpy as np
 
 from edge.clock import SystemClock
 from edge.config.models import CameraConfig
-from edge.core.sight import VIEW_SHAPE, Sight
-from edge.core.types import NS_PER_S, Float32
+from edge.core.sight import VIEW_SHAPE, Sight, recognises, shows_nothing
+from edge.core.types import NS_PER_S, Float32, Frame
 from edge.errors import redact
 from edge.evidence.store import write_atomically
 
@@ -41,38 +42,72 @@ class SightFile:
         seen = [*_place(camera.source), [zone.model_dump() for zone in camera.zones]]
         fingerprint = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:12]
         self._path = folder / "sight" / f"{camera.id}-{fingerprint}.npy"
-        self._load()
+        self._former: Float32 | None = None  # of other zones or another source, to be compared with the first picture
+        view = _load(self._path)
+        former = self._former_paths()
+        if view is not None:
+            self._take(view)
+        elif former:
+            self._former = _load(max(former, key=lambda path: path.stat().st_mtime_ns))
+        if self._former is None:
+            self._write()
+
+    def same_street(self, frame: Frame) -> bool | None:
+        """Whether the camera looks at the street of before; None where the picture shows nothing at all.
+
+        A view that had not been learned yet is no proof: another source may be another street.
+        """
+        if self._former is None:
+            return True
+        if shows_nothing(frame.bgr):
+            return None
+        same = bool(self._former.any()) and recognises(self._former, frame)
+        if same:
+            self._take(self._former)
+        self._former = None
+        self._write()
+        return same
 
     def save(self, now: bool) -> None:
         """When five minutes have passed, or `now`."""
-        view = self._sight.view
         mono_ns = self._clock.mono_ns()
-        if view is None or (not now and mono_ns - self._saved_ns < _SAVE_NS):
-            return
-        self._saved_ns = mono_ns
+        if self._former is None and (now or mono_ns - self._saved_ns >= _SAVE_NS):
+            self._saved_ns = mono_ns
+            self._write()
+
+    def _take(self, view: Float32) -> None:
+        if view.any():
+            self._sight.restore(view)
+
+    def _write(self) -> None:
+        """Zeros stand for a view that is not learned yet: that there is a file says which zones and source it was."""
+        view = self._sight.view
         try:
-            self._path.parent.mkdir(exist_ok=True)
-            write_atomically(self._path, _written(view))
-            self._forget_former()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path, _written(np.zeros(VIEW_SHAPE, np.float32) if view is None else view))
+            for path in self._former_paths():
+                path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("%s: not saved: %s", self._path, error)
 
-    def _forget_former(self) -> None:
+    def _former_paths(self) -> list[Path]:
         """Views of this camera from before it was given other zones or another source."""
         former = re.compile(re.escape(self._camera_id) + r"-[0-9a-f]{12}\.npy")  # no glob: `gate` is no `gate-2`
-        for path in self._path.parent.iterdir():
-            if former.fullmatch(path.name) and path != self._path:
-                path.unlink(missing_ok=True)
-
-    def _load(self) -> None:
         try:
-            view = _read(self._path.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError) as error:
-            log.warning("%s: not read, the view is learned anew: %s", self._path, error)
-            return
-        self._sight.restore(view)
+            present = list(self._path.parent.iterdir())
+        except OSError:
+            return []
+        return [path for path in present if former.fullmatch(path.name) and path != self._path]
+
+
+def _load(path: Path) -> Float32 | None:
+    try:
+        return _read(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s: not read, the view is learned anew: %s", path, error)
+        return None
 
 
 def _place(source: str) -> list[object]:
