@@ -399,6 +399,19 @@ def test_an_old_report_does_not_outlive_its_process_but_counts_of_a_camera_do(be
 # Reload
 
 
+def test_silence_is_told_before_it_is_ended(bench: Bench) -> None:
+    bench.begin(bench.plan("courier", kind="courier"))
+    bench.turn()
+    assert not bench.entry("courier").silent
+    bench.beating = False
+    bench.turn(6)
+    assert bench.entry("courier").silent
+    assert bench.children["courier"][0].signals == []
+    bench.beating = True
+    bench.turn()
+    assert not bench.entry("courier").silent
+
+
 def test_a_process_that_takes_no_more_words_is_started_anew(bench: Bench) -> None:
     bench.begin(bench.plan("detector", kind="detector"))
     bench.turn()

@@ -67,6 +67,7 @@ class CameraReport:
     silent_s: float = SILENT_S  # without a picture for longer, the camera is blind
     queue: int = 0  # pictures that wait for the rules
     evidence_failures: int = 0
+    evidence_failure: str = ""  # why the last alert's evidence is missing, "" where it is not
     alerts: int = 0
     stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds by stage; of decode, CPU seconds
     stage_count: dict[str, int] = field(default_factory=dict)
@@ -118,6 +119,7 @@ class ProcessEntry:
     restarts: int = 0
     reason: str = ""  # why it ended last
     over_budget: bool = False  # it ends again and again
+    silent: bool = False  # no heartbeat for some seconds; it is killed when that lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,11 @@ class GatewayStatus:
         found += [
             f"{entry.kind} {entry.name}: {entry.state} ({entry.reason})" for entry in self.processes if _bad(entry)
         ]
+        found += [f"{entry.kind} {entry.name}: no sign of life" for entry in self.processes if entry.silent]
         found += [f"detector {status.process.name}: not ready" for status in self.detectors if not status.report.ready]
         if self.courier is not None and self.courier.broker:
             found += _courier_problems(self.courier)
+        found += [problem for status in self.cameras for problem in _camera_problems(status)]
         if self.cameras and all(status.report.state != STREAMING for status in self.cameras):
             found.append("no camera is streaming")
         return found
@@ -266,7 +270,7 @@ def _camera_status(entry: ProcessEntry, row: Row, mono_ns: int, wall_ns: int) ->
     seen_wall_ns = report.since_wall_ns if age_s is None else wall_ns - round(age_s * NS_PER_S)
     if entry.state == STOPPED:
         report = dataclasses.replace(report, state=OFF, reason="stopped", words="the gateway has stopped this camera")
-    elif entry.state == WAITING and (report.state == STREAMING or report.reason == _STARTING):
+    elif entry.state == WAITING:
         words = f"its process is being started again ({entry.reason})"
         report = dataclasses.replace(
             report, state=BLIND, reason="restarting", words=words, since_wall_ns=seen_wall_ns, fps=0.0
@@ -291,6 +295,15 @@ def _of(processes: Iterable[ProcessEntry], kind: str) -> list[ProcessEntry]:
 
 def _bad(entry: ProcessEntry) -> bool:
     return entry.over_budget or (entry.state == WAITING and entry.kind != CAMERA)
+
+
+def _camera_problems(status: CameraStatus) -> Iterator[str]:
+    """What is wrong with the gateway, not with the camera."""
+    report = status.report
+    if report.reason == "not-analysed":
+        yield f"camera {status.camera}: {report.words}"
+    if report.evidence_failure:
+        yield f"camera {status.camera}: alerts go out without evidence ({report.evidence_failure})"
 
 
 def _courier_problems(courier: CourierReport) -> Iterator[str]:

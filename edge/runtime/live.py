@@ -339,6 +339,7 @@ class LiveCamera:
             silent_s=self._silent_ns / NS_PER_S,
             queue=len(self._mailbox),
             evidence_failures=before.evidence_failures + self._telling.failures,
+            evidence_failure=short(self._telling.failure),
             alerts=before.alerts + self._outbox.alerts,
             # Copies in one step: the capture thread adds to both.
             stage_s=_summed(before.stage_s, {name: round(s, 4) for name, s in self._stopwatch.wall_s.copy().items()}),

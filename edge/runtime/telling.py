@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edge.core.types import Case, CaseChange, Frame
 from edge.errors import EvidenceError
 from edge.ports import EvidenceFile, Outbox, Recorder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Telling:
         self._word = word
         self._outbox = outbox
         self.failures = 0
-        self.failure = ""  # the last one, in words
+        self.failure = ""  # of the last alert, in words; "" where its evidence was stored
 
     def watch(self, cases: Sequence[Case], frame: Frame) -> None:
         """A trusted frame: stills may be due."""
@@ -50,8 +53,11 @@ class Telling:
         if blind:
             return (), f"no picture: the camera is blind ({blind})"
         try:
-            return self._recorder.record(change, frame), ""
+            files = self._recorder.record(change, frame)
         except EvidenceError as error:  # the alert goes out all the same, and says why nothing is attached
             self.failures += 1
             self.failure = str(error)
+            log.error("an alert goes out without evidence: %s", error)
             return (), str(error)
+        self.failure = ""
+        return files, ""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import NamedTuple
 
 import cv2
 
 from edge.capture.live import LiveCapture
 from edge.clock import Stopwatch, SystemClock
 from edge.config.models import CameraConfig
-from edge.detect.manifest import load_manifest
+from edge.detect.manifest import ModelManifest
 from edge.evidence.manifest import SharedChain
 from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox
@@ -21,7 +22,7 @@ from edge.runtime.process import run_child, sole_holder
 from edge.runtime.remote import RemoteDetector
 from edge.runtime.slots import Slot
 from edge.state.database import Database
-from edge.wiring.frame_path import model_folder, recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.process_order import ProcessOrder
 from edge.wiring.sight_file import SightFile
 
@@ -31,16 +32,24 @@ _TWIN_TRIES = 50
 _KEYFRAMES_S = 30.0  # recorders write a keyframe as rarely as every 25 s
 
 
-def main(order: ProcessOrder, camera_id: str, slot: Slot) -> None:
+class ModelSlot(NamedTuple):
+    """The camera's way to the detector of its model."""
+
+    manifest: ModelManifest
+    slot: Slot
+
+
+def main(order: ProcessOrder, camera_id: str, manifest: ModelManifest, slot: Slot) -> None:
     """Run one camera until SIGTERM."""
     assert os.getpid() != _FORKSERVER, "this module must be loaded by the forkserver"
     camera = next(camera for camera in order.site.config.cameras if camera.id == camera_id)
     order.set_up_log("camera", camera=camera.id)
     cv2.setNumThreads(1)
-    run_child(lambda stop: _run(order, camera, slot, stop), name=f"edge:{camera.id}")
+    model = ModelSlot(manifest, slot)
+    run_child(lambda stop: _run(order, camera, model, stop), name=f"edge:{camera.id}")
 
 
-def _run(order: ProcessOrder, camera: CameraConfig, slot: Slot, stop: threading.Event) -> None:
+def _run(order: ProcessOrder, camera: CameraConfig, model: ModelSlot, stop: threading.Event) -> None:
     tries = iter(range(_TWIN_TRIES))
 
     def twin_may_end() -> bool:
@@ -48,7 +57,7 @@ def _run(order: ProcessOrder, camera: CameraConfig, slot: Slot, stop: threading.
 
     lock = order.folder / "run" / f"camera-{camera.id}.lock"
     with sole_holder(lock, what=f"camera {camera.id}", wait=twin_may_end), Database.open(order.database) as database:
-        _live_camera(order, camera, slot, stop, database).run()
+        _live_camera(order, camera, model, stop, database).run()
 
 
 def _silent_s(camera: CameraConfig) -> float:
@@ -57,7 +66,7 @@ def _silent_s(camera: CameraConfig) -> float:
 
 
 def _live_camera(
-    order: ProcessOrder, camera: CameraConfig, slot: Slot, stop: threading.Event, database: Database
+    order: ProcessOrder, camera: CameraConfig, model: ModelSlot, stop: threading.Event, database: Database
 ) -> LiveCamera:
     clock, stopwatch, site = SystemClock(), Stopwatch(), order.site
     live: LiveCamera
@@ -69,7 +78,7 @@ def _live_camera(
         still_here()
         return not stop.is_set()
 
-    detector = RemoteDetector(load_manifest(model_folder(site, camera)), slot, keep_waiting=keep_waiting)
+    detector = RemoteDetector(model.manifest, model.slot, keep_waiting=keep_waiting)
     recorder = recorder_for(
         site,
         camera,

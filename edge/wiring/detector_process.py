@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from pathlib import Path
 
 from edge.clock import SystemClock
 from edge.core.types import NS_PER_S
-from edge.detect.manifest import load_manifest
+from edge.detect.manifest import ModelManifest
 from edge.runtime.board import Row
 from edge.runtime.detector import BATCH_MAX, BATCH_WAIT_MS, DetectorCounts, serve
 from edge.runtime.health import DetectorReport, write_report
@@ -20,15 +19,14 @@ _CPU_BATCH = 2
 _LOAD_MAX_S = 900  # TensorRT builds its engine at the first start; beyond this it hangs
 
 
-def main(order: ProcessOrder, folder: Path, control: socket.socket) -> None:
-    """Answer the pictures of all cameras of the model in `folder`, until SIGTERM or the end of the supervisor."""
-    order.set_up_log(f"detector {folder.name}")
-    run_child(lambda stop: _run(order, folder, control, stop), name=f"edge:{folder.name}")
+def main(order: ProcessOrder, manifest: ModelManifest, control: socket.socket) -> None:
+    """Answer the pictures of all cameras of a model, until SIGTERM or the end of the supervisor."""
+    order.set_up_log(f"detector {manifest.name}")
+    run_child(lambda stop: _run(order, manifest, control, stop), name=f"edge:{manifest.name}")
 
 
-def _run(order: ProcessOrder, folder: Path, control: socket.socket, stop: threading.Event) -> None:
+def _run(order: ProcessOrder, manifest: ModelManifest, control: socket.socket, stop: threading.Event) -> None:
     clock, row, settings = SystemClock(), order.row, order.site.config.detector
-    manifest = load_manifest(folder)
     base = DetectorReport(model=manifest.name, sha256=manifest.sha256)
     write_report(row, base)
     with _Loading(row, clock):

@@ -13,12 +13,12 @@ import os
 import resource
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge import __version__, logs
 from edge.clock import SystemClock
@@ -95,13 +95,6 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
             end_own_children()
 
 
-class _Model(NamedTuple):
-    """A model as it was when a configuration was taken: its file may be replaced in its place."""
-
-    folder: Path
-    sha256: str
-
-
 class Fleet:
     """What is to run by the configuration file, and the shared memory of what runs. One for a service."""
 
@@ -121,8 +114,8 @@ class Fleet:
         self._board = board
         self._clock = clock
         self._log_settings = log_settings
-        self._site: Site
-        self._links: dict[_Model, DetectorLink] = {}
+        self._untold: Site | None = None  # whose removed cameras' cases are still to be withdrawn
+        self._links: dict[ModelManifest, DetectorLink] = {}  # a manifest that was edited is another model
         self._boot_id = str(uuid.uuid4())
         self._started_wall_ns = clock.wall_ns()
         self._loaded = self._seen = _signature(config)
@@ -134,6 +127,7 @@ class Fleet:
         if now_ns - self._looked_ns < _WATCH_NS:
             return False
         self._looked_ns = now_ns
+        self._withdraw()
         before, self._seen = self._seen, _signature(self._config)
         return self._seen == before != self._loaded
 
@@ -146,33 +140,40 @@ class Fleet:
         check_models(site)
         manifests = {folder: load_manifest(folder) for folder in _model_folders(site)}
         self._check_memory(site, manifests)
-        models = {folder: _Model(folder, manifest.sha256) for folder, manifest in manifests.items()}
-        for folder, model in models.items():
-            if model not in self._links:
-                self._links[model] = DetectorLink(SizeClass.for_model(manifests[folder]))
-        watched = {camera.id: models[model_folder(site, camera)] for camera in site.config.cameras}
+        for manifest in manifests.values():
+            if manifest not in self._links:
+                self._links[manifest] = DetectorLink(SizeClass.for_model(manifest))
+        watched = {camera.id: manifests[model_folder(site, camera)] for camera in site.config.cameras}
         plans = [
             *self._service_plans(site),
-            *(self._detector_plan(site, models[folder], name) for folder, name in _names(manifests).items()),
+            *(self._detector_plan(site, manifest, name) for manifest, name in _names(manifests.values())),
             *(self._camera_plan(site, camera, watched[camera.id]) for camera in site.config.cameras),
         ]
         return Gateway(plans, self._identity(site), taken=lambda: self._tidy(site, watched))
 
-    def _tidy(self, site: Site, watched: Mapping[str, _Model]) -> None:
+    def _tidy(self, site: Site, watched: Mapping[str, ModelManifest]) -> None:
         """A configuration is in force: what only an earlier one needed is given back, and its cases are withdrawn."""
-        for model, link in list(self._links.items()):
+        for manifest, link in list(self._links.items()):
             for camera in link.cameras:
-                if watched.get(camera) != model:
+                if watched.get(camera) != manifest:
                     link.remove(camera)
-            if model not in watched.values():
+            if manifest not in watched.values():
                 link.close()
-                del self._links[model]
+                del self._links[manifest]
+        self._untold = site
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        """The cases of cameras that are no longer configured; where the database fails, again in a while."""
+        if self._untold is None:
+            return
         try:
             with Database.open(self._folder / DATABASE, busy_s=_BUSY_S) as database:
-                told = withdraw_cases(site, database, clock=self._clock)
+                told = withdraw_cases(self._untold, database, clock=self._clock)
         except StateError as error:
-            log.error("cases of cameras that were removed are withdrawn at the next start: %s", error)
+            log.error("cases of cameras that were removed are not withdrawn yet: %s", error)
         else:
+            self._untold = None
             if told:
                 log.info("%d open cases of cameras that are no longer configured were withdrawn", told)
 
@@ -195,10 +196,10 @@ class Fleet:
         """Room for the slots of cameras that have none yet: a clear word now, not a killed process later."""
         wanted = 0
         for camera in site.config.cameras:
-            folder = model_folder(site, camera)
-            link = self._links.get(_Model(folder, manifests[folder].sha256))
+            manifest = manifests[model_folder(site, camera)]
+            link = self._links.get(manifest)
             if link is None or not link.knows(camera.id):
-                wanted += SizeClass.for_model(manifests[folder]).slot_bytes
+                wanted += SizeClass.for_model(manifest).slot_bytes
         check_memory(wanted, purpose=f"the pictures of {len(site.config.cameras)} cameras")
 
     # One plan a process
@@ -214,29 +215,29 @@ class Fleet:
             listen = site.config.console.listen
             yield self._plan(CONSOLE, "http", self._runs(SPAWN, "console_process", site), of=listen)
 
-    def _detector_plan(self, site: Site, model: _Model, name: str) -> Plan:
-        link = self._links[model]
+    def _detector_plan(self, site: Site, manifest: ModelManifest, name: str) -> Plan:
+        link = self._links[manifest]
 
         def start(row: int) -> Child:
             control = link.connect()
             with control:
-                return self._runs(SPAWN, "detector_process", site, model.folder, control)(row)
+                return self._runs(SPAWN, "detector_process", site, manifest, control)(row)
 
-        of = [str(model.folder), model.sha256, site.config.detector.model_dump()]
+        of = [repr(manifest), site.config.detector.model_dump()]
         builds = "tensorrt" in site.config.detector.providers
         return self._plan(DETECTOR, name, start, of=of, hang_s=_ENGINE_S if builds else None, deaf=lambda: link.stuck)
 
-    def _camera_plan(self, site: Site, camera: CameraConfig, model: _Model) -> Plan:
-        link = self._links[model]
+    def _camera_plan(self, site: Site, camera: CameraConfig, manifest: ModelManifest) -> Plan:
+        link = self._links[manifest]
 
         def start(row: int) -> Child:
             with limited(FORK_S):
-                return self._runs(FORKSERVER, "camera_process", site, camera.id, link.add(camera.id))(row)
+                return self._runs(FORKSERVER, "camera_process", site, camera.id, manifest, link.add(camera.id))(row)
 
         of = [
             site.config.site.model_dump(),
             site.config.gateway.model_dump(),
-            [str(model.folder), model.sha256],
+            repr(manifest),
             camera.model_dump(),
         ]
         return self._plan(CAMERA, camera.id, start, of=of)
@@ -282,13 +283,11 @@ def _main(module: str, order: ProcessOrder, *parts: object) -> None:
     import_module(f"edge.wiring.{module}").main(order, *parts)
 
 
-def _names(manifests: Mapping[Path, ModelManifest]) -> dict[Path, str]:
+def _names(manifests: Collection[ModelManifest]) -> Iterator[tuple[ModelManifest, str]]:
     """What each model's process is called: two folders may hold models of one name."""
-    names = [manifest.name for manifest in manifests.values()]
-    return {
-        folder: manifest.name if names.count(manifest.name) == 1 else str(folder)
-        for folder, manifest in manifests.items()
-    }
+    names = [manifest.name for manifest in manifests]
+    for manifest in manifests:
+        yield manifest, manifest.name if names.count(manifest.name) == 1 else str(manifest.folder)
 
 
 def _model_folders(site: Site) -> list[Path]:
