@@ -276,6 +276,74 @@ class Supervisor:
             ward.entry(now_ns, silent_ns=self._silent_ns(ward, now_ns), stopping=self._stopping)
             for ward in self._wards.values()
         )
+        report = replace(
+            self._gateway.identity,
+            config_refused=short(self._refused),
+            stopping=self._stopping,
+            processes=entries,
+        )
+        try:
+            write_report(self._row, report)
+        except StateError as error:  # who runs is worth more than why who does not
+            log.warning("reasons are left out: %s", error)
+            write_report(self._row, replace(report, processes=tuple(replace(entry, reason="") for entry in entries)))
+        self._row.beat(now_ns)
+        if now_ns - self._told_ns >= WORDS_NS:
+            self._told_ns = now_ns
+            self._notifier.status(self._words(now_ns))
+
+    def _words(self, now_ns: int) -> str:
+        """For `systemctl status`."""
+        status = gateway_status(self._board, mono_ns=now_ns, wall_ns=self._clock.wall_ns())
+        streaming = sum(camera.report.state == STREAMING for camera in status.cameras)
+        problems = "; ".join(status.problems)
+        return f"{streaming} of {len(status.cameras)} cameras streaming{'; ' if problems else ''}{problems}"
+
+    # Configurations
+
+    def _reload(self) -> None:
+        """Take a new configuration; one that cannot be run changes nothing."""
+        self._asked_to_reload = False
+        self._notifier.reloading()
+        try:
+            gateway = self._configuration.load()
+            self._take(gateway)
+            self._refused = ""
+            log.info("configuration %s is in force", gateway.identity.config_sha256[:12])
+        except EdgeError as error:
+            self._refused = str(error)
+            log.error("configuration refused, the old one stays in force: %s", error)
+        self._notifier.ready()
+
+    def _take(self, gateway: Gateway) -> None:
+        """End what is no longer wanted, start what is new; what did not change is not touched."""
+        if len(gateway.plans) >= ROWS:
+            raise StateError(f"{len(gateway.plans)} processes, room for {ROWS - 1}: watch fewer cameras")
+        self._gateway = gateway
+        wanted = {plan.key: plan for plan in gateway.plans}
+        gone = [ward for key, ward in self._wards.items() if key not in wanted]
+        changed = [
+            ward
+            for key, ward in self._wards.items()
+            if key in wanted and wanted[key].fingerprint != ward.plan.fingerprint
+        ]
+        self._end_all([*gone, *changed])
+        for ward in gone:
+            del self._wards[ward.plan.key]
+            self._board.row(ward.row).clear()
+        for ward in changed:
+            ward.due_ns, ward.retry_s, ward.started_ns = 0, 0.0, 0  # a start that was wanted is no restart
+        for plan in gateway.plans:
+            if plan.key in self._wards:
+                self._wards[plan.key].plan = plan
+            else:
+                self._wards[plan.key] = _Ward(plan, self._free_row())
+        self._report()
+        self._start_due()
+        gateway.taken()
+
+    def _free_row(self) -> int:
+        taken = {SUPERVISOR_ROW, *(ward.row for ward in self._wards.values())}
         return next(row for row in range(ROWS) if row not in taken)
 
     # The end
