@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -106,6 +107,35 @@ def test_mqtt_may_be_embedded_or_none(tmp_path: Path, written: str, embedded: bo
     text = re.sub(r"mqtt: .*", f"mqtt: {written}", SITE)
     mqtt = load(tmp_path, text).config.mqtt
     assert (mqtt.embedded if mqtt else None) == embedded
+
+
+@pytest.mark.parametrize("password", ["p@ss/w:%密x", "a/b", "a#b", "a?b", "a%41", "with blank"])
+def test_a_password_from_the_environment_may_hold_any_letter(tmp_path: Path, password: str) -> None:
+    source = load(tmp_path, SITE, {"CAM_PASSWORD": password, "MQTT_PASSWORD": password}).config
+    assert source.mqtt is not None
+    assert source.mqtt.password == password
+    parts = urlsplit(source.cameras[0].source)
+    assert (parts.hostname, parts.username, unquote(parts.password or "")) == ("10.0.0.8", "user", password)
+
+
+@pytest.mark.parametrize("password", ["p@ss/w:x", "a/b", "a@b", "a?b", "a#b"])
+def test_a_password_typed_into_the_address_must_be_written_for_one(tmp_path: Path, password: str) -> None:
+    words = fault(tmp_path, SITE.replace("user:${CAM_PASSWORD}@", f"user:{password}@"))
+    assert words.startswith("site.yaml:9: cameras.gate: source holds a letter that an address cannot: write @ / ? # %")
+    assert password not in words
+
+
+@pytest.mark.parametrize("path", ["live@main", "cam?user=a@b", "10:20@x"])
+def test_an_address_may_hold_an_at_sign_behind_the_host(tmp_path: Path, path: str) -> None:
+    text = SITE.replace("user:${CAM_PASSWORD}@10.0.0.8/stream1", f"10.0.0.8:554/{path}")
+    assert load(tmp_path, text).config.cameras[0].source == f"rtsp://10.0.0.8:554/{path}"
+
+
+def test_a_variable_outside_of_the_login_is_taken_as_it_is(tmp_path: Path) -> None:
+    text = SITE.replace("rtsp://user:${CAM_PASSWORD}@10.0.0.8/stream1", "rtsp://10.0.0.8/${CAM_PASSWORD}")
+    assert load(tmp_path, text, {"CAM_PASSWORD": "a/b?c=1", "MQTT_PASSWORD": "x"}).config.cameras[0].source == (
+        "rtsp://10.0.0.8/a/b?c=1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -473,7 +503,7 @@ def test_a_filled_in_value_that_does_not_fit_is_told_by_its_variable_only(tmp_pa
 
 def test_a_filled_in_value_is_not_filled_in_again(tmp_path: Path) -> None:
     site = load(tmp_path, SITE, {"CAM_PASSWORD": "${MQTT_PASSWORD}", "MQTT_PASSWORD": "y"})
-    assert site.config.cameras[0].source == "rtsp://user:${MQTT_PASSWORD}@10.0.0.8/stream1"
+    assert site.config.cameras[0].source == "rtsp://user:%24%7BMQTT_PASSWORD%7D@10.0.0.8/stream1"
 
 
 def test_a_fault_that_shows_later_is_told_with_its_line_too(tmp_path: Path) -> None:

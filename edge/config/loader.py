@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -85,10 +86,11 @@ class _Expansion:
             return tuple(self.value(child, (*loc, row)) for row, child in enumerate(value))
         if isinstance(value, str) and "${" in value:
             self.written[loc] = value
-            return _OPENING.sub(lambda match: self._variable(match, loc), value)
+            login = _login(value)
+            return _OPENING.sub(lambda match: self._variable(match, loc, quoted=match.start() in login), value)
         return value
 
-    def _variable(self, match: re.Match[str], loc: Loc) -> str:
+    def _variable(self, match: re.Match[str], loc: Loc, *, quoted: bool) -> str:
         name, closing = match.groups()
         if not closing or not _VARIABLE.fullmatch(name):
             self._miss(loc, "holds ${ that is not ${NAME}; to have it as text, put the whole text into a variable")
@@ -96,7 +98,7 @@ class _Expansion:
             self._miss(loc, f"needs the environment variable {short(name)}, which is not set")
         value = self.environ.get(name, match.group())
         self.used.add(value)
-        return value
+        return quote(value, safe="") if quoted else value
 
     def origin(self, loc: Loc) -> str:
         names = ", ".join(f"${{{name}}}" for name, _ in _OPENING.findall(self.written[loc]))
@@ -105,6 +107,14 @@ class _Expansion:
     def _miss(self, loc: Loc, words: str) -> None:
         self.unset.add(loc)
         self.missing.append(Problem(self.document.line(loc), _sentence(self.document, loc, words)))
+
+
+def _login(url: str) -> range:
+    """Where a URL's user and password stand: what is filled in there may hold any letter, and is percent-encoded."""
+    scheme, found, rest = url.partition("://")
+    begin = len(scheme) + len(found)
+    end = rest.partition("/")[0].rfind("@")
+    return range(begin, begin + end) if found and end >= 0 else range(0)
 
 
 @dataclass(frozen=True)

@@ -163,11 +163,31 @@ def _unresolve(use: ScenarioUse) -> dict[str, object]:
 Use = Annotated[ScenarioUse, PlainValidator(_resolve), PlainSerializer(_unresolve, return_type=dict[str, Any])]
 
 
+def _source_url(source: str) -> str:
+    """A password that was typed into the address as it is may end it too soon: what follows would be asked of a name
+    server."""
+    _, is_url, rest = source.partition("://")
+    authority, _, path = rest.partition("/")
+    cut_short = "@" in path and (
+        "@" in authority or (not authority.rpartition(":")[2].isdecimal() and ":" in authority)
+    )
+    if is_url and (cut_short or authority.count("@") > 1 or set("?#") & set(authority)):
+        raise PydanticCustomError(
+            "source_url",
+            "holds a letter that an address cannot: write @ / ? # % of a password as %40 %2F %3F %23 %25, "
+            "or put the password into a variable, ${CAM_PASSWORD}",
+        )
+    return source
+
+
+Source = Annotated[Secret, AfterValidator(_source_url)]
+
+
 class CameraConfig(Strict):
     id: Id
     name: Text = Field(default="", description="Shown to people; the id if left out")
-    source: Secret = Field(repr=False, description="rtsp or http URL, a file, or a device such as /dev/video0")
-    evidence_source: Secret | None = Field(
+    source: Source = Field(repr=False, description="rtsp or http URL, a file, or a device such as /dev/video0")
+    evidence_source: Source | None = Field(
         default=None, repr=False, description="Main stream for evidence where `source` is the sub stream"
     )
     transport: Literal["tcp", "udp"] = Field(default="tcp", description="How RTSP brings its pictures")

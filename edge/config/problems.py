@@ -99,7 +99,9 @@ def _words(detail: ErrorDetails, document: Document, loc: Loc, known: Callable[[
 
 _NUMERIC = frozenset({"literal_error", "int_type", "float_type"})
 # Their messages say what was found, or must not.
-_COMPLETE = frozenset({"polygon", "schedule", "broker_url", "listen", "password", "distinct", "printable", "too_few"})
+_COMPLETE = frozenset(
+    {"polygon", "schedule", "broker_url", "source_url", "listen", "password", "distinct", "printable", "too_few"}
+)
 
 _NAMES: Mapping[str, tuple[str, str]] = {
     "unknown_scenario": ("is no scenario", "known scenarios"),
