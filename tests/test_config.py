@@ -245,8 +245,8 @@ FAULTS = {
     ),
     "unknown key of a camera": (
         changed("    grid: G-17", "    gird: G-17"),
-        "site.yaml:11: cameras.gate: unknown key gird; did you mean grid?; known keys: evidence_source, frozen_after_s, "
-        "grid, id, masks, model, name, road, sampling, scenarios, source, transport, zones",
+        "site.yaml:11: cameras.gate: unknown key gird; did you mean grid?; known keys: evidence_source, "
+        "frozen_after_s, grid, id, masks, model, name, road, sampling, scenarios, source, transport, zones",
     ),
     "parameter of another kind": (
         changed(PARKING, "{use: illegal-parking, zones: [kerb], people_min: 3}"),
@@ -395,8 +395,8 @@ FAULTS = {
     ),
     "two faults, the later one found first": (
         changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),
-        "site.yaml:2: unknown key zzz; known keys: cameras, console, detector, gateway, model, mqtt, site, state_dir, version "
-        "(and 1 more)",
+        "site.yaml:2: unknown key zzz; known keys: cameras, console, detector, gateway, model, mqtt, site, state_dir, "
+        "version (and 1 more)",
     ),
     # YAML's surprises
     "a number as id": (

@@ -168,9 +168,8 @@ def _source_url(source: str) -> str:
     server."""
     _, is_url, rest = source.partition("://")
     authority, _, path = rest.partition("/")
-    cut_short = "@" in path and (
-        "@" in authority or (not authority.rpartition(":")[2].isdecimal() and ":" in authority)
-    )
+    no_port = ":" in authority and not authority.rpartition(":")[2].isdecimal()
+    cut_short = "@" in path and ("@" in authority or no_port)
     if is_url and (cut_short or authority.count("@") > 1 or set("?#") & set(authority)):
         raise PydanticCustomError(
             "source_url",
