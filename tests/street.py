@@ -58,6 +58,7 @@ class Thing:
     first_s: float = 0.0
     drawn: bool = True  # False: only the detector believes in it
     carried: bool = False  # the tracker carries it on unseen
+    region: bool = False  # the static-object model reports it
 
 
 @dataclass
@@ -94,7 +95,8 @@ class Street:
         width, height = frame.size_px
         presence = {"bottom": self._zones.locate(tracks, width=width, height=height, mono_ns=now_ns)}
         blind = shows_nothing(frame.bgr)
-        scene = Scene(frame, Detections.empty(), tracks, presence, StaticRegions.empty(), self._memory, blind)
+        regions = self._regions([thing for thing in things if thing.region])
+        scene = Scene(frame, Detections.empty(), tracks, presence, regions, self._memory, blind)
         told = self.book.advance(self.scenario.find(scene), scene, active=active)
         self._memory.keep(frame)
         self.changes += [(self.now_s, change) for change in told]
@@ -118,6 +120,16 @@ class Street:
         lit = np.clip(picture * gain, 0, 255).astype(np.uint8)
         return (
             lit if self.zoom == 1 else cv2.resize(lit, None, fx=self.zoom, fy=self.zoom, interpolation=cv2.INTER_AREA)
+        )
+
+    def _regions(self, things: Sequence[Thing]) -> StaticRegions:
+        boxes: Float32 = np.array([thing.box for thing in things], np.float32).reshape(-1, 4) * np.float32(self.zoom)
+        return StaticRegions(
+            xyxy=boxes,
+            since_ns=np.array([seconds_to_ns(thing.rest_s) for thing in things], np.int64),
+            appeared=np.ones(len(things), np.bool_),
+            explained_by=np.full(len(things), -1, np.int64),
+            score=np.array([thing.score for thing in things], np.float32),
         )
 
     def _tracks(self, things: Sequence[Thing]) -> Tracks:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.core.types import CLEARED, NS_PER_S, PENDING, Case
+from edge.core.types import CLEARED, NS_PER_S, PENDING, Case, Grounds
 from edge.errors import StateError
-from edge.state.database import Database
+from edge.state.database import _MIGRATIONS, Database
 from tests.alerts import MONO_TO_WALL, a_case, a_change, alert_of, topic_of
 
 
@@ -38,6 +38,27 @@ def test_a_case_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
         (case,) = database.running_cases("qiaonong-03")
     assert same(case, a_case())
     assert case.appearance.dtype == np.float32
+
+
+def test_what_a_case_is_judged_by_comes_back_with_it() -> None:
+    grounds = Grounds(
+        found_ns=9 * NS_PER_S,
+        found_looks=40,
+        score_sum=14.4,
+        arrived=True,
+        begun_at=(1.5, 2.0, 3.0, 4.0),
+        changed_looks=3,
+        empty_ns=NS_PER_S,
+        departed=True,
+        told_ns=64 * NS_PER_S,
+    )
+    assert {field.name for field in fields(Grounds) if getattr(grounds, field.name) == field.default} == set()
+    with Database.open(":memory:") as database:
+        store(database, frame_px=(640, 360), grounds=grounds)
+        (case,) = database.running_cases("qiaonong-03")
+        (after,) = database.running_cases("qiaonong-03", mono_to_wall=MONO_TO_WALL - 1_000 * NS_PER_S)
+    assert (case.grounds, case.frame_px) == (grounds, (640, 360))
+    assert after.grounds.told_ns - after.opened_ns == grounds.told_ns - case.opened_ns
 
 
 def test_a_case_with_numbers_straight_from_arrays_comes_back_as_it_was() -> None:
@@ -198,9 +219,76 @@ def test_a_newer_databases_version_is_named_and_the_file_left_alone(tmp_path: Pa
     newer.commit()
     newer.close()
     content = path.read_bytes()
-    with pytest.raises(StateError, match="has schema version 7, this program knows 1; install the version"):
+    with pytest.raises(StateError, match="has schema version 7, this program knows 2; install the version"):
         Database.open(path)
     assert path.read_bytes() == content
+
+
+def a_database_of_version_1(path: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """What the first version left behind, and its rows: an open and a pending case, one alert sent and one waiting."""
+    first = sqlite3.connect(path, isolation_level=None)
+    first.executescript((Path(__file__).parent / "data" / "edge-version-1.sql").read_text(encoding="utf-8"))
+    first.execute("PRAGMA journal_mode = WAL")
+    rows = [first.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in ("cases", "outbox")]
+    first.close()
+    return rows[0], rows[1]
+
+
+def test_a_database_of_version_1_goes_on_with_its_cases_and_its_outbox(tmp_path: Path) -> None:
+    path = tmp_path / "edge.db"
+    cases, outbox = a_database_of_version_1(path)
+    with Database.open(path) as database:
+        opened, pending = database.running_cases("cam")
+        assert [row.sequence for row in database.next_unsent(0, 9)] == [2]
+        kept = database._read("SELECT * FROM cases ORDER BY 1")
+        assert [row[: len(before)] for row, before in zip(kept, cases, strict=True)] == cases
+        assert database._read("SELECT * FROM outbox ORDER BY 1") == outbox
+        assert store(database) == 3
+        assert sorted(name for _, name, *_ in database._read("PRAGMA table_info(cases)")) == sorted(database_columns())
+    assert (opened.grounds.told_ns, opened.frame_px) == (opened.last_seen_ns, (0, 0))
+    assert (pending.state, pending.grounds) == (PENDING, Grounds(begun_at=pending.footprint))
+    with Database.open(path) as database:
+        assert database.backlog().last_sequence == 3
+
+
+def database_columns() -> list[str]:
+    with Database.open(":memory:") as database:
+        return [name for _, name, *_ in database._read("PRAGMA table_info(cases)")]
+
+
+def _open_in_process(path: Path, begin: threading.Barrier) -> None:
+    begin.wait(30)
+    Database.open(path, busy_s=30).close()
+
+
+def test_processes_that_find_version_1_together_migrate_it_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    a_database_of_version_1(tmp_path / "edge.db")
+    begin = context.Barrier(3)
+    workers = [context.Process(target=_open_in_process, args=(tmp_path / "edge.db", begin)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    with Database.open(tmp_path / "edge.db") as database:
+        assert len(database.running_cases("cam")) == 2
+
+
+def test_a_migration_that_is_cut_off_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "edge.db"
+    cases, outbox = a_database_of_version_1(path)
+    steps = dict(_MIGRATIONS)
+    monkeypatch.setitem(_MIGRATIONS, 1, [*steps[1], "a fault"])  # type: ignore[index]
+    with pytest.raises(StateError):
+        Database.open(path)
+    monkeypatch.undo()
+    left = sqlite3.connect(path)
+    assert left.execute("SELECT * FROM cases ORDER BY 1").fetchall() == cases
+    assert left.execute("SELECT * FROM outbox ORDER BY 1").fetchall() == outbox
+    left.close()
+    with Database.open(path) as database:
+        assert len(database.running_cases("cam")) == 2
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from edge.core.types import (
     CaseChange,
     Findings,
     Float32,
+    Grounds,
     Tracks,
 )
 from edge.core.zones import seen_step_ns
@@ -53,6 +54,8 @@ FOUND_SHARE = 0.3
 FIXTURE_SCORE_MIN = 0.5
 PENDING_GONE_NS = 2 * NS_PER_S  # a pending thing that left starts anew when it comes back
 PENDING_UNSEEN_NS = 30 * NS_PER_S  # a pending thing hidden for longer is forgotten
+# After a gap the finder must find everybody anew: a track must be confirmed, and a gathering asks for a visit of 2 s.
+FINDS_WITHIN_NS = 3 * NS_PER_S
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 
 _PLACE_KINDS = (STATIONARY, LEFT_OBJECT)
@@ -68,17 +71,53 @@ class _Life:
     track_id: int
     footprint: Float32  # (4,) px
     patch: Float32
-    found_ns: int  # how long the finder itself saw it, by a score that counts
+    begun_at: Float32  # (4,) px
     last_patch: Float32 = field(default_factory=appearance.empty_patch)
-    empty_ns: int = 0
-    told_ns: int = 0
-    found_looks: int = 1
+    found_ns: int = 0  # this and what follows: see Grounds
+    found_looks: int = 0
     score_sum: float = 0.0
-    arrived: bool = True  # its place looked different before it came, or it has walked away from there
-    begun_at: Float32 = field(default_factory=lambda: np.zeros(4, np.float32))  # (4,) px
-    changed_looks: int = 0  # in which a walker's first place no longer looked as it did
+    arrived: bool = False
+    changed_looks: int = 0
+    empty_ns: int = 0
+    departed: bool = False
+    told_ns: int = 0
     lent_from: int = -1  # the track that the case had before a walker near the place where it was lost took over
-    departed: bool = False  # its own track was seen to go, and the thing has not been seen in its place since
+
+    @classmethod
+    def restored(cls, case: Case, row: int) -> _Life:
+        grounds = case.grounds
+        return cls(
+            case,
+            row,
+            track_id=-1,  # tracks are numbered anew
+            footprint=np.array(case.footprint, np.float32),
+            patch=case.appearance,
+            begun_at=np.array(grounds.begun_at, np.float32),
+            found_ns=grounds.found_ns,
+            found_looks=grounds.found_looks,
+            score_sum=grounds.score_sum,
+            arrived=grounds.arrived,
+            changed_looks=grounds.changed_looks,
+            empty_ns=grounds.empty_ns,
+            departed=grounds.departed,
+            told_ns=grounds.told_ns,
+        )
+
+    def keep_grounds(self) -> None:
+        """Whoever saves the case saves them with it. A case that is as it was stays the same object."""
+        grounds = Grounds(
+            found_ns=self.found_ns,
+            found_looks=self.found_looks,
+            score_sum=self.score_sum,
+            arrived=self.arrived,
+            begun_at=_corners(self.begun_at),
+            changed_looks=self.changed_looks,
+            empty_ns=self.empty_ns,
+            departed=self.departed,
+            told_ns=self.told_ns,
+        )
+        if grounds != self.case.grounds:
+            self.case = replace(self.case, grounds=grounds)
 
 
 class _Look(NamedTuple):
@@ -100,7 +139,6 @@ class CaseBook:
         self._looked_ns = -1
         self._watched_since_ns = 0  # no look has been missing since
         self._active_since_ns = 0  # nothing that was so before counts
-        self._size_px = (0, 0)
 
     @property
     def live(self) -> list[Case]:
@@ -144,11 +182,7 @@ class CaseBook:
     def restore(self, cases: Iterable[Case]) -> None:
         """Go on with cases of an earlier run; each must be one that the book `watches`."""
         for case in cases:
-            footprint = np.array(case.footprint, np.float32)
-            row = self.rule.zone_names.index(case.zone)
-            life = _Life(case, row, -1, footprint, case.appearance, case.visible_ns)
-            life.told_ns = case.last_seen_ns
-            self._lives.append(life)
+            self._lives.append(_Life.restored(case, self.rule.zone_names.index(case.zone)))
 
     def withdraw(self, case_id: str, *, mono_ns: int, reason: str) -> CaseChange | None:
         """End an open case by a person's word, or None if no such case is open."""
@@ -160,14 +194,16 @@ class CaseBook:
 
     def _fit_to(self, size_px: tuple[int, int]) -> None:
         """A camera that has another resolution now still shows the same street."""
-        before_px, self._size_px = self._size_px, size_px
-        if before_px in {size_px, (0, 0)}:
-            return
-        x, y = size_px[0] / before_px[0], size_px[1] / before_px[1]
-        scale = np.array([x, y, x, y], np.float32)
         for life in self._lives:
-            life.footprint, life.begun_at = life.footprint * scale, life.begun_at * scale
-            life.case = replace(life.case, footprint=_corners(life.footprint))
+            before_px = life.case.frame_px
+            if before_px == size_px:
+                continue
+            if before_px != (0, 0):
+                x, y = size_px[0] / before_px[0], size_px[1] / before_px[1]
+                scale = np.array([x, y, x, y], np.float32)
+                life.footprint, life.begun_at = life.footprint * scale, life.begun_at * scale
+            life.case = replace(life.case, footprint=_corners(life.footprint), frame_px=size_px)
+            life.keep_grounds()
 
     # Finding again
 
@@ -194,7 +230,11 @@ class CaseBook:
             same = (overlap, same_track, same_zone)
             return self._place_affinity(life, look, findings, same, scene.frame.mono_ns)
         if self.rule.kind == LOITERING:
-            near = finding_again.nearness(life.footprint, life.case.last_seen_ns, findings, scene)
+            since_gap = self._watched_since_ns > life.case.last_seen_ns
+            within_ns = finding_again.FOLLOW_BLANK_NS if since_gap else finding_again.FOLLOW_GAP_NS
+            near = finding_again.nearness(
+                life.footprint, findings, scene, lost_ns=life.case.last_seen_ns, within_ns=within_ns
+            )
             near = near * (not life.departed and not _left_picture(life, scene))
             # The track that was taken for lost is surer than the one that was met near it: people cross.
             returned = (findings.track_id >= 0) & (findings.track_id == life.lent_from)
@@ -272,7 +312,8 @@ class CaseBook:
     def _judge_unfound(self, life: _Life, look: _Look, scene: Scene, step_ns: int) -> None:
         if self.rule.kind not in _PLACE_KINDS:
             life.departed |= _left_picture(life, scene)
-            life.empty_ns += step_ns
+            if scene.frame.mono_ns - self._watched_since_ns > FINDS_WITHIN_NS:
+                life.empty_ns += step_ns
             return
         if look.agrees >= SAME_THING:
             self._credit(life, scene.frame.mono_ns, step_ns)
@@ -374,10 +415,10 @@ class CaseBook:
             started_wall_ns=started_wall_ns,
             opened_wall_ns=0,
             alerts=0,
+            frame_px=scene.frame.size_px,
         )
-        life = _Life(case, zone, int(findings.track_id[row]), box, patch, seen_ns, patch)
-        life.score_sum = case.score
-        life.begun_at = box
+        life = _Life(case, zone, int(findings.track_id[row]), box, patch, begun_at=box, last_patch=patch)
+        life.found_ns, life.found_looks, life.score_sum = seen_ns, 1, case.score
         life.arrived = self.rule.kind not in _FIXED_KINDS or _has_arrived(box, patch, since_ns, scene)
         return life
 
@@ -386,6 +427,7 @@ class CaseBook:
         changes: list[CaseChange] = []
         now_ns = scene.frame.mono_ns
         for life in list(self._lives):
+            life.keep_grounds()
             case = life.case
             seen_now = case.last_seen_ns == now_ns
             if case.state == PENDING and seen_now and self._is_due(life):
@@ -473,8 +515,9 @@ def _has_arrived(box: Float32, patch: Float32, since_ns: int, scene: Scene) -> b
 
 
 def _told(life: _Life, case: Case, kind: str, now_ns: int) -> CaseChange:
-    life.case = replace(case, alerts=case.alerts + 1)
     life.told_ns = now_ns
+    life.case = replace(case, alerts=case.alerts + 1)
+    life.keep_grounds()
     return CaseChange(life.case, kind, "")
 
 

@@ -13,6 +13,9 @@ from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Findings, Float32
 
 FOLLOW_GAP_NS = 2 * NS_PER_S  # a lost walker is the same one if met again this soon and near
+# The same after a gap in which nobody looked, for a track that must be confirmed first: a process that was killed is
+# back within 5 s.
+FOLLOW_BLANK_NS = 10 * NS_PER_S
 FOLLOW_SPEED = 1.0  # body heights a second that a lost walker may have moved
 # Two things cannot stand on the same ground. Lower edges this near, in heights of the lower box, stand at one depth:
 # a car is about as deep as it is high, and even a camera that looks down by only ten degrees sees a sixth of it.
@@ -45,17 +48,19 @@ def ground_shared(footprint: Float32, xyxy: Float32) -> Float32:
     return np.asarray(np.where(share >= 1 / 3, share, 0), np.float32)
 
 
-def nearness(footprint: Float32, lost_ns: int, findings: Findings, scene: Scene) -> Float32:
+def nearness(
+    footprint: Float32, findings: Findings, scene: Scene, *, lost_ns: int, within_ns: int = FOLLOW_GAP_NS
+) -> Float32:
     """(N,) 0..1 for walkers whose track began when this one was lost, soon and near enough to be the same.
 
     Who walks in from elsewhere has an older track, and is somebody else.
     """
     gap_ns = scene.frame.mono_ns - lost_ns
     height = max(float(footprint[3] - footprint[1]), 1.0)
-    reach = height * (0.5 + FOLLOW_SPEED * gap_ns / NS_PER_S)
+    reach = height * (0.5 + FOLLOW_SPEED * min(gap_ns, FOLLOW_GAP_NS) / NS_PER_S)
     foot = boxes.anchors(footprint[None])
     distance = np.hypot(*(boxes.anchors(findings.xyxy) - foot).T)
     row = np.searchsorted(scene.tracks.track_id, findings.track_id)
     began_then = scene.tracks.first_seen_ns[row] >= lost_ns - NS_PER_S
-    soon = gap_ns <= FOLLOW_GAP_NS
+    soon = gap_ns <= within_ns
     return np.where(began_then & soon & (distance <= reach), 1 - distance / (reach + 1), 0).astype(np.float32)

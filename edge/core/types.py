@@ -225,6 +225,21 @@ CLEARED = "cleared"
 WITHDRAWN = "withdrawn"
 
 
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What the case book judges a case by and nobody else is told: kept with it, or a restart would forget it."""
+
+    found_ns: int = 0  # how long the finder itself saw it, by a score that counts
+    found_looks: int = 0
+    score_sum: float = 0.0  # over those looks
+    arrived: bool = False  # its place looked different before it came, or it has walked away from there
+    begun_at: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # xyxy px, where it was found first
+    changed_looks: int = 0  # in which a walker's first place no longer looked as it did
+    empty_ns: int = 0  # how long its place has been seen without it
+    departed: bool = False  # its own track was seen to go, and the thing has not been seen in its place since
+    told_ns: int = 0  # mono; of the last alert, 0 while pending
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
     """The life of one violation at one place. A pending case is not yet known to anybody outside the worker."""
@@ -247,6 +262,8 @@ class Case:
     started_wall_ns: int
     opened_wall_ns: int
     alerts: int  # alerts told so far
+    frame_px: tuple[int, int] = (0, 0)  # (width, height) of the picture that the boxes are in, (0, 0) unknown
+    grounds: Grounds = Grounds()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

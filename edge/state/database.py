@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
@@ -21,20 +21,47 @@ from typing import Any
 
 import numpy as np
 
-from edge.core.types import PENDING, Case, CaseChange
+from edge.core.types import PENDING, Case, CaseChange, Grounds
 from edge.errors import StateError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 IN_MEMORY = ":memory:"
 _JOURNAL_TRIES = 100  # as many gateways' processes as may open a new database at the same moment
 
 _CORNERS = ("x1", "y1", "x2", "y2")
-_PLAIN = tuple(field.name for field in fields(Case) if field.name not in ("footprint", "appearance"))
-_COLUMNS = (*_PLAIN, *_CORNERS, "appearance")
+_FRAME = ("frame_width_px", "frame_height_px")
+_BEGUN = ("begun_x1", "begun_y1", "begun_x2", "begun_y2")
+_APART = ("footprint", "appearance", "frame_px", "grounds", "begun_at")  # fields that are not one column
+_PLAIN = tuple(field.name for field in fields(Case) if field.name not in _APART)
+_GROUNDS = tuple(field.name for field in fields(Grounds) if field.name not in _APART)
+_COLUMNS = (*_PLAIN, *_CORNERS, "appearance", *_FRAME, *_GROUNDS, *_BEGUN)
 _SAVE_CASE = (
     f"INSERT INTO cases ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     f"ON CONFLICT (case_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
 )
+
+# From each earlier version to the next, as `schema.sql` would have made it. Version 1 did not keep what a case is
+# judged by: a pending one must prove itself anew.
+_MIGRATIONS: Mapping[int, Sequence[str]] = {
+    1: (
+        "ALTER TABLE cases ADD COLUMN frame_width_px INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN frame_height_px INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN found_ns INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN found_looks INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN score_sum REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN changed_looks INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN empty_ns INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN departed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN told_ns INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN begun_x1 REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN begun_y1 REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN begun_x2 REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE cases ADD COLUMN begun_y2 REAL NOT NULL DEFAULT 0",
+        "UPDATE cases SET begun_x1 = x1, begun_y1 = y1, begun_x2 = x2, begun_y2 = y2",
+        "UPDATE cases SET told_ns = last_seen_ns WHERE state = 'opened'",
+    ),
+}
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space",
@@ -170,6 +197,7 @@ class Database:
         if tables and "meta" not in tables:
             raise StateError(f"{self._path}: this is another program's database; name another state folder")
         if tables:
+            self._migrate()
             self._check_version()
         with self._lock, _explained(self._path, self._busy_s):
             self._switch_to_write_ahead_log()
@@ -189,9 +217,23 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("COMMIT")
 
-    def _check_version(self) -> None:
+    def _migrate(self) -> None:
+        """From an earlier version to ours, in one transaction: another process may be about to do the same."""
+        if self._version() not in map(str, _MIGRATIONS):
+            return
+        with self._transaction() as connection:
+            while self._version() in map(str, _MIGRATIONS):
+                version = int(self._version())
+                for step in _MIGRATIONS[version]:
+                    connection.execute(step)
+                connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version + 1),))
+
+    def _version(self) -> str:
         rows = self._read("SELECT value FROM meta WHERE key = 'schema_version'")
-        version = rows[0][0] if rows else "none"
+        return str(rows[0][0]) if rows else "none"
+
+    def _check_version(self) -> None:
+        version = self._version()
         if version != str(SCHEMA_VERSION):
             raise StateError(
                 f"{self._path}: the database has schema version {version}, this program knows {SCHEMA_VERSION}; "
@@ -241,23 +283,44 @@ def _append(connection: sqlite3.Connection, alert: dict[str, object], topic: str
 
 
 def _row_of(case: Case) -> tuple[object, ...]:
-    plain = (value.item() if isinstance(value := getattr(case, name), np.generic) else value for name in _PLAIN)
-    return (*plain, *(float(edge) for edge in case.footprint), case.appearance.astype("<f4").tobytes())
+    return (
+        *(_plain(getattr(case, name)) for name in _PLAIN),
+        *map(float, case.footprint),
+        case.appearance.astype("<f4").tobytes(),
+        *map(int, case.frame_px),
+        *(_plain(getattr(case.grounds, name)) for name in _GROUNDS),
+        *map(float, case.grounds.begun_at),
+    )
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _case_of(row: tuple[Any, ...]) -> Case:
     named = dict(zip(_COLUMNS, row, strict=True))
     patch = np.frombuffer(named.pop("appearance"), "<f4").astype(np.float32)
     side = math.isqrt(len(patch))
-    footprint = tuple(named.pop(corner) for corner in _CORNERS)
-    return Case(**named, footprint=footprint, appearance=patch.reshape(side, side))
+    footprint, frame_px, begun_at = (tuple(named.pop(name) for name in names) for names in (_CORNERS, _FRAME, _BEGUN))
+    grounds = {name: named.pop(name) for name in _GROUNDS}
+    for name in ("arrived", "departed"):
+        grounds[name] = bool(grounds[name])
+    return Case(
+        **named,
+        footprint=footprint,
+        appearance=patch.reshape(side, side),
+        frame_px=frame_px,
+        grounds=Grounds(**grounds, begun_at=begun_at),
+    )
 
 
 def _rebased(case: Case, mono_to_wall: int) -> Case:
     shift = case.started_wall_ns - mono_to_wall - case.started_ns
+    told_ns = case.grounds.told_ns
     return replace(
         case,
         started_ns=case.started_ns + shift,
         opened_ns=case.opened_ns + shift if case.opened_ns else 0,
         last_seen_ns=case.last_seen_ns + shift,
+        grounds=replace(case.grounds, told_ns=told_ns + shift if told_ns else 0),
     )

@@ -27,7 +27,22 @@ CREATE TABLE IF NOT EXISTS cases (
     cleared_ns      INTEGER NOT NULL,
     started_wall_ns INTEGER NOT NULL,
     opened_wall_ns  INTEGER NOT NULL,
-    alerts          INTEGER NOT NULL
+    alerts          INTEGER NOT NULL,
+    frame_width_px  INTEGER NOT NULL DEFAULT 0,  -- 0: unknown
+    frame_height_px INTEGER NOT NULL DEFAULT 0,
+    -- what the case is judged by (Grounds)
+    found_ns        INTEGER NOT NULL DEFAULT 0,
+    found_looks     INTEGER NOT NULL DEFAULT 0,
+    score_sum       REAL NOT NULL DEFAULT 0,
+    arrived         INTEGER NOT NULL DEFAULT 0,
+    changed_looks   INTEGER NOT NULL DEFAULT 0,
+    empty_ns        INTEGER NOT NULL DEFAULT 0,
+    departed        INTEGER NOT NULL DEFAULT 0,
+    told_ns         INTEGER NOT NULL DEFAULT 0,
+    begun_x1        REAL NOT NULL DEFAULT 0,
+    begun_y1        REAL NOT NULL DEFAULT 0,
+    begun_x2        REAL NOT NULL DEFAULT 0,
+    begun_y2        REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS cases_running ON cases (camera, started_wall_ns) WHERE state IN ('pending', 'opened');
@@ -44,6 +59,6 @@ CREATE TABLE IF NOT EXISTS outbox (
 
 CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox (sequence) WHERE sent = 0;
 
-INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '1');
+INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '2');
 
 COMMIT;
