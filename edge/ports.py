@@ -35,6 +35,7 @@ class CaptureCounts:
     corrupt: int = 0  # packets that the decoder refused, or pictures that it had to make up
     incomplete: bool = False  # the file ended before it said it would
     withheld: int = 0  # pictures between a fault and the next clean keyframe: not true, so never given out
+    skipped: int = 0  # pictures that a live camera's decoder had no time for; never decoded
     reconnects: int = 0  # a live camera's connections after its first
     reanchored: int = 0  # times at which a live camera's own timestamps stopped fitting our clock
     bytes: int = 0  # of coded pictures
@@ -68,7 +69,8 @@ class CameraCapture(Capture, Protocol):
     """
 
     state: CaptureState
-    beat_ns: int  # mono; when the camera last gave a packet or an attempt to reach it began or ended
+    beat_ns: int  # mono; when the camera last gave a packet, or an attempt to reach it or a wait for one went on
+    seen_ns: int  # mono; when the last true picture came, due or not; 0 before the first
     clock_offset_s: float | None  # the camera's clock minus ours, None where it does not tell
 
 

@@ -23,6 +23,7 @@ import pytest
 from edge.capture.arrival import Arrivals
 from edge.capture.connection import BrokenOffError, Picture
 from edge.capture.live import LiveCapture
+from edge.capture.sampling import Sampler
 from edge.core.types import NS_PER_S, Frame, UInt8
 from edge.errors import CaptureError
 from edge.ports import CameraCapture, CaptureCounts, CaptureState, SourceInfo
@@ -76,7 +77,7 @@ class Script:
 
 
 def scripted(
-    clock: HandClock, turns: list[list[float | CaptureError] | CaptureError]
+    clock: HandClock, turns: list[list[float | CaptureError] | CaptureError], source: str = "rtsp://gate/1"
 ) -> tuple[LiveCapture, list[CaptureState]]:
     """A capture whose openings go as listed, and the states that it told."""
     states: list[CaptureState] = []
@@ -93,7 +94,7 @@ def scripted(
         return Script(clock, turn)
 
     capture = LiveCapture(
-        "rtsp://gate/1",
+        source,
         camera="gate",
         fps=1000,
         stop=stop,
@@ -127,6 +128,49 @@ def test_a_camera_is_never_given_up() -> None:
         (False, "refused"),
     ]
     assert capture.counts.reconnects == 1
+
+
+def test_a_wrong_password_is_tried_rarely_and_the_wait_beats() -> None:
+    """Cameras lock after a few wrong passwords, and stay locked while they are asked."""
+    clock = HandClock()
+    capture, _ = scripted(clock, [CaptureError("401")] * 8 + [[0.1, gone()], CaptureError("401")])
+    tries_ns: list[int] = []
+    silent_ns: list[int] = []
+
+    def find_reason(*_: object) -> tuple[str, str]:
+        tries_ns.append(clock.now_ns)
+        return "wrong-password", "x"
+
+    def pause(seconds: float) -> bool:
+        silent_ns.append(clock.now_ns + round(seconds * NS_PER_S) - capture.beat_ns)
+        return clock.pause(seconds)
+
+    capture._find_reason, capture._pause = find_reason, pause
+    list(capture)
+    waits_s = np.diff(tries_ns)[:8] / NS_PER_S
+    print(f"tried again after {np.round(waits_s)} s")
+    assert (waits_s[:7] >= [60, 120, 240, 480, 600, 600, 600]).all()
+    assert (waits_s[:7] <= 605).all()
+    assert np.diff(tries_ns)[-1] < 66 * NS_PER_S, "after a connection it begins anew"
+    assert max(silent_ns) <= 5 * NS_PER_S
+
+
+def test_every_true_picture_is_seen_also_those_that_are_not_due() -> None:
+    clock = HandClock()
+    capture, _ = scripted(clock, [[0.1] * 50])
+    capture._sampler = Sampler(0.5)
+    assert capture.seen_ns == 0
+    frames = list(capture)
+    assert len(frames) == 3
+    assert capture.seen_ns == 105 * NS_PER_S
+
+
+def test_a_file_that_loses_its_pictures_is_tried_again_after_a_while() -> None:
+    clock = HandClock()
+    capture, states = scripted(clock, [[0.1, 0.1], [0.1], [], []], "/clips/gate.mp4")
+    assert len(list(capture)) == 3
+    assert len(clock.pauses_s) == 2, "none between two good turns, one after each turn that showed nothing"
+    assert [state.reason for state in states] == ["", "nothing-decodes", "refused"]
 
 
 def test_two_cameras_do_not_come_back_in_step() -> None:

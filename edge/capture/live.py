@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Protocol
 
@@ -26,6 +26,8 @@ from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
 
 _RETRY_S = (3.0, 5.0)  # cameras that restart together must not be asked together
+_REFUSED_RETRY_S = (60.0, 600.0)  # doubling from the first to the second: cameras lock after a few wrong passwords
+_BEAT_S = 5.0
 _UNSEEN_NS = 5 * NS_PER_S  # a longer gap between true pictures makes what was in it unknown
 _UNSEEN_KEYFRAMES_NS = 30 * NS_PER_S  # recorders write a keyframe as rarely as every 25 s
 _OFFSET_DECAY_S = 0.0001  # a packet: so the comparison of clocks follows one that drifts
@@ -86,20 +88,22 @@ class LiveCapture:
         self._arrivals = Arrivals()
         self._strict = True
         self._connections = 0
-        self._seen_ns: int | None = None
+        self._refusals = 0  # of the password, since the last connection
+        self._placed_ns: int | None = None
         self._resumed = True  # what was before the first picture is unknown, too
         self.info = _NOTHING_KNOWN
         self.counts = CaptureCounts()
         self.clock_offset_s: float | None = None
+        self.seen_ns = 0
         self.beat_ns = self._clock.mono_ns()
         words = f"{redact(source)}: not connected yet"
         self.state = CaptureState(False, "starting", words, self._clock.wall_ns())
 
     def __iter__(self) -> Iterator[Frame]:
         while not self._stop.is_set():
-            yield from self._run_once()
-            if not self._is_recording and not self._stop.is_set():
-                self._pause(self._retries.uniform(*_RETRY_S))
+            played = yield from self._run_once()
+            if not played:
+                self._rest()
 
     def close(self) -> None:
         """Ends the frames at the next packet; the thread that iterates lets everything go."""
@@ -108,32 +112,55 @@ class LiveCapture:
     @property
     def _is_recording(self) -> bool:
         """A plain file that stands in for a camera; it is played over and over."""
-        return self.state.connected and not sources.is_url(self._source) and not sources.is_device(self._source)
+        return not sources.is_url(self._source) and not sources.is_device(self._source)
 
-    def _run_once(self) -> Iterator[Frame]:
-        """One connection's frames, and in `state` why there are no more. Raises nothing that a camera can cause."""
+    def _run_once(self) -> Generator[Frame, None, bool]:
+        """One connection's frames, and in `state` why there are no more. Raises nothing that a camera can cause.
+
+        Returns whether a recording was played to its end, and is to be played again at once.
+        """
         try:
             connection = self._attempt()
         except CaptureError as error:
             reason, words = self._find_reason(self._source, error)
             self._beat()
             self._tell(connected=False, reason=reason, words=words)
-            return
+            return False
+        decoded = self.counts.decoded
         try:
             with closing(connection):
                 yield from self._frames(connection)
         except BrokenOffError as error:
             self._strict &= error.reason != "nothing-decodes"
             self._tell(connected=False, reason=error.reason, words=str(error))
-            return
-        if not self._is_recording and not self._stop.is_set():
+            return False
+        if self._is_recording and self.counts.decoded > decoded:
+            return True
+        if self._is_recording:
+            words = str(sources.nothing_decodes(self._source))
+            self._tell(connected=False, reason="nothing-decodes", words=words)
+        elif not self._stop.is_set():
             words = f"{redact(self._source)}: ended the stream; it is asked again"
             self._tell(connected=False, reason="ended", words=words)
+        return False
+
+    def _rest(self) -> None:
+        """A while before the next attempt; beats meanwhile, as who waits does not hang."""
+        rest_s = self._retries.uniform(*_RETRY_S)
+        if self.state.reason == "wrong-password":
+            shortest_s, longest_s = _REFUSED_RETRY_S
+            rest_s += min(shortest_s * 2**self._refusals, longest_s)
+            self._refusals += 1
+        while rest_s > 0 and not self._stop.is_set():
+            self._beat()
+            self._pause(min(rest_s, _BEAT_S))
+            rest_s -= _BEAT_S
 
     def _attempt(self) -> Connection:
         self._beat()
         connection = self._open(self.counts, self._strict)
         self._beat()
+        self._refusals = 0
         self._connections += 1
         self.counts.reconnects = self._connections - 1
         self._arrivals.break_off()
@@ -148,6 +175,7 @@ class LiveCapture:
             self._compare_clocks(connection.camera_ns)
             if picture is not None:
                 self.counts.decoded += 1
+                self.seen_ns = arrived_ns
                 self.info = connection.info
                 mono_ns = self._place(picture, arrived_ns)
                 if not self.state.connected:
@@ -161,8 +189,8 @@ class LiveCapture:
         mono_ns = self._arrivals.place(picture.stamp_ns, arrived_ns)
         self.counts.reanchored = self._arrivals.reanchored
         unseen_ns = _UNSEEN_KEYFRAMES_NS if self._keyframes_only else _UNSEEN_NS
-        self._resumed |= self._seen_ns is not None and mono_ns - self._seen_ns > unseen_ns
-        self._seen_ns = mono_ns
+        self._resumed |= self._placed_ns is not None and mono_ns - self._placed_ns > unseen_ns
+        self._placed_ns = mono_ns
         return mono_ns
 
     def _frame(self, picture: Picture, mono_ns: int, bgr: UInt8) -> Frame:
