@@ -14,6 +14,7 @@ import pytest
 
 from edge.capture import probe
 from edge.capture.asking import Login, prove
+from edge.capture.look_up import LookUp, UnknownHostError
 from edge.capture.packets import open_video
 from edge.capture.probe import WORDS, find_reason
 from edge.errors import CaptureError
@@ -87,6 +88,68 @@ def test_wrong_passwords_are_told_from_missing_ones(cameras: StreetCameras, stre
         assert reason_of(wrong) == "wrong-password"
         assert reason_of(cameras.url(f"/{scheme}")) == "password-missing"
         assert probe._ask_address(good) == "other", "with the right password nothing is left to be found"
+
+
+class LockingCamera(socketserver.BaseRequestHandler):
+    """Counts the logins that it refuses, as cameras do that lock."""
+
+    logins: list[str]
+    answer: bytes
+
+    def handle(self) -> None:
+        while question := self.request.recv(4096).decode():
+            lines = question.split("\r\n")
+            self.logins += [line for line in lines if line.startswith("Authorization")]
+            number = next(line for line in lines if line.lower().startswith("cseq"))
+            if question.startswith("OPTIONS"):
+                self.request.sendall(f"RTSP/1.0 200 OK\r\n{number}\r\nPublic: DESCRIBE\r\n\r\n".encode())
+            else:
+                self.request.sendall(self.answer.replace(b"CSEQ", number.encode()))
+
+
+@pytest.mark.parametrize("challenge", ['Basic realm="x"', 'Digest realm="x", nonce="abc"'])
+def test_a_wrong_password_is_sent_once_and_not_again_to_find_out(challenge: str) -> None:
+    answer = f"RTSP/1.0 401 Unauthorized\r\nCSEQ\r\nWWW-Authenticate: {challenge}\r\n\r\n".encode()
+    handler = type("Handler", (LockingCamera,), {"logins": [], "answer": answer})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"127.0.0.1:{server.server_address[1]}/stream"
+        assert reason_of(f"rtsp://admin:ge%2Fheim@{where}") == "wrong-password"
+        print(f"logins seen by the camera: {len(handler.logins)}")
+        assert len(handler.logins) == 1
+        assert reason_of(f"rtsp://{where}") == "password-missing"
+        assert len(handler.logins) == 1
+        server.shutdown()
+
+
+def test_a_name_server_that_is_away_costs_a_bounded_time_and_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's look-up takes 20 to 40 s then; here it takes for ever."""
+    over = threading.Event()
+    asked: list[str] = []
+
+    def hang(host: str, port: object) -> list[object]:
+        asked.append(host)
+        over.wait(60)
+        return ["an address"]
+
+    monkeypatch.setattr("edge.capture.look_up.socket.getaddrinfo", hang)
+    beats: list[int] = []
+    looking = LookUp()
+    for _ in range(2):
+        with pytest.raises(UnknownHostError) as failed:
+            looking.check("rtsp://admin:ge%2Fheim@gate.example/stream", limit_s=1.0, beat=lambda: beats.append(1))
+        assert explained("rtsp://admin:ge%2Fheim@gate.example/stream", failed.value) == "unknown-host"
+    assert len(beats) == 4
+    assert asked == ["gate.example"], "a look-up that hangs is not doubled"
+    over.set()
+    looking.check("rtsp://admin:ge%2Fheim@gate.example/stream")
+    assert asked in (["gate.example"], ["gate.example"] * 2)
+
+
+def test_a_number_needs_no_look_up_and_nonsense_is_left_to_who_opens() -> None:
+    for source in ("rtsp://127.0.0.1/x", "rtsp://[::1]:554/x", "rtsp://", "rtsp://[::1/stream"):
+        LookUp().check(source)
 
 
 def test_a_wrong_path_is_told(cameras: StreetCameras, stream: Stream) -> None:

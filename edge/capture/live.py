@@ -16,6 +16,7 @@ from typing import Protocol
 from edge.capture import sources
 from edge.capture.arrival import Arrivals
 from edge.capture.connection import BrokenOffError, Connection, PacedFile, PacketConnection, Picture
+from edge.capture.look_up import LookUp
 from edge.capture.opencv import DeviceConnection
 from edge.capture.packets import ALL, AUTO, KEYFRAMES, TCP, UDP
 from edge.capture.probe import find_reason
@@ -84,6 +85,7 @@ class LiveCapture:
         self._open = open_with or self._connect
         self._find_reason = find_reason
         self._retries = random.Random(camera)  # spreads the load, keeps no secret
+        self._look_up = LookUp()
         self._sampler = Sampler(fps)
         self._arrivals = Arrivals()
         self._strict = True
@@ -221,6 +223,7 @@ class LiveCapture:
         if sources.is_device(self._source):
             return DeviceConnection(self._source, counts=counts)
         if sources.is_url(self._source):
+            self._look_up.check(self._source, beat=self._beat)
             return PacketConnection(
                 self._source,
                 transport=self._transport,

@@ -10,14 +10,15 @@ from __future__ import annotations
 import errno
 import os
 import re
-import socket
 import ssl
 import stat
-import threading
 from urllib.parse import SplitResult, unquote, urlsplit
+
+import av
 
 from edge.capture import sources
 from edge.capture.asking import STEP_S, Answer, Dialogue, Login, NotUnderstoodError
+from edge.capture.look_up import LookUp, UnknownHostError
 from edge.errors import CaptureError, redact
 
 # Reason -> what is wrong and what to do; `{host}` is the address without name and password.
@@ -31,7 +32,8 @@ WORDS = {
     "not-http": "what answers at {host} is not a web server; check the port (usually 80)",
     "not-encrypted": "what answers at {host} speaks no TLS; write rtsp:// or http:// without the s, or check the port",
     "password-missing": "{host} asks for a user name and a password; write rtsp://user:password@host/path",
-    "wrong-password": "{host} does not accept the user name or the password; check both; some cameras lock after a few",
+    "wrong-password": "{host} does not accept the user name or the password; check both; "
+    "tried again after 1 to 10 minutes, as some cameras lock, and at once when changed",
     "wrong-path": "{host} has no stream under this path; check what follows the host in the address",
     "no-video": "{host} offers no picture under this path, only sound or other data; check the path",
     "unsupported-codec": "{host} codes its pictures in a way that cannot be decoded here; set it to H.264 or H.265",
@@ -61,7 +63,11 @@ _BY_STATUS = {
 
 def find_reason(source: str, error: CaptureError) -> tuple[str, str]:
     """A short code and one line of words for a source that has just failed to open with `error`."""
-    if sources.is_device(source):
+    if isinstance(error, UnknownHostError):
+        reason = "unknown-host"
+    elif isinstance(error.__cause__, av.HTTPUnauthorizedError | av.HTTPForbiddenError):
+        reason = _of_refusal(source, error.__cause__)  # not asked again: each wrong password counts towards a lock
+    elif sources.is_device(source):
         reason = _ask_device(source)
     elif sources.is_rtsp(source) or sources.is_http(source):
         reason = _ask_address(source)
@@ -72,6 +78,11 @@ def find_reason(source: str, error: CaptureError) -> tuple[str, str]:
     return reason, f"{redact(source)}: {WORDS[reason].format(host=_host(source))}"
 
 
+def _of_refusal(source: str, refusal: av.HTTPUnauthorizedError | av.HTTPForbiddenError) -> str:
+    has_login = "@" in source.partition("://")[2]
+    return "password-missing" if isinstance(refusal, av.HTTPUnauthorizedError) and not has_login else "wrong-password"
+
+
 def _ask_address(source: str) -> str:
     try:
         url = urlsplit(source)
@@ -80,7 +91,7 @@ def _ask_address(source: str) -> str:
         host = ""
     if not host:
         return "bad-address"
-    if not _is_known(host):
+    if not LookUp().knows(host, limit_s=STEP_S):
         return "unknown-host"
     is_http = sources.is_http(source)
     try:
@@ -89,23 +100,6 @@ def _ask_address(source: str) -> str:
         return "not-http" if is_http else "not-rtsp"
     except OSError as error:
         return _of_socket(error)
-
-
-def _is_known(host: str) -> bool:
-    """Whether a name has an address; a look-up that takes too long has not."""
-    found: list[bool] = []
-
-    def look_up() -> None:
-        try:
-            found.append(bool(socket.getaddrinfo(host, None)))
-        except (OSError, UnicodeError):
-            found.append(False)
-
-    # The system's look-up has no limit of its own, and one name server that is away costs 10 s and more.
-    thread = threading.Thread(target=look_up, name="look-up", daemon=True)
-    thread.start()
-    thread.join(STEP_S)
-    return bool(found) and found[0]
 
 
 def _ask_rtsp(url: SplitResult, host: str, port: int) -> str:
