@@ -245,7 +245,7 @@ def test_open_cases_go_on_after_a_restart() -> None:
     street = parked()
     stored = street.book.live
     again = Street(parking_rule(), now_s=street.now_s)
-    again.book.restore(stored)
+    again.book.restore(stored, now_ns=seconds_to_ns(again.now_s))
     again.play(10, replace(CAR, track=1, rest_s=street.now_s))
     assert again.told == []
     assert again.book.live[0].case_id == stored[0].case_id

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.core.scenarios import Rule
-from edge.core.types import NS_PER_S, Case, CaseChange
+from edge.core.types import NS_PER_S, Case, CaseChange, seconds_to_ns
 from edge.state.database import Database
 from tests.street import Street, Thing, parking_rule, person_rule
 
@@ -55,13 +55,14 @@ class NextStreet(Street):
     began_s: float = 0.0
 
 
-def restarted(street: Street, *, away_s: float = 0, rule: Rule | None = None, zoom: float = 1.0) -> NextStreet:
-    """Through the database and back, as the worker's processes do it."""
+def restarted(street: Street, *, away_s: float = 0, zoom: float = 1.0, put_back_s: float = 0) -> NextStreet:
+    """Through the database and back, as the worker's processes do it; the wall clock may be `put_back_s` meanwhile."""
     now_s = round(street.now_s + away_s, 6)
-    again = NextStreet(rule or street.rule, now_s=now_s, zoom=zoom, began_s=now_s)
+    again = NextStreet(street.rule, now_s=now_s, zoom=zoom, began_s=now_s)
     with Database.open(":memory:") as database:
         database.save_running("c", street.book.live)
-        again.book.restore(database.running_cases("c", mono_to_wall=0))
+        known = database.running_cases("c", mono_to_wall=-seconds_to_ns(put_back_s))
+    again.book.restore(known, now_ns=seconds_to_ns(now_s))
     return again
 
 
@@ -138,3 +139,18 @@ def test_a_camera_that_comes_back_with_another_resolution_after_a_restart_keeps_
     assert after.frame_px == (160, 120)
     again.play(10)
     assert again.told == ["cleared"]
+
+
+@pytest.mark.parametrize("put_back_s", [0.5, 8 * 3600.0, 20_000 * 86_400.0])
+def test_a_case_is_cleared_although_the_wall_clock_was_put_back(put_back_s: float) -> None:
+    street = Street(parking_rule())
+    street.play(5)
+    street.play(15, CAR)
+    again = restarted(street, away_s=0.2, put_back_s=put_back_s)
+    assert again.book.live[0].last_seen_ns < seconds_to_ns(again.now_s)
+    again.play(5, known_since(CAR, again))
+    assert again.told == []
+    again.play(10)
+    assert again.told == ["cleared"]
+    case = again.changes[0][1].case
+    assert 15 <= (case.last_seen_ns - case.started_ns) / NS_PER_S <= 21

@@ -133,6 +133,7 @@ class CaseBook:
     def __init__(self, rule: Rule, *, camera: str, gateway: str) -> None:
         self.rule = rule
         self.refused = 0
+        self.known_ns: int | None = None  # mono; of the last look, or since when restored cases were not seen
         self._camera = camera
         self._gateway = gateway
         self._lives: list[_Life] = []
@@ -150,6 +151,7 @@ class CaseBook:
         now_ns = scene.frame.mono_ns
         step_ns = seen_step_ns(self._looked_ns, now_ns)
         self._looked_ns = -1 if scene.blind else now_ns
+        self.known_ns = now_ns
         if step_ns == 0:
             self._watched_since_ns = now_ns
         self._fit_to(scene.frame.size_px)
@@ -179,10 +181,12 @@ class CaseBook:
         """The time until the next look is unknown: nothing was seen in it, neither a thing nor an empty place."""
         self._looked_ns = -1
 
-    def restore(self, cases: Iterable[Case]) -> None:
-        """Go on with cases of an earlier run; each must be one that the book `watches`."""
+    def restore(self, cases: Iterable[Case], *, now_ns: int) -> None:
+        """Go on with cases of an earlier run, before the first look; each must be one that the book `watches`."""
         for case in cases:
-            self._lives.append(_Life.restored(case, self.rule.zone_names.index(case.zone)))
+            known = _seen_before(case, now_ns)
+            self._lives.append(_Life.restored(known, self.rule.zone_names.index(case.zone)))
+            self.known_ns = min(known.last_seen_ns, now_ns if self.known_ns is None else self.known_ns)
 
     def withdraw(self, case_id: str, *, mono_ns: int, reason: str) -> CaseChange | None:
         """End an open case by a person's word, or None if no such case is open."""
@@ -499,6 +503,21 @@ class CaseBook:
 def withdrawn(case: Case, *, mono_ns: int, reason: str) -> CaseChange:
     """An open case that no book has any more: its zone or scenario was taken out of the configuration."""
     return _ended(case, WITHDRAWN, mono_ns, reason)
+
+
+def _seen_before(case: Case, now_ns: int) -> Case:
+    """The wall clock, by which the times of a restored case are known, may have been put back since it was seen."""
+    ahead_ns = max(case.last_seen_ns - (now_ns - 1), 0)
+    if ahead_ns == 0:
+        return case
+    grounds = case.grounds
+    return replace(
+        case,
+        started_ns=case.started_ns - ahead_ns,
+        opened_ns=case.opened_ns - ahead_ns if case.opened_ns else 0,
+        last_seen_ns=case.last_seen_ns - ahead_ns,
+        grounds=replace(grounds, told_ns=grounds.told_ns - ahead_ns if grounds.told_ns else 0),
+    )
 
 
 def _corners(box: Float32) -> tuple[float, float, float, float]:

@@ -96,7 +96,7 @@ class Worker:
         for case in cases:
             watch = next((watch for watch in self._watches if same_street and watch.cases.watches(case)), None)
             if watch is not None:
-                watch.cases.restore([case])
+                watch.cases.restore([case], now_ns=frame.mono_ns)
             elif case.state == OPENED:
                 reason = "not-watched" if same_street else "street-changed"
                 gone = withdrawn(case, mono_ns=frame.mono_ns, reason=reason)
