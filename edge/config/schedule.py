@@ -10,12 +10,14 @@ Local time throughout; which time zone that is, the caller knows.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge.errors import ConfigError
 
 DAY_MIN = 1440
 WEEK_MIN = 7 * DAY_MIN
+_MINUTE_NS = 60_000_000_000
 _TEXT_MAX = 500
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -34,6 +36,16 @@ class Schedule:
     def holds(self, minute_of_week: int) -> bool:
         """Whether the schedule holds in the minute that begins then, 0 for Monday 00:00."""
         return any(begin <= minute_of_week < end for begin, end in self.spans)
+
+    def holds_since(self, known_wall_ns: int, wall_ns: int, minute_of: Callable[[int], int]) -> bool:
+        """Whether it holds now and in every minute that began after the one of `known_wall_ns`.
+
+        `minute_of`: the minute of the week of a wall_ns. Asked minute by minute, so that summer time is right; after
+        a week there is none left to ask.
+        """
+        first_ns = max(known_wall_ns + _MINUTE_NS, wall_ns - WEEK_MIN * _MINUTE_NS)
+        moments = (*range(first_ns, wall_ns, _MINUTE_NS), wall_ns)
+        return all(self.holds(minute_of(moment)) for moment in moments)
 
 
 def parse_schedule(text: str) -> Schedule:

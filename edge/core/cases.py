@@ -133,10 +133,10 @@ class CaseBook:
     def __init__(self, rule: Rule, *, camera: str, gateway: str) -> None:
         self.rule = rule
         self.refused = 0
-        self.known_ns: int | None = None  # mono; of the last look, or since when restored cases were not seen
         self._camera = camera
         self._gateway = gateway
         self._lives: list[_Life] = []
+        self._known_ns: int | None = None  # mono; of the last look, or since when restored cases were not seen
         self._looked_ns = -1
         self._watched_since_ns = 0  # no look has been missing since
         self._active_since_ns = 0  # nothing that was so before counts
@@ -151,7 +151,7 @@ class CaseBook:
         now_ns = scene.frame.mono_ns
         step_ns = seen_step_ns(self._looked_ns, now_ns)
         self._looked_ns = -1 if scene.blind else now_ns
-        self.known_ns = now_ns
+        self._known_ns = now_ns
         if step_ns == 0:
             self._watched_since_ns = now_ns
         self._fit_to(scene.frame.size_px)
@@ -172,6 +172,10 @@ class CaseBook:
         self._begin(findings, rows, scene)
         return self._turn(scene)
 
+    def unknown_ns(self, now_ns: int) -> int:
+        """For how long the live cases have not been looked at, by this book or by the one before it."""
+        return 0 if self._known_ns is None else now_ns - self._known_ns
+
     def watches(self, case: Case) -> bool:
         """Whether a case of an earlier run is one of this book's: same scenario, in a zone that is still watched."""
         zones = {self.rule.zone_names[row] for row in self.rule.zones}
@@ -186,7 +190,7 @@ class CaseBook:
         for case in cases:
             known = _seen_before(case, now_ns)
             self._lives.append(_Life.restored(known, self.rule.zone_names.index(case.zone)))
-            self.known_ns = min(known.last_seen_ns, now_ns if self.known_ns is None else self.known_ns)
+            self._known_ns = min(known.last_seen_ns, now_ns if self._known_ns is None else self._known_ns)
 
     def withdraw(self, case_id: str, *, mono_ns: int, reason: str) -> CaseChange | None:
         """End an open case by a person's word, or None if no such case is open."""

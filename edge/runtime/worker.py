@@ -31,11 +31,13 @@ class Watch:
 
     scenario: Scenario
     cases: CaseBook
-    active: Callable[[int], bool]  # wall_ns -> within the opening hours
+    active: Callable[[int, int], bool]  # wall_ns of the look before, and now -> within the opening hours ever since
 
     def judge(self, scene: Scene) -> list[CaseChange]:
         findings = Findings.empty() if scene.blind else self.scenario.find(scene)
-        return self.cases.advance(findings, scene, active=self.active(scene.frame.wall_ns))
+        # Hours that ended and began again while nobody looked have ended the cases as well.
+        known_wall_ns = scene.frame.wall_ns - self.cases.unknown_ns(scene.frame.mono_ns)
+        return self.cases.advance(findings, scene, active=self.active(known_wall_ns, scene.frame.wall_ns))
 
 
 class Worker:

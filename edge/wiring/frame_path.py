@@ -178,11 +178,13 @@ def _background(
     return BackgroundModel([zones[row] for row in rows], explaining_labels=label_rows(known, labels), ignored=ignored)
 
 
-def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int], bool]:
+def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int, int], bool]:
     schedule = use.active
     if schedule is None:
-        return lambda wall_ns: True
-    return lambda wall_ns: schedule.holds(minute_of_week(wall_ns, timezone))
+        return lambda known_wall_ns, wall_ns: True
+    return lambda known_wall_ns, wall_ns: schedule.holds_since(
+        known_wall_ns, wall_ns, lambda moment_ns: minute_of_week(moment_ns, timezone)
+    )
 
 
 def _word(
