@@ -20,6 +20,7 @@ from typing import Any
 from edge.delivery.subscriber import Subscriber
 from edge.errors import EdgeError
 from edge.runtime.health import CameraStatus, GatewayStatus
+from tests.bench.bays import LEFT, Bays, kind_of
 from tests.bench.cameras import StreetCameras
 from tests.bench.gateway import EMPTY_ZONE, PARKED, RunningGateway, camera_config, opened, site_config, streaming
 from tests.bench.streams import Recipe, Stream, make_stream
@@ -47,16 +48,17 @@ class Street:
         assert {name: len(set(found.get(name, []))) for name in self.names} == dict.fromkeys(self.names, CASES_EACH)
 
     def check_delivery(self, limit_s: float = 20.0) -> int:
-        """What the outbox holds has arrived: nothing lost, nothing doubled by id, no gap. Returns how many alerts."""
+        """What the outbox holds has arrived: nothing lost, each case opened once, no gap. Returns how many alerts."""
         stored = self.gateway.alerts()
         end_s = time.monotonic() + limit_s
         while len(self.inbox.sequences()) < len(stored) and time.monotonic() < end_s:
             time.sleep(0.1)
         ids = [alert["id"] for alert in stored]
-        assert len(set(ids)) == len(ids), "two alerts of one id in the outbox"
         arrived = {alert["id"]: alert["sequence"] for alert in self.inbox.alerts}
         assert [one for one in ids if one not in arrived] == [], "alerts that did not arrive"
         assert sorted(arrived.values())[: len(ids)] == list(range(1, len(ids) + 1)), "sequences with a gap or twice"
+        opening = {one["id"]: one["data"]["case_id"] for one in self.inbox.alerts if kind_of(one) == "opened"}
+        assert len(set(opening.values())) == len(opening), "a case that was opened twice"
         return len(ids)
 
 
@@ -68,9 +70,13 @@ def street(
     cameras: int,
     recipe: Recipe = PARKED,
     use: dict[str, Any] | None = None,
+    own: dict[str, dict[str, Any]] | None = None,
     **site: Any,
 ) -> Iterator[Street]:
-    """A street with so many cameras of the same view, streaming. `use` changes the scenario's parameters."""
+    """A street with so many cameras of the same view, streaming.
+
+    `use` changes the scenario's parameters, `own` what is configured of single cameras.
+    """
     stream = make_stream(folder.parent / "streams", replace(recipe, source=media / recipe.source))
     names = [f"cam-{number:02d}" for number in range(cameras)]
     inbox = Inbox()
@@ -84,6 +90,7 @@ def street(
         configured = [camera_config(name, street_cameras.add(f"/{name}", stream)) for name in names]
         for camera in configured:
             camera["scenarios"][0].update(use or {})
+            camera.update((own or {}).get(camera["id"], {}))
         gateway = RunningGateway(folder, site_config(configured, mqtt={"url": broker.url}, **site))
         stack.enter_context(gateway)
         gateway.wait_streaming(30 + 2 * cameras)
@@ -232,21 +239,42 @@ class Watcher:
                     self._seen[camera.camera] = (analysed, now_s if analysed != before else since_s)
 
 
-def kill_drill(place: Street, *, rounds: int, apart_s: float) -> list[Kill]:
-    """SIGKILL in turn to a worker, the detector, the courier and the forkserver; each must be back in its time."""
-    watcher = Watcher(place.gateway)
+@dataclass(frozen=True)
+class Kills:
+    kills: list[Kill]
+    appearances: int  # of a car, each told as one case, opened once and cleared once
+    alerts: int  # that arrived, by id
+
+
+def kill_drill(folder: Path, media: Path, *, rounds: int, apart_s: float) -> Kills:
+    """SIGKILL in turn to a worker, the detector, the courier and the forkserver; each must be back in its time.
+
+    Meanwhile cars come and go, and each kill falls about when a case is to be opened: none is lost, none told twice.
+    """
+    with street(folder, media, cameras=4, use={"repeat_s": 3}) as place:
+        left = make_stream(folder.parent / "streams", replace(PARKED, source=media / PARKED.source, view=LEFT))
+        bays = Bays(place.cameras, place.inbox, place.names, taken=place.stream, left=left)
+        bays.start()
+        kills = _kills(place, bays, rounds=rounds, apart_s=apart_s)
+        place.gateway.wait_streaming(10)
+        return Kills(kills, bays.finish(), place.check_delivery())
+
+
+def _kills(place: Street, bays: Bays, *, rounds: int, apart_s: float) -> list[Kill]:
+    watcher, chance = Watcher(place.gateway), random.Random(3)
     kills = []
     try:
-        for turn in range(rounds):
+        for _ in range(rounds):
             for kind in ("camera", "detector", "courier", "forkserver"):
                 begin_s = time.monotonic()
-                kills.append(_kill(place, kind, place.names[turn % len(place.names)], watcher))
+                camera, due_s = bays.camera_to_open()
+                # Pictures come from the next keyframe on, half a second apart, and evidence takes its time, too.
+                time.sleep(min(due_s + chance.uniform(0, 3), apart_s))
+                kills.append(_kill(place, kind, camera, watcher))
                 print(f"  {kills[-1]}", flush=True)
                 time.sleep(max(apart_s - (time.monotonic() - begin_s), 0))
     finally:
         watcher.close()
-    place.gateway.wait_streaming(10)
-    place.check_cases()
     return kills
 
 
@@ -336,9 +364,17 @@ def memory_drill(place: Street, *, warm_up_s: float, seconds: float, every_s: fl
 
 
 def _quiet_descriptors(place: Street) -> int:
-    """With every camera connected: one that is not holds fewer."""
-    place.gateway.wait_streaming(20)
-    return place.gateway.descriptors()
+    """With every camera connected, the middle of some readings: one that is not holds another number."""
+    readings: list[int] = []
+    end_s = time.monotonic() + 30
+    while len(readings) < 9:
+        assert time.monotonic() < end_s, f"the cameras do not stay connected: {readings}"
+        place.gateway.wait_streaming(20)
+        time.sleep(0.3)
+        count = place.gateway.descriptors()
+        if streaming(place.gateway.status()) == len(place.names):
+            readings.append(count)
+    return statistics.median_low(readings)
 
 
 # Damage

@@ -160,6 +160,12 @@ class RunningGateway:
     def status(self) -> GatewayStatus:
         return fetch_status(self.state)
 
+    def edge_status(self) -> tuple[int, str]:
+        """The exit status of `edge status`, and what it printed."""
+        command = [sys.executable, "-m", "edge", "status", "--state", str(self.state)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return done.returncode, done.stdout + done.stderr
+
     def wait_until(self, holds: Callable[[GatewayStatus], bool], limit_s: float, what: str) -> float:
         """Ask until `holds`; returns how long that took."""
         begin_s = time.monotonic()
@@ -202,7 +208,8 @@ class RunningGateway:
         return sum(whole for whole, _ in sizes), sum(own for _, own in sizes)
 
     def descriptors(self) -> int:
-        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.session())
+        """How many all its processes hold; one that ends meanwhile holds none."""
+        return sum(_descriptors(pid) for pid in self.session())
 
     def alerts(self) -> list[dict[str, Any]]:
         """All that its outbox holds, in order."""
@@ -238,6 +245,13 @@ def _stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return text.rpartition(")")[2].split()
+
+
+def _descriptors(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def _pss_bytes(pid: int) -> tuple[int, int]:
