@@ -301,7 +301,48 @@ def test_an_alert_whose_evidence_is_stored_keeps_it(tmp_path: Path) -> None:
         (file.path, file.sha256, file.bytes) for file in told
     ]
     assert all(abs(a.taken_wall_ns - b.taken_wall_ns) < 1_000_000 for a, b in zip(again, told, strict=True))
-    assert listed_files(a_case(0).case_id, (tmp_path / told[-1].path).read_bytes()) == again
+    assert listed_files(a_case(0).case_id, "manifest-1.json", (tmp_path / told[-1].path).read_bytes()) == again
+
+
+def test_evidence_of_an_alert_that_was_never_told_is_not_anothers(tmp_path: Path) -> None:
+    """The worker is killed before the commit of an update; when it is back the car has gone, and is seen again."""
+    killed = a_recorder(tmp_path)
+    killed.record(a_change("opened", 60, alerts=1), a_frame(60))
+    untold = killed.record(a_change("updated", 99, alerts=2), a_frame(99))
+    kept = {path: path.read_bytes() for path in tmp_path.glob("evidence/*/*-2*")}
+    changes = [
+        a_change("cleared", 120, alerts=2, reason="seen-empty"),
+        a_change("cleared", 130, alerts=2, reason="hours"),
+        a_change("updated", 140, alerts=2),
+        a_change("cleared", 150, alerts=3, reason="seen-empty"),
+    ]
+    told = []
+    for change in changes:
+        told.append(a_recorder(tmp_path, chain=Chain(chain_head(tmp_path))).record(change, a_frame(change_s(change))))
+        entry = manifest_of(tmp_path, told[-1])["alert"]
+        assert entry == {"number": change.case.alerts, "kind": change.kind, "reason": change.reason}
+    assert [roles(files) for files in told] == [["after", "manifest"], ["after", "manifest"], *FRESH]
+    assert [Path(files[-1].path).name for files in told] == [f"manifest-{number}.json" for number in (3, 4, 5, 6)]
+    again = a_recorder(tmp_path).record(changes[-1], a_frame(160))
+    assert [file.sha256 for file in again] == [file.sha256 for file in told[-1]]
+    assert len(kept) == len(untold) == 3
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert verify_chain(tmp_path) == []
+
+
+FRESH = [["overview", "still", "manifest"], ["after", "manifest"]]
+
+
+def change_s(change: CaseChange) -> float:
+    return max(change.case.cleared_ns, change.case.last_seen_ns) / NS_PER_S
+
+
+def test_a_damaged_manifest_stays_and_holds_no_alert_up(tmp_path: Path) -> None:
+    told = a_recorder(tmp_path).record(a_change("opened", 60, alerts=1), a_frame(60))
+    (tmp_path / told[-1].path).write_bytes(b"{")
+    files = a_recorder(tmp_path).record(a_change("opened", 61, alerts=1), a_frame(61))
+    assert Path(files[-1].path).name == "manifest-2.json"
+    assert verify_chain(tmp_path)[0] == f"{told[-1].path}: not a manifest in canonical JSON"
 
 
 def test_what_a_killed_program_left_of_an_alert_is_replaced(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What an alert's evidence is, in one file: `manifest-<n>.json` beside the pictures, for alert n of its case.
 
+Or for an earlier one: evidence of an alert that was never told, because another took its number, keeps its place.
+
 Canonical JSON, so that the same evidence is the same bytes. It names the manifest before it in the case and in the
 chain of the whole gateway or replay, so that a missing or changed one shows. It holds no key, no present time and
 no absolute path. A signature is 64 raw bytes over exactly these bytes, in `manifest-<n>.sig`.
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.clock import iso
+from edge.core.types import CaseChange
 from edge.errors import EvidenceError
 from edge.evidence.store import EVIDENCE, write_atomically
 from edge.ports import EvidenceFile
@@ -41,7 +44,7 @@ def signature_name(number: int) -> str:
 
 
 def manifest_number(name: str) -> int:
-    """The alert's number in a manifest's file name, 0 for any other file."""
+    """The number in a manifest's file name, 0 for any other file."""
     match = _MANIFEST.fullmatch(name)
     return int(match[1]) if match else 0
 
@@ -65,7 +68,21 @@ def file_entry(file: EvidenceFile, zone: tzinfo, *, masked: bool) -> dict[str, o
     }
 
 
-def listed_files(case_id: str, manifest: bytes) -> list[EvidenceFile]:
+def alert_entry(change: CaseChange) -> dict[str, object]:
+    """How a manifest names the alert that it belongs to."""
+    return {"number": change.case.alerts, "kind": change.kind, "reason": change.reason}
+
+
+def proves(manifest: bytes, change: CaseChange) -> bool:
+    """Whether a stored manifest belongs to this very alert."""
+    try:
+        document = json.loads(manifest)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("alert") == alert_entry(change)
+
+
+def listed_files(case_id: str, name: str, manifest: bytes) -> list[EvidenceFile]:
     """The files of an alert as its stored manifest names them, itself the last; times to the millisecond."""
     document = json.loads(manifest)
     listed = [
@@ -84,7 +101,7 @@ def listed_files(case_id: str, manifest: bytes) -> list[EvidenceFile]:
         media_type="application/json",
         sha256=hashlib.sha256(manifest).hexdigest(),
         bytes=len(manifest),
-        path=f"{EVIDENCE}/{case_id}/{manifest_name(document['alert']['number'])}",
+        path=f"{EVIDENCE}/{case_id}/{name}",
         taken_wall_ns=_wall_ns(document["taken_at"]),
     )
     return [*listed, own]
@@ -254,8 +271,9 @@ def _identity_problems(link: _Link) -> Iterator[str]:
     if link.document.get("case_id") != link.path.parent.name:
         yield f"belongs to case {link.document.get('case_id')!r}"
     alert = link.document.get("alert")
-    if not isinstance(alert, dict) or alert.get("number") != link.number:
-        yield "its name and its alert's number differ"
+    number = alert.get("number") if isinstance(alert, dict) else None
+    if not isinstance(number, int) or not 1 <= number <= link.number:
+        yield "its name has a lower number than its alert, or its alert has none"
 
 
 def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:

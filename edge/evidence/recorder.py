@@ -28,11 +28,13 @@ from edge.evidence.manifest import (
     VERSION,
     Chain,
     SharedChain,
+    alert_entry,
     canonical,
     file_entry,
     listed_files,
     manifest_name,
     manifest_number,
+    proves,
 )
 from edge.evidence.store import EVIDENCE, EvidenceStore
 from edge.ports import EvidenceFile
@@ -144,15 +146,19 @@ class CaseRecorder:
         """Store one alert's evidence; the manifest is the last of the files.
 
         Raises EvidenceError, and then none of the alert's files remain. An alert whose manifest is stored already
-        (the program was killed before it could tell) keeps that evidence.
+        (the program was killed before it could tell) keeps that evidence. If the street has changed meanwhile, and
+        another alert has its number, that one's evidence comes after it: of one number, the last was told.
         """
-        case_id, number = change.case.case_id, change.case.alerts
-        stored = self._store.names(case_id)
-        if manifest_name(number) in stored:
-            return listed_files(case_id, self._store.read(case_id, manifest_name(number)))
+        case_id, newest = change.case.case_id, self._newest_manifest(change.case.case_id)
+        if newest:
+            name = manifest_name(newest)
+            manifest = self._store.read(case_id, name)
+            if proves(manifest, change):
+                return listed_files(case_id, name, manifest)
+        number = max(change.case.alerts, newest + 1)
         self._discard_alert(case_id, number)
         try:
-            return self._store_alert(change, frame)
+            return self._store_alert(change, frame, number)
         except EvidenceError:
             with contextlib.suppress(EvidenceError):  # the first error is the one to tell
                 self._discard_alert(case_id, number)
@@ -204,8 +210,8 @@ class CaseRecorder:
         if first and count:
             _log.warning("%s: more than %d cases at once: no stills for the rest", frame.camera, CASES_MAX)
 
-    def _store_alert(self, change: CaseChange, frame: Frame) -> list[EvidenceFile]:
-        case, number = change.case, change.case.alerts
+    def _store_alert(self, change: CaseChange, frame: Frame, number: int) -> list[EvidenceFile]:
+        case = change.case
         pictures = self._pictures(change, frame)
         files: list[EvidenceFile] = []
         for picture, name in zip(pictures, _file_names(pictures, number), strict=True):
@@ -220,14 +226,20 @@ class CaseRecorder:
                 )
             )
         masked = [picture.masked for picture in pictures]
-        files.append(self._store_manifest(change, frame, files, masked))
+        files.append(self._store_manifest(change, frame, files, masked, number=number))
         self._told(change)
         return files
 
     def _store_manifest(
-        self, change: CaseChange, frame: Frame, files: Sequence[EvidenceFile], masked: Sequence[bool]
+        self,
+        change: CaseChange,
+        frame: Frame,
+        files: Sequence[EvidenceFile],
+        masked: Sequence[bool],
+        *,
+        number: int,
     ) -> EvidenceFile:
-        case_id, name = change.case.case_id, manifest_name(change.case.alerts)
+        case_id, name = change.case.case_id, manifest_name(number)
 
         def save(manifest: bytes) -> EvidenceFile:
             return self._store.save(
@@ -308,7 +320,7 @@ class CaseRecorder:
         return {
             "version": VERSION,
             "case_id": case.case_id,
-            "alert": {"number": case.alerts, "kind": change.kind, "reason": change.reason},
+            "alert": alert_entry(change),
             "camera": origin.camera,
             "scenario": case.scenario,
             "zone": {"id": case.zone, "polygon": None if polygon is None else _fractions(polygon)},
@@ -331,8 +343,12 @@ class CaseRecorder:
 
     def _previous_in_case(self, case_id: str) -> str | None:
         """Read from the disk, so that the case's chain holds across a restart."""
-        newest = max(self._store.names(case_id), key=manifest_number, default="")
-        return hashlib.sha256(self._store.read(case_id, newest)).hexdigest() if manifest_number(newest) else None
+        newest = self._newest_manifest(case_id)
+        return hashlib.sha256(self._store.read(case_id, manifest_name(newest))).hexdigest() if newest else None
+
+    def _newest_manifest(self, case_id: str) -> int:
+        """Its number, 0 for a case without one."""
+        return max(map(manifest_number, self._store.names(case_id)), default=0)
 
 
 class _Encoded:
@@ -399,7 +415,7 @@ def _span(start: float, end: float, limit_px: int) -> tuple[int, int]:
 
 
 def _file_names(pictures: Sequence[_Picture], number: int) -> list[str]:
-    """`<role>-<alert>.jpg`; stills are numbered within their alert."""
+    """`<role>-<number>.jpg`, the number its manifest's; stills are numbered within it."""
     names: list[str] = []
     stills = 0
     for picture in pictures:
@@ -409,7 +425,7 @@ def _file_names(pictures: Sequence[_Picture], number: int) -> list[str]:
 
 
 def _alert_of(name: str) -> int:
-    """The number of the alert that an evidence file belongs to, 0 for a file that is not ours."""
+    """The number of the manifest that an evidence file belongs to, 0 for a file that is not ours."""
     match = _EVIDENCE_NAME.fullmatch(name)
     return int(match[1]) if match else 0
 
