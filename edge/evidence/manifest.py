@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -142,17 +142,26 @@ class SharedChain:
     def link(
         self, path: str, make: Callable[[str | None], bytes], save: Callable[[bytes], EvidenceFile]
     ) -> EvidenceFile:
-        """As `Chain.link`. Raises EvidenceError; the chain is then as it was."""
+        """As `Chain.link`. Raises EvidenceError; the chain is then as it was, without the manifest."""
         try:
             with self._turn():
                 head = self._head()
                 manifest = make(head)
                 self._write({"head": head, "next": {"path": path, "sha256": hashlib.sha256(manifest).hexdigest()}})
-                file = save(manifest)
-                self._write({"head": file.sha256})
+                file = self._saved(path, manifest, save)
+                with suppress(OSError):  # it is written: what comes after finds it by the note that was made before
+                    self._write({"head": file.sha256})
                 return file
         except OSError as error:
             raise EvidenceError(f"{self._note}: not written: {error.strerror or error}: check the disk") from error
+
+    def _saved(self, path: str, manifest: bytes, save: Callable[[bytes], EvidenceFile]) -> EvidenceFile:
+        """A manifest that stands but was not surely saved is taken back before another camera can follow it."""
+        try:
+            return save(manifest)
+        except EvidenceError:
+            (self._root / path).unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
