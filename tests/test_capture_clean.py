@@ -202,6 +202,80 @@ def test_a_keyframe_is_true_whatever_came_before_it(streams: dict[str, Stream]) 
                 assert (luma(picture) == truth[picture.pts]).all()
 
 
+@pytest.fixture(scope="module")
+def rare_keyframes(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Stream:
+    """What a "smart" codec sends: a keyframe every 400 pictures."""
+    recipe = {"width": 160, "height": 90, "fps": 25, "duration_s": 20.0, "group_s": 16.0, "there_and_back": True}
+    return make_stream(tmp_path_factory.mktemp("rare"), Recipe(media / "carpark_light.mp4", codec="h265", **recipe))
+
+
+def test_a_long_wait_for_a_keyframe_is_no_reason_to_be_less_strict(rare_keyframes: Stream) -> None:
+    """One lost packet, or joining in the middle, costs the rest of its group and nothing more."""
+    units, keys = rare_keyframes.units(), list(rare_keyframes.keys)
+    following = keys.index(True, 1)
+    assert following == 400
+    for first, lost in ((0, 10), (100, -1)):
+        counts = CaptureCounts()
+        clean = decoder("h265", counts)
+        shown = []
+        for number in range(first, following + 50):
+            packet = packet_of(units[number], number, key=keys[number])
+            shown += [picture.pts for picture in clean.decode(packet, lost=number == lost)]
+            assert clean.strict
+            assert not clean.failure
+        assert shown == [*range(first, lost), *range(following, following + 50)]
+
+
+@pytest.mark.parametrize("keyframes_only", [False, True])
+def test_a_camera_that_breaks_the_standard_is_seen_and_one_that_keeps_it_is_held_to_it(
+    keyframes_only: bool, streams: dict[str, Stream]
+) -> None:
+    """An unfinished unit of extra data before each keyframe, as some makers write it; later an update mends it."""
+    stream = streams["h265"]
+    units, keys = stream.units(), list(stream.keys)
+    extra = b"\0\0\0\1\x4e\x01\x81\xff\xff\x10"
+    counts = CaptureCounts()
+    context = av.CodecContext.create("hevc", "r")
+    assert isinstance(context, av.VideoCodecContext)
+    clean = CleanDecoder(context, counts, keyframes_only=keyframes_only, strict=True)
+    shown, strict = [], []
+    rounds = 8
+    for number in range(2 * rounds * len(units)):
+        row = number % len(units)
+        before = extra if keys[row] and number < rounds * len(units) else b""
+        shown.append(len(clean.decode(packet_of(before + units[row], number, key=keys[row]))))
+        strict.append(clean.strict)
+        assert not clean.failure
+    begin = strict.index(False)
+    mended = strict.index(True, begin)
+    fed = [row for row in range(len(shown)) if keys[row % len(units)] or not keyframes_only]
+    print(f"lenient after {begin} packets, strict again {mended - rounds * len(units)} after the mending; {counts}")
+    assert sum(shown[:begin]) == 0
+    assert 0 <= mended - rounds * len(units) <= 2 * keys.index(True, 1)
+    after = [shown[row] for row in fed if row > begin + keys.index(True, 1)]
+    assert sum(after) >= len(after) - 1
+    assert all(strict[mended:])
+
+
+def test_a_stream_that_never_decodes_or_has_no_keyframe_says_which(streams: dict[str, Stream]) -> None:
+    for codec, stream in streams.items():
+        units, keys = stream.units(), list(stream.keys)
+        broken, keyless = decoder(codec, CaptureCounts()), decoder(codec, CaptureCounts())
+        said = {"": 0, "nothing-decodes": 0, "no-keyframe": 0}
+        for number in range(2000):
+            row = number % len(units)
+            if not broken.failure:
+                noise = units[row][:5] + bytes(range(1, 200))
+                assert not broken.decode(packet_of(noise, number, key=keys[row]))
+                said[broken.failure] = number
+            if not keys[row] and not keyless.failure:
+                assert not keyless.decode(packet_of(units[row], number, key=False))
+                said[keyless.failure] = number
+        print(f"{codec}: {said}")
+        assert broken.failure == "nothing-decodes"
+        assert keyless.failure == "no-keyframe"
+
+
 def _memory_mib() -> float:
     fields = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     return int(fields["Private_Dirty"].split()[0]) / 1024

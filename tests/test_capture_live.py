@@ -84,7 +84,7 @@ def scripted(
     waiting = iter(turns)
     stop = threading.Event()
 
-    def open_with(counts: CaptureCounts, strict: bool) -> Script:
+    def open_with(counts: CaptureCounts) -> Script:
         turn = next(waiting, None)
         if turn is None:
             stop.set()

@@ -23,11 +23,20 @@ _THREADS = 1
 _STRICT = {"hevc": {"err_detect": "explode+crccheck"}, "mjpeg": {"err_detect": "explode"}}
 
 
+# A decoder that strictly refused so many keyframes, within so many packets (ten seconds of a usual camera), may be at
+# odds with what the camera adds to its pictures. But damage then goes unseen: strictness is tried again all along.
+_REFUSED_KEYFRAMES_LIMIT = 3
+_REFUSED_LIMIT = 250
+_TRIAL_PACKETS = 25
+_PATIENCE = 1500  # packets without a true picture for any other reason; "smart" codecs send a keyframe in 1200
+
+
 class CleanDecoder:
     """Takes a stream's packets in order and returns true pictures only.
 
-    `strict` refuses what breaks the standard; some cameras' extra units do, and with them nothing is ever decoded:
-    `refuses_all` says so, and the next connection is made without.
+    `strict` refuses what breaks the standard. Some cameras' extra units do, and of those nothing would ever be seen: a
+    decoder that refused some keyframes in a row goes on without, until it is offered one that it need not refuse.
+    A file is read without from the beginning.
     """
 
     def __init__(
@@ -35,52 +44,89 @@ class CleanDecoder:
     ) -> None:
         self._extradata = context.extradata
         self._codec = context.codec
-        self._strict = strict
+        self._can_be_strict = strict and context.name in _STRICT
+        self._strict = self._can_be_strict
+        self._joins_at_keyframes = strict
         self._context = self._prepare(context)
         self._counts = counts
         self._keyframes_only = keyframes_only
         self._numbering = Numbering(context.extradata) if context.name == "h264" and not keyframes_only else None
         self._waiting = True  # for a keyframe: at the beginning, and after every fault
         self._damaged = False
-        self._in_a_row = 0
+        self._forgive()
+        self._since_trial = 0
 
     @property
-    def refused_in_a_row(self) -> int:
-        """Packets since the last true picture, while one is waited for."""
-        return self._in_a_row
+    def strict(self) -> bool:
+        return self._strict
+
+    @property
+    def failure(self) -> str:
+        """Why this stream gives nothing, once that is clear: "nothing-decodes", "no-keyframe", or "" ."""
+        if self._refuses_all:
+            return "nothing-decodes"
+        if self._in_a_row >= _PATIENCE:
+            return "nothing-decodes" if self._saw_keyframe else "no-keyframe"
+        return ""
 
     def decode(self, packet: VideoPacket, *, lost: bool = False) -> Sequence[VideoFrame]:
         """The true pictures that become ready with this packet. `lost`: something before it is missing."""
-        if self._keyframes_only:
-            return self._decode_alone(packet) if packet.is_keyframe else []
-        missing = self._numbering is not None and self._numbering.misses(bytes(packet)) and not self._damaged
-        if lost or missing:
-            self._start_afresh()
-        pictures = [] if lost or not self._may_follow(packet) else self._true_pictures(packet)
-        if not pictures:
-            self._in_a_row += self._waiting or self._damaged
-            self._counts.withheld += self._damaged
+        self._since_trial += 1
+        wanted = packet.is_keyframe or not self._keyframes_only
+        pictures = self._offer(packet, lost=lost) if wanted else []
+        if pictures:
+            self._forgive()
+            return pictures
+        self._in_a_row += self._waiting or self._damaged
+        self._saw_keyframe |= packet.is_keyframe
+        self._counts.withheld += self._damaged and wanted
+        if self._strict and self._refuses_all:
+            self._relent()
+        return []
+
+    def leave_out(self) -> Sequence[VideoFrame]:
+        """What the decoder still holds, before packets that it will not be shown; the next is to be a keyframe."""
+        pictures = self.finish()
+        self._waiting = True
+        if self._numbering is not None:
+            self._numbering.forget()
+        self._context = self._new_context()
         return pictures
-
-    def _may_follow(self, packet: VideoPacket) -> bool:
-        """Whether the decoder may see this packet: while it waits, a keyframe or nothing.
-
-        A whole keyframe comes out wrong (by 1.2 grey levels in FFmpeg 8) when a picture without its reference went in
-        before it. Streams that are refreshed piece by piece may have none: they are read without `strict`.
-        """
-        if self._waiting and self._strict and not packet.is_keyframe:
-            return False
-        self._waiting = False
-        return True
 
     def finish(self) -> Sequence[VideoFrame]:
         """What the decoder still holds at the end of a file."""
         return [] if self._keyframes_only or self._damaged else self._true_pictures(None)
 
-    def _decode_alone(self, packet: VideoPacket) -> Sequence[VideoFrame]:
-        # Fed with nothing but keyframes a decoder holds back one or two for B-frames that never come.
-        pictures = [*self._true_pictures(packet), *self._true_pictures(None)]
-        self._context.flush_buffers()
+    @property
+    def _refuses_all(self) -> bool:
+        return self._in_a_row >= _REFUSED_LIMIT and self._refused_keyframes >= _REFUSED_KEYFRAMES_LIMIT
+
+    def _offer(self, packet: VideoPacket, *, lost: bool) -> Sequence[VideoFrame]:
+        missing = self._numbering is not None and self._numbering.misses(bytes(packet)) and not self._damaged
+        if lost or missing:
+            self._start_afresh()
+        return [] if lost or not self._may_follow(packet) else self._read(packet)
+
+    def _may_follow(self, packet: VideoPacket) -> bool:
+        """Whether the decoder may see this packet: while it waits, a keyframe or nothing.
+
+        A whole keyframe comes out wrong (by 1.2 grey levels in FFmpeg 8) when a picture without its reference went in
+        before it. Where an H.264 stream is refreshed piece by piece, its points of recovery count as keyframes.
+        """
+        if self._waiting and self._joins_at_keyframes and not packet.is_keyframe:
+            return False
+        self._waiting = False
+        return True
+
+    def _read(self, packet: VideoPacket) -> Sequence[VideoFrame]:
+        if packet.is_keyframe and not self._strict and self._can_be_strict and self._since_trial >= _TRIAL_PACKETS:
+            self._try_strictly(packet)
+        pictures = self._true_pictures(packet)
+        if self._keyframes_only:
+            # Fed with nothing but keyframes a decoder holds back one or two for B-frames that never come.
+            pictures = [*pictures, *self._true_pictures(None)]
+            self._context.flush_buffers()
+        self._refused_keyframes += packet.is_keyframe and self._damaged and not pictures
         return pictures
 
     def _true_pictures(self, packet: VideoPacket | None) -> Sequence[VideoFrame]:
@@ -99,8 +145,29 @@ class CleanDecoder:
             return []
         if pictures:
             self._damaged = False
-            self._in_a_row = 0
         return pictures
+
+    def _try_strictly(self, packet: VideoPacket) -> None:
+        """On the side, so that nothing is lost where this keyframe, too, would be refused."""
+        self._since_trial = 0
+        self._strict = True
+        context = self._new_context()
+        try:
+            context.decode(packet)
+        except av.FFmpegError:
+            self._strict = False
+        else:
+            self._context = self._new_context()
+
+    def _relent(self) -> None:
+        self._strict = False
+        self._since_trial = 0
+        self._forgive()
+        self._context = self._new_context()
+
+    def _forgive(self) -> None:
+        self._in_a_row = self._refused_keyframes = 0  # since the last true picture, while one is waited for
+        self._saw_keyframe = False
 
     def _start_afresh(self) -> None:
         """With a new decoder: flushing an old one leaves what a damaged parameter set or slice did to its state."""
@@ -121,7 +188,7 @@ class CleanDecoder:
         context.thread_count = _THREADS
         context.thread_type = "SLICE"
         if self._strict:
-            context.options = _STRICT.get(context.name, {})
+            context.options = _STRICT[context.name]
         return context
 
 

@@ -24,7 +24,10 @@ from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, SourceInfo
 
-_REFUSED_LIMIT = 250  # packets without one true picture: ten seconds of a usual camera
+_FAILURES = {
+    "nothing-decodes": "sends pictures that cannot be decoded; set it to H.264, and check the network for losses",
+    "no-keyframe": "sends no whole picture; set the camera's keyframe (I-frame) interval to 2 to 4 s",
+}
 _LOST = "RTP: missed"  # FFmpeg says that datagrams are missing to its log, and nowhere else
 _REPORT_BYTES = 12  # of AVProducerReferenceTime: microseconds since 1970 as int64, flags as int32
 _UNTIMED = {"mpjpeg"}  # its stamps count pictures; only their arrival tells the time
@@ -66,7 +69,7 @@ class PacketConnection:
     """A stream or a file through PyAV. Raises CaptureError when it cannot be opened."""
 
     def __init__(
-        self, source: str, *, transport: str, keyframes_only: bool, strict: bool, counts: CaptureCounts
+        self, source: str, *, transport: str, keyframes_only: bool, counts: CaptureCounts, strict: bool = True
     ) -> None:
         _listen_to_ffmpeg()
         self._source = source
@@ -84,8 +87,9 @@ class PacketConnection:
     def steps(self) -> Iterator[Picture | None]:
         for packet, lost in self._packets():
             pictures = self._decoder.decode(packet, lost=lost)
-            if self._decoder.refused_in_a_row >= _REFUSED_LIMIT:
-                raise BrokenOffError(str(sources.nothing_decodes(self._source)), reason="nothing-decodes")
+            if self._decoder.failure:
+                words = _FAILURES[self._decoder.failure]
+                raise BrokenOffError(f"{redact(self._source)}: {words}", reason=self._decoder.failure)
             if not pictures:
                 yield None
             for picture in pictures:

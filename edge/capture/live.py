@@ -43,7 +43,7 @@ class Clock(Protocol):
     def wall_ns(self) -> int: ...
 
 
-Opener = Callable[[CaptureCounts, bool], Connection]  # the second: whether to decode strictly
+Opener = Callable[[CaptureCounts], Connection]
 FindReason = Callable[[str, CaptureError], tuple[str, str]]
 
 
@@ -88,7 +88,6 @@ class LiveCapture:
         self._look_up = LookUp()
         self._sampler = Sampler(fps)
         self._arrivals = Arrivals()
-        self._strict = True
         self._connections = 0
         self._refusals = 0  # of the password, since the last connection
         self._placed_ns: int | None = None
@@ -133,7 +132,6 @@ class LiveCapture:
             with closing(connection):
                 yield from self._frames(connection)
         except BrokenOffError as error:
-            self._strict &= error.reason != "nothing-decodes"
             self._tell(connected=False, reason=error.reason, words=str(error))
             return False
         if self._is_recording and self.counts.decoded > decoded:
@@ -160,7 +158,7 @@ class LiveCapture:
 
     def _attempt(self) -> Connection:
         self._beat()
-        connection = self._open(self.counts, self._strict)
+        connection = self._open(self.counts)
         self._beat()
         self._refusals = 0
         self._connections += 1
@@ -219,7 +217,7 @@ class LiveCapture:
         follows = known_s is not None and abs(offset_s - known_s) < 1.0
         self.clock_offset_s = max(offset_s, known_s - _OFFSET_DECAY_S) if follows and known_s is not None else offset_s
 
-    def _connect(self, counts: CaptureCounts, strict: bool) -> Connection:
+    def _connect(self, counts: CaptureCounts) -> Connection:
         if sources.is_device(self._source):
             return DeviceConnection(self._source, counts=counts)
         if sources.is_url(self._source):
@@ -228,7 +226,6 @@ class LiveCapture:
                 self._source,
                 transport=self._transport,
                 keyframes_only=self._keyframes_only,
-                strict=strict,
                 counts=counts,
             )
         return PacedFile(
