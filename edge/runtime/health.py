@@ -132,6 +132,7 @@ class SupervisorReport:
     config_path: str = ""
     config_sha256: str = ""
     config_refused: str = ""  # the error of a newer configuration that was not taken
+    set_aside: str = ""  # a damaged database that was replaced by a new one at the start
     stopping: bool = False
     processes: tuple[ProcessEntry, ...] = ()
 
@@ -187,6 +188,8 @@ class GatewayStatus:
             yield f"supervisor: no sign of life for over {BEAT_MAX_S:.0f} s"
         if self.supervisor.stopping:
             yield "supervisor: the gateway is stopping"
+        if self.supervisor.set_aside:
+            yield f"the database was damaged and is set aside as {self.supervisor.set_aside}; its cases are forgotten"
         if self.supervisor.config_refused:
             yield f"configuration refused, the old one runs on: {self.supervisor.config_refused}"
 

@@ -73,6 +73,10 @@ _ADVICE = {
 }
 
 
+class DamagedError(StateError):
+    """The file is no database, or no longer one."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
     """One alert that waits for its delivery."""
@@ -116,6 +120,12 @@ class Database:
             connection.close()
             raise
         return database
+
+    def number_from(self, sequence: int) -> None:
+        """The next alert gets a number above this one: who waits for the numbers between sees that they are missing."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
+            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (sequence,))
 
     def commit(self, change: CaseChange, alert: dict[str, object], topic: str) -> int:
         """Store the case and its alert in one transaction; sets and returns the alert's `sequence`.
@@ -268,7 +278,8 @@ def _explained(path: str, busy_s: float) -> Iterator[None]:
             advice = f"another program has held the database for {busy_s:g} s; stop the other one"
         else:
             advice = _ADVICE.get(code, "the database failed")
-        raise StateError(f"{path}: {advice} ({error})") from error
+        kind = DamagedError if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) else StateError
+        raise kind(f"{path}: {advice} ({error})") from error
 
 
 def _append(connection: sqlite3.Connection, alert: dict[str, object], topic: str) -> int:

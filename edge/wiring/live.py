@@ -24,6 +24,7 @@ from edge import __version__, logs
 from edge.clock import SystemClock
 from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
+from edge.core.types import NS_PER_S
 from edge.detect.manifest import ModelManifest, load_manifest
 from edge.errors import OutputError, StateError
 from edge.runtime.board import Board
@@ -44,7 +45,7 @@ from edge.runtime.slots import SizeClass
 from edge.runtime.status_socket import StatusSocket
 from edge.runtime.supervisor import Gateway, Plan, Supervisor
 from edge.runtime.systemd import Notifier
-from edge.state.database import Database
+from edge.state.database import DamagedError, Database
 from edge.wiring.frame_path import check_models, model_folder
 from edge.wiring.process_order import DATABASE, LogSettings, ProcessOrder
 from edge.wiring.withdrawal import withdraw_cases
@@ -73,9 +74,10 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
     site = load_site(config, environ=environ)
     logs.set_up(process="supervisor", level=log_settings.level, form=log_settings.form, secrets=site.secrets)
     with _state(folder), sole_holder(folder / "gateway.lock", what="this state folder"):
-        Database.open(folder / DATABASE).close()  # one process makes it, not many at once
+        set_aside = _make_database(folder / DATABASE, wall_ns=SystemClock().wall_ns())
         board, clock = Board.create(), SystemClock()
         fleet = Fleet(config, folder=folder, environ=environ, board=board, clock=clock, log_settings=log_settings)
+        fleet.set_aside = set_aside
         first = fleet.start_with(site)
         FORKSERVER.set_forkserver_preload([PRELOADED])
 
@@ -116,6 +118,7 @@ class Fleet:
         self._log_settings = log_settings
         self._untold: Site | None = None  # whose removed cameras' cases are still to be withdrawn
         self._links: dict[ModelManifest, DetectorLink] = {}  # a manifest that was edited is another model
+        self.set_aside = ""  # the name of a damaged database that was replaced at the start
         self._boot_id = str(uuid.uuid4())
         self._started_wall_ns = clock.wall_ns()
         self._loaded = self._seen = _signature(config)
@@ -190,6 +193,7 @@ class Fleet:
             started_wall_ns=self._started_wall_ns,
             config_path=str(self._config),
             config_sha256=site.config_sha256,
+            set_aside=self.set_aside,
         )
 
     def _check_memory(self, site: Site, manifests: Mapping[Path, ModelManifest]) -> None:
@@ -301,6 +305,29 @@ def _signature(path: Path) -> tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _make_database(path: Path, *, wall_ns: int) -> str:
+    """Make it once, not in many processes at a time. A damaged one is set aside, for nobody is there to do it.
+
+    Returns its new name, "" where nothing was wrong. The new one's alerts are numbered from the present second on: a
+    number is never given twice, and the brain sees the gap.
+    """
+    try:
+        Database.open(path).close()
+    except DamagedError as error:
+        aside = path.with_name(f"{path.name}.damaged-{wall_ns // NS_PER_S}")
+        log.error("%s; it is set aside as %s, and its cases and alerts with it", error, aside)
+        try:
+            path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        except OSError as failure:
+            raise StateError(f"{path}: is damaged and cannot be set aside: {failure}") from failure
+        with Database.open(path) as database:
+            database.number_from(wall_ns // NS_PER_S)
+        return aside.name
+    return ""
 
 
 @contextmanager
