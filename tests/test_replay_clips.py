@@ -13,10 +13,12 @@ import pytest
 from edge.capture.packets import PacketCapture, inspect
 from edge.cli.replay import Seen
 from edge.clock import Stopwatch
+from edge.core.sight import Sight
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Detections, Frame, UInt8
 from edge.runtime.replay import Clip, Journal, Replay
-from edge.runtime.worker import Told, Worker
+from edge.runtime.telling import Telling, Told
+from edge.runtime.worker import Worker
 from edge.state.database import IN_MEMORY, Database
 from tests.clips import regular_times, write_clip
 
@@ -46,20 +48,23 @@ def a_replay(
     """Clips through a worker that finds nothing."""
     journal = Journal(database, lines, on_alert=lambda: None)
     stopwatch = Stopwatch()
+    telling = Telling(
+        recorder=NoRecorder(), word=lambda change, frame, evidence, failure: Told({}, ""), outbox=journal
+    )
     worker = Worker(
+        sight=Sight(),
         detector=NothingDetector(),
         tracker=tracker or Tracker(),
         zones={},
         background=None,
         watches=(),
         ignored=(),
-        recorder=NoRecorder(),
-        tell=lambda change, frame, evidence, failure: Told({}, ""),
-        outbox=journal,
+        telling=telling,
         stopwatch=stopwatch,
     )
     return Replay(
         worker=worker,
+        telling=telling,
         clips=clips,
         open_clip=lambda clip, origin: PacketCapture(str(clip.path), camera="c", fps=5, origin=origin),
         journal=journal,
