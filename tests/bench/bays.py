@@ -62,17 +62,17 @@ class Bays:
         check_told(self._inbox.alerts[:], truth)
         return sum(truth.values())
 
-    def camera_to_open(self) -> tuple[str, float]:
-        """The camera whose case is the next to be opened, and in how many seconds about; 0 s where none stands."""
+    def camera_to_open(self, *, but: str) -> tuple[str, float]:
+        """The camera, other than `but`, whose case is to be opened next, and about when, in seconds; 0 if none is."""
         now_s = time.monotonic()
         with self._lock:
             due = {
                 name: bay.since_s + AFTER_S - now_s
                 for name, bay in self._bays.items()
-                if bay.taken and bay.go_on_s is None
+                if name != but and bay.taken and bay.go_on_s is None
             }
         if not due:
-            return next(iter(self._bays)), 0.0
+            return next(name for name in self._bays if name != but), 0.0
         name = min(due, key=lambda one: due[one])
         return name, max(due[name], 0.0)
 

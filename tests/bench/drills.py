@@ -28,6 +28,8 @@ from tests.brokers import Inbox, Mosquitto
 
 CASES_EACH = 2  # parked cars in `PARKED`
 BACK_S = {"camera": 5.0, "detector": 10.0, "courier": 5.0, "forkserver": 5.0}
+# There and back: a worker that ends for the third time without 30 s of life is made to wait before it is started.
+KILLS = ("camera", "forkserver", "detector", "courier")
 PAUSE_S = 2.0  # of the other cameras, when a worker or the courier is killed
 MIB = 2**20
 
@@ -261,13 +263,14 @@ def kill_drill(folder: Path, media: Path, *, rounds: int, apart_s: float) -> Kil
 
 
 def _kills(place: Street, bays: Bays, *, rounds: int, apart_s: float) -> list[Kill]:
-    watcher, chance = Watcher(place.gateway), random.Random(3)
+    watcher, chance, victim = Watcher(place.gateway), random.Random(3), ""
     kills = []
     try:
-        for _ in range(rounds):
-            for kind in ("camera", "detector", "courier", "forkserver"):
+        for turn in range(rounds):
+            for kind in KILLS if turn % 2 == 0 else reversed(KILLS):
                 begin_s = time.monotonic()
-                camera, due_s = bays.camera_to_open()
+                camera, due_s = bays.camera_to_open(but=victim)
+                victim = camera if kind == "camera" else victim
                 # Pictures come from the next keyframe on, half a second apart, and evidence takes its time, too.
                 time.sleep(min(due_s + chance.uniform(0, 3), apart_s))
                 kills.append(_kill(place, kind, camera, watcher))
@@ -311,7 +314,8 @@ def _is_back(status: GatewayStatus, before: GatewayStatus, kind: str, camera: st
 
 
 def _works(camera: CameraStatus, analysed: dict[str, int]) -> bool:
-    return camera.report.state == "streaming" and camera.report.analysed > analysed[camera.camera]
+    """The one that was killed may have looked at a picture or two since it was asked."""
+    return camera.report.state == "streaming" and camera.report.analysed > analysed[camera.camera] + 2
 
 
 # Memory
