@@ -5,6 +5,7 @@ Real streams; the retry loop is tested with a clock that the test moves.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import http.server
 import os
@@ -12,7 +13,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -21,8 +22,10 @@ import numpy as np
 import pytest
 
 from edge.capture.arrival import Arrivals
+from edge.capture.clean import CleanDecoder
 from edge.capture.connection import BrokenOffError, Picture
 from edge.capture.live import LiveCapture
+from edge.capture.packets import VideoPacket
 from edge.capture.sampling import Sampler
 from edge.core.types import NS_PER_S, Frame, UInt8
 from edge.errors import CaptureError
@@ -61,6 +64,7 @@ class Script:
     def __init__(self, clock: HandClock, steps: list[float | CaptureError]) -> None:
         self.info = INFO
         self.camera_ns: int | None = None
+        self.behind_ns = 0
         self.closed = False
         self._clock = clock
         self._steps = steps
@@ -460,6 +464,8 @@ class LossyCamera(socketserver.BaseRequestHandler):
     units: list[bytes]
     codec: str
     lose: int
+    step_s: float = 0.02
+    sent_ns: list[int]  # of each unit, mono
 
     def handle(self) -> None:
         self._ports: tuple[int, int] | None = None
@@ -498,7 +504,11 @@ class LossyCamera(socketserver.BaseRequestHandler):
     def _play(self) -> None:
         sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sequence = 0
+        begin_ns = time.monotonic_ns()
         for number in range(2000):
+            due_ns = begin_ns + round(number * self.step_s * NS_PER_S)
+            time.sleep(max(due_ns - time.monotonic_ns(), 0) / NS_PER_S)
+            self.sent_ns.append(time.monotonic_ns())
             unit = self.units[number % len(self.units)]
             packets = list(rtp_payloads(unit, self.codec))
             for row, payload in enumerate(packets):
@@ -512,7 +522,6 @@ class LossyCamera(socketserver.BaseRequestHandler):
                     self.request.sendall(b"$\0" + len(data).to_bytes(2, "big") + data)
                 else:
                     sender.sendto(data, ("127.0.0.1", self._ports[0]))
-            time.sleep(0.02)
 
 
 def rtp_payloads(unit: bytes, codec: str) -> Iterator[bytes]:
@@ -529,6 +538,69 @@ def rtp_payloads(unit: bytes, codec: str) -> Iterator[bytes]:
             yield lead + bytes(((row == 0) << 7 | (row == len(pieces) - 1) << 6 | kind,)) + piece
 
 
+@contextlib.contextmanager
+def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+    with Server(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"rtsp://127.0.0.1:{server.server_address[1]}/gate"
+        server.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_decoder_that_is_too_slow_leaves_pictures_out_and_tells_true_times(
+    transport: str, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """25 pictures a second through a decoder that takes 50 ms for each, and after a while no more."""
+    whole = CleanDecoder.decode
+    slow = threading.Event()
+    slow.set()
+
+    def decode(self: CleanDecoder, packet: VideoPacket, *, lost: bool = False) -> Sequence[av.VideoFrame]:
+        if slow.is_set():
+            time.sleep(0.05)
+        return whole(self, packet, lost=lost)
+
+    monkeypatch.setattr(CleanDecoder, "decode", decode)
+    recipe = Recipe(media / "carpark_light.mp4", width=320, height=180, fps=25, duration_s=4.0)
+    sent_ns: list[int] = []
+    kind = {"units": make_stream(tmp_path, recipe).units(), "codec": "h264", "lose": 10**9, "sent_ns": sent_ns}
+    with serving(type("Handler", (LossyCamera,), {**kind, "step_s": 0.04})) as url:
+        capture = watch(url, transport=transport, fps=100)
+        place, placed, old_s = capture._place, [], []
+
+        def watched(shown: Picture, arrived_ns: int) -> int:
+            mono_ns = place(shown, arrived_ns)
+            taken_ns = sent_ns[round((shown.stamp_ns or 0) / 40_000_000)]  # the first one has no stamp
+            placed.append((mono_ns - taken_ns) / NS_PER_S)
+            old_s.append((time.monotonic_ns() - taken_ns) / NS_PER_S)
+            return mono_ns
+
+        capture._place = watched  # type: ignore[method-assign]
+        begin_ns = time.monotonic_ns()
+        for _ in capture:
+            if time.monotonic_ns() - begin_ns > 20 * NS_PER_S:
+                slow.clear()
+            if time.monotonic_ns() - begin_ns > 24 * NS_PER_S:
+                break
+    counts = capture.counts
+    print(
+        f"{transport}: {counts}; pictures up to {max(old_s):.2f} s old, {old_s[-1]:.2f} at the end; "
+        f"times off by {np.abs(placed).max():.3f} s at most, {placed[-1]:.3f} at the end"
+    )
+    assert counts.skipped > 20
+    assert counts.read - 3 <= counts.decoded + counts.skipped + counts.withheld <= counts.read
+    assert counts.reanchored == 0
+    assert np.abs(placed).max() < 0.8, "what had gathered while the stream was opened is not known to be old"
+    assert abs(placed[-1]) < 0.2
+    assert max(old_s) < 3.0
+    assert old_s[-1] < 0.5
+
+
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 @pytest.mark.parametrize("codec", ["h264", "h265"])
 def test_a_lost_rtp_packet_shows_nothing_that_was_not_there(
@@ -536,20 +608,13 @@ def test_a_lost_rtp_packet_shows_nothing_that_was_not_there(
 ) -> None:
     recipe = Recipe(media / "carpark_light.mp4", codec=codec, width=320, height=180, duration_s=4.0, group_s=1.0)
     stream = make_stream(tmp_path, recipe)
-    handler = type("Handler", (LossyCamera,), {"units": stream.units(), "codec": codec, "lose": 97})
+    handler = type("Handler", (LossyCamera,), {"units": stream.units(), "codec": codec, "lose": 97, "sent_ns": []})
     truth = decoded(stream)
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        allow_reuse_address = True
-
-    with Server(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        capture = watch(f"rtsp://127.0.0.1:{server.server_address[1]}/gate", transport=transport, fps=100)
+    with serving(handler) as url:
+        capture = watch(url, transport=transport, fps=100)
         frames = iter(capture)
         shown = take(frames, 120)
         frames.close()  # type: ignore[attr-defined]
-        server.shutdown()
     worst = [min(float(np.abs(frame.bgr[::4, ::4].astype(int) - true).mean()) for true in truth) for frame in shown]
     print(f"{codec} over {transport}: {capture.counts}; worst frame is off by {max(worst):.2f}")
     assert capture.counts.corrupt > 0

@@ -6,7 +6,7 @@ RTSP, HTTP or a file -> packets -> CleanDecoder -> pictures as they come, never 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 
 from edge.capture import sources
 from edge.capture.clean import CleanDecoder
+from edge.capture.lag import Lag
 from edge.capture.packets import VideoPacket, info_of, open_video
 from edge.capture.timeline import interval_ns
 from edge.core.types import NS_PER_S, UInt8
@@ -30,6 +31,8 @@ _FAILURES = {
 }
 _LOST = "RTP: missed"  # FFmpeg says that datagrams are missing to its log, and nowhere else
 _REPORT_BYTES = 12  # of AVProducerReferenceTime: microseconds since 1970 as int64, flags as int32
+_LATE_NS = 2 * NS_PER_S  # from here on packets are left out, up to a keyframe that is no later than the next number
+_CAUGHT_UP_NS = NS_PER_S
 _UNTIMED = {"mpjpeg"}  # its stamps count pictures; only their arrival tells the time
 
 
@@ -54,6 +57,7 @@ class Picture:
 class Connection(Protocol):
     info: SourceInfo
     camera_ns: int | None  # wall time of the camera's own clock as told with the last packet
+    behind_ns: int  # for how long what came last had been waiting for us
 
     def steps(self) -> Iterator[Picture | None]:
         """A step for each thing that arrives: a picture, or None where there is none to show yet.
@@ -69,16 +73,28 @@ class PacketConnection:
     """A stream or a file through PyAV. Raises CaptureError when it cannot be opened."""
 
     def __init__(
-        self, source: str, *, transport: str, keyframes_only: bool, counts: CaptureCounts, strict: bool = True
+        self,
+        source: str,
+        *,
+        transport: str,
+        keyframes_only: bool,
+        counts: CaptureCounts,
+        mono_ns: Callable[[], int],
+        strict: bool = True,
     ) -> None:
         _listen_to_ffmpeg()
         self._source = source
         self._counts = counts
+        self._mono_ns = mono_ns
+        self._keyframes_only = keyframes_only
         self._container, self._stream = open_video(source, transport=transport)
         self.info = info_of(source, self._container, self._stream)
         if sources.is_url(source):
             self.info = replace(self.info, fps=0.0)  # opening quickly leaves FFmpeg a guess: 30 for 15
         self.camera_ns: int | None = None
+        self.behind_ns = 0
+        self._lag = Lag() if sources.is_url(source) else None
+        self._catching_up = False
         self._decoder = CleanDecoder(self._stream.codec_context, counts, keyframes_only=keyframes_only, strict=strict)
         self._converter = VideoReformatter()
         self._quarter_turns: int | None = None  # by the file's header; only its first decoder knows
@@ -86,7 +102,9 @@ class PacketConnection:
 
     def steps(self) -> Iterator[Picture | None]:
         for packet, lost in self._packets():
-            pictures = self._decoder.decode(packet, lost=lost)
+            late = self._is_late(packet)
+            pictures = self._catch_up(packet) if late else self._decoder.decode(packet, lost=lost)
+            self._catching_up = late
             if self._decoder.failure:
                 words = _FAILURES[self._decoder.failure]
                 raise BrokenOffError(f"{redact(self._source)}: {words}", reason=self._decoder.failure)
@@ -100,10 +118,24 @@ class PacketConnection:
     def close(self) -> None:
         self._container.close()
 
+    def _is_late(self, packet: VideoPacket) -> bool:
+        """Whether we are so far behind that this packet is better left out; then so is all up to a keyframe."""
+        if self.behind_ns > _LATE_NS:
+            return True
+        return self._catching_up and not (packet.is_keyframe and self.behind_ns < _CAUGHT_UP_NS)
+
+    def _catch_up(self, packet: VideoPacket) -> Sequence[VideoFrame]:
+        self._counts.skipped += packet.is_keyframe or not self._keyframes_only
+        if self._catching_up:
+            return []
+        self._catching_up = True
+        return self._decoder.leave_out()
+
     def _packets(self) -> Iterator[tuple[VideoPacket, bool]]:
         """Packets, each with whether something before it was lost on the way."""
         waiting = self._container.demux(self._stream)
         while True:
+            asked_ns = self._mono_ns()
             with av.logging.Capture() as said:
                 try:
                     packet = next(waiting, None)
@@ -116,6 +148,9 @@ class PacketConnection:
             self._counts.read += 1
             self._counts.bytes += packet.size
             self.camera_ns = _camera_ns(packet)
+            if self._lag is not None:
+                now_ns = self._mono_ns()
+                self.behind_ns = self._lag.of(self._sent_ns(packet), now_ns=now_ns, waited_ns=now_ns - asked_ns)
             yield packet, any(_LOST in message for _, _, message in said)
 
     def _show(self, picture: VideoFrame) -> Picture:
@@ -129,10 +164,17 @@ class PacketConnection:
             bgr=lambda: self._bgr(picture),
         )
 
+    def _sent_ns(self, packet: VideoPacket) -> int | None:
+        """In the order of sending; that of showing goes to and fro."""
+        return self._in_ns(packet.pts if packet.dts is None else packet.dts)
+
     def _stamp_ns(self, picture: VideoFrame) -> int | None:
-        if self._untimed or picture.pts is None or self._stream.time_base is None:
+        return self._in_ns(picture.pts)
+
+    def _in_ns(self, stamp: int | None) -> int | None:
+        if self._untimed or stamp is None or self._stream.time_base is None:
             return None
-        return round(picture.pts * self._stream.time_base * NS_PER_S)
+        return round(stamp * self._stream.time_base * NS_PER_S)
 
     def _bgr(self, picture: VideoFrame) -> UInt8:
         try:
@@ -162,8 +204,9 @@ class PacedFile(PacketConnection):
         mono_ns: Callable[[], int],
         pause: Callable[[float], bool],
     ) -> None:
-        super().__init__(source, transport="", keyframes_only=keyframes_only, strict=False, counts=counts)
-        self._mono_ns = mono_ns
+        super().__init__(
+            source, transport="", keyframes_only=keyframes_only, counts=counts, mono_ns=mono_ns, strict=False
+        )
         self._pause = pause
 
     def steps(self) -> Iterator[Picture | None]:

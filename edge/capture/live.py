@@ -7,6 +7,7 @@ here: the outside judges by `beat_ns` and kills the process.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -25,6 +26,8 @@ from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, Frame, UInt8
 from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
+
+log = logging.getLogger(__name__)
 
 _RETRY_S = (3.0, 5.0)  # cameras that restart together must not be asked together
 _REFUSED_RETRY_S = (60.0, 600.0)  # doubling from the first to the second: cameras lock after a few wrong passwords
@@ -89,6 +92,7 @@ class LiveCapture:
         self._sampler = Sampler(fps)
         self._arrivals = Arrivals()
         self._connections = 0
+        self._said_skipping = False
         self._refusals = 0  # of the password, since the last connection
         self._placed_ns: int | None = None
         self._resumed = True  # what was before the first picture is unknown, too
@@ -173,17 +177,27 @@ class LiveCapture:
         for picture in connection.steps():
             arrived_ns = self._beat()
             self._compare_clocks(connection.camera_ns)
+            self._speak_of_skipping()
             if picture is not None:
                 self.counts.decoded += 1
                 self.seen_ns = arrived_ns
                 self.info = connection.info
-                mono_ns = self._place(picture, arrived_ns)
+                mono_ns = self._place(picture, arrived_ns - connection.behind_ns)
                 if not self.state.connected:
                     self._tell(connected=True, reason="", words="")
                 if self._sampler.takes(mono_ns):
                     yield self._frame(picture, mono_ns, picture.bgr())
             if self._stop.is_set():
                 return
+
+    def _speak_of_skipping(self) -> None:
+        if self.counts.skipped and not self._said_skipping:
+            self._said_skipping = True  # once; from here on the count tells
+            log.warning(
+                "camera %s sends more than can be decoded here: pictures are left out up to the next keyframe; "
+                "lower its rate or size, or set decode: keyframes",
+                self._camera,
+            )
 
     def _place(self, picture: Picture, arrived_ns: int) -> int:
         mono_ns = self._arrivals.place(picture.stamp_ns, arrived_ns)
@@ -227,6 +241,7 @@ class LiveCapture:
                 transport=self._transport,
                 keyframes_only=self._keyframes_only,
                 counts=counts,
+                mono_ns=self._clock.mono_ns,
             )
         return PacedFile(
             self._source,

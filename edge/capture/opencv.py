@@ -89,6 +89,7 @@ class DeviceConnection:
         self._video.set(cv2.CAP_PROP_BUFFERSIZE, 2)  # V4L2's default of four holds pictures back on slow boxes
         self.info = _info(self._video)
         self.camera_ns: int | None = None
+        self.behind_ns = 0
 
     def steps(self) -> Iterator[Picture | None]:
         while self._video.grab():

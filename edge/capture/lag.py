@@ -1,0 +1,54 @@
+"""How far decoding is behind a live camera: what waits in the socket and in FFmpeg's queue is old, and nothing says so.
+
+A packet's stamp tells its age against the least delayed one. But a camera's clock may run slow, too, and jump. Who is
+behind never waits for a packet; who waits for a good part of his time has read all there was. So age counts as lag
+only where there was hardly any waiting, and begins anew where there was.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from edge.core.types import NS_PER_S
+
+_WINDOW_NS = 2 * NS_PER_S
+_PACKETS_MAX = 1024  # in a window
+_IDLE_SHARE = 0.25  # of the wall time: on a full machine taking packets alone looks like waiting for a tenth of it
+_STEP_MAX_NS = 5 * NS_PER_S
+
+
+class Lag:
+    """Feed it every packet of one connection."""
+
+    def __init__(self) -> None:
+        self._window: deque[tuple[int, int, int, int]] = deque()  # when, its delay, time taken, of that waited
+        self._taken_ns = self._waited_ns = 0
+        self._least_ns: int | None = None
+        self._stamp_ns: int | None = None
+
+    def of(self, stamp_ns: int | None, *, now_ns: int, waited_ns: int) -> int:
+        """How late this packet is read, in ns; 0 where that cannot be told. `waited_ns`: how long it let us wait."""
+        if stamp_ns is None:
+            return 0
+        self._note(stamp_ns, now_ns, waited_ns)
+        delay_ns = now_ns - stamp_ns
+        if self._least_ns is None:
+            self._least_ns = delay_ns
+        is_idle = self._waited_ns >= _IDLE_SHARE * self._taken_ns
+        if is_idle and now_ns - self._window[0][0] >= _WINDOW_NS // 2:
+            self._least_ns = min(delay for _, delay, _, _ in self._window)
+        self._least_ns = min(self._least_ns, delay_ns)
+        return 0 if is_idle else delay_ns - self._least_ns
+
+    def _note(self, stamp_ns: int, now_ns: int, waited_ns: int) -> None:
+        """A wait counts for as long as the camera's own step takes: the rest was a stall, and what waits is late."""
+        step_ns = 0 if self._stamp_ns is None else min(max(stamp_ns - self._stamp_ns, 0), _STEP_MAX_NS)
+        taken_ns = now_ns - self._window[-1][0] if self._window else 0
+        self._stamp_ns = stamp_ns
+        self._window.append((now_ns, now_ns - stamp_ns, taken_ns, min(waited_ns, step_ns, taken_ns)))
+        self._taken_ns += self._window[-1][2]
+        self._waited_ns += self._window[-1][3]
+        while len(self._window) > 1 and (now_ns - self._window[0][0] > _WINDOW_NS or len(self._window) > _PACKETS_MAX):
+            _, _, taken_ns, waited_ns = self._window.popleft()
+            self._taken_ns -= taken_ns
+            self._waited_ns -= waited_ns

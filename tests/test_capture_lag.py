@@ -1,0 +1,78 @@
+"""A decoder that is behind is noticed, and a camera whose clock is wrong is not taken for one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge.capture.lag import Lag
+from edge.core.types import NS_PER_S
+
+
+def lags_s(
+    *,
+    fps: float,
+    busy_s: float,
+    seconds: float,
+    camera_rate: float = 1.0,
+    stalls: tuple[tuple[float, float], ...] = (),
+    jump: tuple[float, float] = (1e9, 0.0),
+    b_seconds: float = 0.0,
+) -> np.ndarray:
+    """(N, 2): lag as told and as it is, s. `busy_s` is what each picture costs; `stalls`: (from, to) nobody reads."""
+    lag, told, now = Lag(), [], 0.0
+    rng = np.random.default_rng(3)
+    for number in range(round(fps * seconds)):
+        taken = number / fps
+        sent = taken if b_seconds == 0 else np.ceil(taken / b_seconds) * b_seconds  # Wi-Fi that delivers in bursts
+        asked = now
+        now = max(now + 0.0003, sent + float(rng.exponential(0.004)))
+        for begin, end in stalls:
+            now = end if begin <= now < end else now
+        stamp = taken * camera_rate + 40.0 + (jump[1] if taken >= jump[0] else 0.0)
+        answer = lag.of(
+            round(stamp * NS_PER_S), now_ns=round(now * NS_PER_S), waited_ns=round((now - asked) * NS_PER_S)
+        )
+        told.append((answer / NS_PER_S, now - taken))
+        now += busy_s
+    return np.array(told)
+
+
+@pytest.mark.parametrize("fps", [5.0, 15.0, 25.0])
+def test_decoding_a_little_too_slowly_adds_up(fps: float) -> None:
+    lags = lags_s(fps=fps, busy_s=1.07 / fps, seconds=120)
+    error_s = np.abs(lags[:, 0] - lags[:, 1])
+    print(f"{fps:.0f} fps decoded 7 % too slowly: {lags[-1, 1]:.1f} s behind, told within {error_s.max():.2f} s")
+    assert lags[-1, 0] > 8
+    assert error_s[lags[:, 1] > 1].max() < 0.1
+
+
+@pytest.mark.parametrize("camera_rate", [0.999, 1.001])
+@pytest.mark.parametrize(("fps", "load"), [(1.0, 0.02), (5.0, 0.1), (15.0, 0.3), (25.0, 0.6), (25.0, 0.7)])
+def test_a_camera_whose_clock_is_a_thousandth_wrong_is_not_behind(camera_rate: float, fps: float, load: float) -> None:
+    lags = lags_s(fps=fps, busy_s=load / fps, seconds=4 * 3600 / fps, camera_rate=camera_rate)
+    assert lags[:, 0].max() < 0.1
+
+
+def test_a_stall_is_lag_until_what_waited_is_read() -> None:
+    """Ten seconds in which the process stood still, or the network: pictures come late, and their times stay true."""
+    lags = lags_s(fps=15.0, busy_s=0.02, seconds=60, stalls=((20.0, 30.0),))
+    late = lags[lags[:, 1] > 2]
+    assert len(late) > 50
+    assert np.abs(late[:, 0] - late[:, 1]).max() < 0.1
+    assert lags[-200:, 0].max() < 0.1
+
+
+def test_stamps_that_jump_are_not_lag_for_longer_than_it_takes_to_see_it() -> None:
+    lags = lags_s(fps=15.0, busy_s=0.02, seconds=60, jump=(20.0, -7.0))
+    assert lags[:, 0].max() < 0.1
+
+
+def test_a_network_that_delivers_in_bursts_is_not_behind() -> None:
+    lags = lags_s(fps=15.0, busy_s=0.02, seconds=60, b_seconds=0.8)
+    assert lags[:, 0].max() < 1.0
+
+
+def test_no_stamps_no_lag() -> None:
+    lag = Lag()
+    assert [lag.of(None, now_ns=n * 10**9, waited_ns=0) for n in range(5)] == [0] * 5
