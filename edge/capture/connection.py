@@ -25,7 +25,7 @@ from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, SourceInfo
 
-_FAILURES = {
+_FAILURE_WORDS = {
     "nothing-decodes": "sends pictures that cannot be decoded; set it to H.264, and check the network for losses",
     "no-keyframe": "sends no whole picture; set the camera's keyframe (I-frame) interval to 2 to 4 s",
 }
@@ -106,7 +106,7 @@ class PacketConnection:
             pictures = self._catch_up(packet) if late else self._decoder.decode(packet, lost=lost)
             self._catching_up = late
             if self._decoder.failure:
-                words = _FAILURES[self._decoder.failure]
+                words = _FAILURE_WORDS[self._decoder.failure]
                 raise BrokenOffError(f"{redact(self._source)}: {words}", reason=self._decoder.failure)
             if not pictures:
                 yield None
