@@ -48,9 +48,7 @@ def a_replay(
     """Clips through a worker that finds nothing."""
     journal = Journal(database, lines, on_alert=lambda: None)
     stopwatch = Stopwatch()
-    telling = Telling(
-        recorder=NoRecorder(), word=lambda change, frame, evidence, failure: Told({}, ""), outbox=journal
-    )
+    telling = Telling(recorder=NoRecorder(), word=lambda change, frame, evidence, failure: Told({}, ""), outbox=journal)
     worker = Worker(
         sight=Sight(),
         detector=NothingDetector(),
