@@ -50,6 +50,7 @@ def a_camera_report(number: int = 1, **changes: Any) -> CameraReport:
         analysed=analysed,
         dropped=dropped,
         withheld=dice.randrange(90),
+        skipped=dice.randrange(9),
         unseen=unseen,
         corrupt=dice.randrange(5),
         reconnects=dice.randrange(4),

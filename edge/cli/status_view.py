@@ -245,6 +245,7 @@ _CAMERA: list[list[_Camera]] = [
     [
         Column("dropped", lambda row: row.count(lambda at: at.report.dropped)),
         Column("withheld", lambda row: row.count(lambda at: at.report.withheld)),
+        Column("skipped", lambda row: row.count(lambda at: at.report.skipped)),
         Column("unseen", lambda row: row.count(lambda at: at.report.unseen)),
         Column("reconnects", lambda row: _count(row.now.report.reconnects)),
         Column("restarts", lambda row: _count(row.now.process.restarts)),

@@ -101,7 +101,7 @@ def _status() -> dict[str, object]:
 
 
 def _health() -> dict[str, object]:
-    outcomes = ("read", "decoded", "taken", "analysed", "dropped", "withheld", "unseen", "corrupt")
+    outcomes = ("read", "decoded", "taken", "analysed", "dropped", "withheld", "skipped", "unseen", "corrupt")
     return _object(
         {
             "camera": _NAME,

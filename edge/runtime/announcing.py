@@ -119,5 +119,5 @@ def camera_health(status: CameraStatus) -> CameraHealth:
 
 def frames_by_outcome(status: CameraStatus) -> dict[str, int]:
     """What became of a camera's pictures; `docs/health.md` says how they add up."""
-    outcomes = ("read", "decoded", "taken", "analysed", "dropped", "withheld", "unseen", "corrupt")
+    outcomes = ("read", "decoded", "taken", "analysed", "dropped", "withheld", "skipped", "unseen", "corrupt")
     return {outcome: getattr(status.report, outcome) for outcome in outcomes}

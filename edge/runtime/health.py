@@ -58,6 +58,7 @@ class CameraReport:
     analysed: int = 0
     dropped: int = 0  # decoded and due, but the one before was still being worked on
     withheld: int = 0  # decoded after damage, before the next whole picture
+    skipped: int = 0  # never decoded, as the gateway was behind the camera
     unseen: int = 0  # not shown to any rule, as the camera was blind
     corrupt: int = 0
     reconnects: int = 0

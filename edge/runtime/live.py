@@ -330,6 +330,7 @@ class LiveCamera:
             analysed=before.analysed + self._analysed,
             dropped=before.dropped + self._mailbox.dropped,
             withheld=before.withheld + counts.withheld,
+            skipped=before.skipped + counts.skipped,
             unseen=before.unseen + self._unseen,
             corrupt=before.corrupt + counts.corrupt,
             reconnects=before.reconnects + counts.reconnects,
