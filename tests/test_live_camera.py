@@ -26,7 +26,7 @@ from edge.errors import StateError
 from edge.evidence.manifest import SharedChain, verify_chain
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
 from edge.runtime.board import Board
-from edge.runtime.health import BLIND, STREAMING, CameraReport, read_report
+from edge.runtime.health import BLIND, STREAMING, CameraReport, read_report, write_report
 from edge.runtime.live import SAVE_NS, STUCK_NS, LiveCamera, Mailbox, PatientOutbox
 from edge.state.database import Database
 from edge.wiring.frame_path import model_folder, recorder_for, sight_for, telling_for, worker_for
@@ -334,6 +334,17 @@ def test_counts_go_on_from_the_process_before(rig: Rig) -> None:
     report = rig.report()
     assert (report.analysed, report.taken) == (2 * before.analysed, 2 * before.taken)
     assert report.stage_count["detect"] == report.analysed
+
+
+def test_what_a_killed_process_had_in_hand_is_dropped_with_it(rig: Rig) -> None:
+    rig.look(5)
+    report = rig.report()
+    write_report(rig.row, replace(report, taken=report.taken + 2, queue=1))  # one in the mailbox, one in work
+    rig.start()
+    rig.look(5)
+    after = rig.report()
+    assert after.dropped == report.dropped + 2
+    assert after.taken == after.analysed + after.dropped + after.unseen + after.queue
 
 
 # The heartbeat

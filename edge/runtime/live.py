@@ -166,7 +166,7 @@ class LiveCamera:
         self._same_street = same_street
         self._silent_ns = seconds_to_ns(silent_s)
         self._mailbox = Mailbox()
-        self._before = read_report(row, CameraReport)  # of the process that was killed: counts go on from there
+        self._before = _left_by(read_report(row, CameraReport))
         self._report = CameraReport(since_wall_ns=clock.wall_ns())
         self._looked_ns: deque[int] = deque(maxlen=LOOKS_MAX)
         self._last: Frame | None = None
@@ -351,6 +351,11 @@ class LiveCamera:
     def _rate(self, now_ns: int) -> float:
         recent = [look_ns for look_ns in self._looked_ns if now_ns - look_ns <= RATE_NS]
         return len(recent) * NS_PER_S / RATE_NS
+
+
+def _left_by(killed: CameraReport) -> CameraReport:
+    """Counts go on from those of the process before; the pictures that it had in hand are dropped with it."""
+    return replace(killed, dropped=killed.taken - killed.analysed - killed.unseen)
 
 
 def _summed(before: Mapping[str, _Number], now: Mapping[str, _Number]) -> dict[str, _Number]:
