@@ -27,7 +27,7 @@ from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
 from edge.core.zones import ZoneMap
 from edge.delivery.message import Origin, Tag, Topics, alert
-from edge.detect.manifest import find_model, load_manifest
+from edge.detect.manifest import ModelManifest, find_model, load_manifest
 from edge.errors import ModelError
 from edge.evidence.manifest import SharedChain
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
@@ -120,13 +120,17 @@ def recorder_for(
     )
 
 
-def check_models(site: Site) -> None:
-    """Whether every camera's model is there, is the file that was checked, and knows the labels that are asked for."""
-    folders = {model_folder(site, camera) for camera in site.config.cameras}
+def check_models(site: Site) -> dict[Path, ModelManifest]:
+    """The models of all cameras by folder: each is there, is the file that was checked, and knows the labels asked for.
+
+    Raises ConfigError or ModelError.
+    """
+    folders = sorted({model_folder(site, camera) for camera in site.config.cameras})
     manifests = {folder: load_manifest(folder) for folder in folders}
     for camera in site.config.cameras:
         for use in camera.scenarios:
             rule_for(site, camera, use, manifests[model_folder(site, camera)].labels)
+    return manifests
 
 
 def model_folder(site: Site, camera: CameraConfig) -> Path:

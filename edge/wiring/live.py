@@ -25,7 +25,7 @@ from edge.clock import SystemClock
 from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
 from edge.core.types import NS_PER_S
-from edge.detect.manifest import ModelManifest, load_manifest
+from edge.detect.manifest import ModelManifest
 from edge.errors import OutputError, StateError
 from edge.runtime.board import Board
 from edge.runtime.detector import DetectorLink
@@ -140,8 +140,7 @@ class Fleet:
 
     def start_with(self, site: Site) -> Gateway:
         """The plans of a configuration. Raises EdgeError where it cannot be run, and then nothing has changed."""
-        check_models(site)
-        manifests = {folder: load_manifest(folder) for folder in _model_folders(site)}
+        manifests = check_models(site)
         self._check_memory(site, manifests)
         for manifest in manifests.values():
             if manifest not in self._links:
@@ -292,10 +291,6 @@ def _names(manifests: Collection[ModelManifest]) -> Iterator[tuple[ModelManifest
     names = [manifest.name for manifest in manifests]
     for manifest in manifests:
         yield manifest, manifest.name if names.count(manifest.name) == 1 else str(manifest.folder)
-
-
-def _model_folders(site: Site) -> list[Path]:
-    return sorted({model_folder(site, camera) for camera in site.config.cameras})
 
 
 def _signature(path: Path) -> tuple[int, int, int]:
