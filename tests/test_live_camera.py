@@ -28,7 +28,8 @@ from edge.ports import CaptureCounts, CaptureState, SourceInfo
 from edge.runtime.board import Board
 from edge.runtime.health import BLIND, STREAMING, CameraReport, read_report, write_report
 from edge.runtime.live import SAVE_NS, STUCK_NS, LiveCamera, Mailbox, PatientOutbox
-from edge.state.database import Database
+from edge.runtime.requests import RequestDesk, Take
+from edge.state.database import Answer, Database
 from edge.wiring.frame_path import model_folder, recorder_for, sight_for, telling_for, worker_for
 from tests.alerts import a_change, alert_of
 
@@ -170,6 +171,7 @@ class Rig:
         self.database = FlakyDatabase(Database.open(folder / "edge.db"))
         self.detector = FakeDetector(self.site)
         self.kept: list[bool] = []
+        self.takes: dict[str, Take] = {}  # what operators may ask for
         self.index = 0
         self.start()
 
@@ -191,6 +193,7 @@ class Rig:
             telling=telling,
             outbox=self.outbox,
             cases=self.database,
+            desk=RequestDesk("cam", self.database.database, self.takes, clock=self.clock),
             row=self.row,
             clock=self.clock,
             stopwatch=stopwatch,
@@ -666,3 +669,21 @@ def test_the_end_saves_and_tells(rig: Rig, caplog: pytest.LogCaptureFixture) -> 
     [case] = rig.database.running_cases("cam")
     assert replace(case, appearance=None).state == PENDING  # type: ignore[arg-type]
     assert "camera cam is streaming" in caplog.text
+
+
+def test_what_an_operator_asks_is_taken_with_the_newest_picture_even_when_no_new_one_comes(rig: Rig) -> None:
+    taken: list[Frame] = []
+
+    def take(body: object, frame: Frame) -> Answer:
+        taken.append(frame)
+        return Answer(done=True, words="done")
+
+    rig.takes["wave"] = take
+    rig.look(2)
+    now_ns = rig.clock.wall_ns()
+    number = rig.database.database.put_request(
+        "cam", "wave", {}, now_wall_ns=now_ns, until_wall_ns=now_ns + 60 * NS_PER_S
+    )
+    rig.idle(2)
+    assert [frame.index for frame in taken] == [rig.index]
+    assert rig.database.database.answer_to(number) == Answer(done=True, words="done")

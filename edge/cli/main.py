@@ -17,7 +17,7 @@ from types import FrameType
 import typer
 
 from edge import __version__
-from edge.cli import check, demo, evaluate, models, replay, snapshot, status
+from edge.cli import check, demo, evaluate, models, place, replay, snapshot, status
 from edge.cli import run as run_command
 from edge.errors import EdgeError
 
@@ -40,6 +40,7 @@ app.command("snapshot")(snapshot.snapshot)
 app.command("evaluate")(evaluate.evaluate)
 app.command("status")(status.status)
 app.add_typer(models.app, name="models")
+app.add_typer(place.app, name="place")
 
 
 @app.callback(invoke_without_command=True)

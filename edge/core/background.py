@@ -178,6 +178,11 @@ class BackgroundModel:
         for region in self._regions.values():
             region.explained_ns = mono_ns if region.explained_by >= 0 else region.explained_ns
 
+    def forget(self, mono_ns: int) -> None:
+        """Somebody says that what stands there now is the empty place: learn it anew."""
+        if self._grid is not None:
+            self._forget(mono_ns)
+
     def empty_picture(self) -> UInt8:
         """(rows, columns, 3) BGR: the place without things, as it is remembered; nothing before it is learned."""
         if self._grid is None or self._learning:

@@ -22,6 +22,7 @@ from edge.ports import CameraCapture, Outbox
 from edge.runtime.board import Row
 from edge.runtime.health import BLIND, SILENT_S, STREAMING, CameraReport, read_report, short, write_report
 from edge.runtime.remote import DetectorLostError
+from edge.runtime.requests import RequestDesk
 from edge.runtime.telling import Telling
 from edge.runtime.worker import Worker
 
@@ -139,6 +140,7 @@ class LiveCamera:
         telling: Telling,
         outbox: PatientOutbox,
         cases: RunningCases,
+        desk: RequestDesk,
         row: Row,
         clock: SystemClock,
         stopwatch: Stopwatch,
@@ -157,6 +159,7 @@ class LiveCamera:
         self._telling = telling
         self._outbox = outbox
         self._cases = cases
+        self._desk = desk
         self._row = row
         self._clock = clock
         self._stopwatch = stopwatch
@@ -221,6 +224,8 @@ class LiveCamera:
             frame, put_ns = taken
             self._stopwatch.add("wait", (self._clock.mono_ns() - put_ns) / NS_PER_S)
             self._look(self._marked(frame))
+        if self._restored and self._last is not None:
+            self._desk.serve(self._last)
         now_ns = self._clock.mono_ns()
         if now_ns - self._saved_ns >= SAVE_NS:
             self._save()

@@ -60,7 +60,7 @@ class Worker:
         self._detector = detector
         self._tracker = tracker
         self._zones = zones
-        self._background = background
+        self.background = background  # its picture of the empty place outlives us
         self._watches = watches
         self._ignored = ignored
         self._telling = telling
@@ -125,8 +125,8 @@ class Worker:
             tracks = self._tracker.update(detections, frame.mono_ns)
         with self._stage("static"):
             regions = StaticRegions.empty()
-            if self._background is not None:
-                regions = self._background.update(frame.bgr, tracks, frame.mono_ns)
+            if self.background is not None:
+                regions = self.background.update(frame.bgr, tracks, frame.mono_ns)
         with self._stage("zones"):
             presence = {
                 anchor: zones.locate(tracks, width=width, height=height, mono_ns=frame.mono_ns)
@@ -138,8 +138,8 @@ class Worker:
     def _interrupt(self, mono_ns: int) -> None:
         """What was since the last look is unknown: it counts neither as seen nor as empty, nor as standing still."""
         self._tracker.interrupt(mono_ns)
-        if self._background is not None:
-            self._background.interrupt(mono_ns)
+        if self.background is not None:
+            self.background.interrupt(mono_ns)
         for zones in self._zones.values():
             zones.interrupt()
         for watch in self._watches:

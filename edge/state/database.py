@@ -26,6 +26,7 @@ from edge.errors import StateError
 
 SCHEMA_VERSION = 2
 IN_MEMORY = ":memory:"
+REQUESTS_MAX = 1000  # of all cameras; operators are people
 _JOURNAL_TRIES = 100  # as many gateways' processes as may open a new database at the same moment
 
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -85,6 +86,23 @@ class OutboxRow:
     id: str
     topic: str
     body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an operator asks of one camera's worker."""
+
+    id: int
+    kind: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request: done or refused, and what the operator is told."""
+
+    done: bool
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +208,47 @@ class Database:
         """The street brain has stored these alerts; an unknown id is nothing new to it and to us."""
         with self._transaction() as connection:
             connection.executemany("DELETE FROM outbox WHERE id = ?", [(one,) for one in ids])
+
+    def put_request(
+        self, camera: str, kind: str, body: Mapping[str, object], *, now_wall_ns: int, until_wall_ns: int
+    ) -> int:
+        """Ask something of a camera's worker; returns the request's id. What nobody waits for any more is deleted."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM requests WHERE until_wall_ns < ?", (now_wall_ns,))
+            (waiting,) = connection.execute("SELECT COUNT(*) FROM requests").fetchone()
+            if waiting >= REQUESTS_MAX:
+                raise StateError(
+                    f"{self._path}: {waiting} requests wait already; see with `edge status` who is to answer"
+                )
+            cursor = connection.execute(
+                "INSERT INTO requests (camera, kind, body, created_wall_ns, until_wall_ns) VALUES (?, ?, ?, ?, ?)",
+                (camera, kind, json.dumps(body, ensure_ascii=False, allow_nan=False), now_wall_ns, until_wall_ns),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def open_requests(self, camera: str, *, now_wall_ns: int) -> list[Request]:
+        """What this camera's worker has not answered yet and somebody still waits for, oldest first. Cheap."""
+        query = (
+            "SELECT id, kind, body FROM requests "
+            "WHERE camera = ? AND done IS NULL AND until_wall_ns >= ? ORDER BY id LIMIT ?"
+        )
+        rows = self._read(query, camera, now_wall_ns, REQUESTS_MAX)
+        return [Request(number, kind, json.loads(body)) for number, kind, body in rows]
+
+    def answer_request(self, number: int, answer: Answer) -> None:
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE requests SET done = ?, answer = ? WHERE id = ?", (int(answer.done), answer.words, number)
+            )
+
+    def answer_to(self, number: int) -> Answer | None:
+        """None while it waits."""
+        rows = self._read("SELECT done, answer FROM requests WHERE id = ? AND done IS NOT NULL", number)
+        return Answer(bool(rows[0][0]), str(rows[0][1])) if rows else None
+
+    def delete_request(self, number: int) -> None:
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM requests WHERE id = ?", (number,))
 
     def close(self) -> None:
         with self._lock:

@@ -59,6 +59,20 @@ CREATE TABLE IF NOT EXISTS outbox (
 
 CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox (sequence) WHERE sent = 0;
 
+-- What an operator asks of a camera's worker. A table alone needs no new version: an older program leaves it alone.
+CREATE TABLE IF NOT EXISTS requests (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    camera          TEXT NOT NULL,
+    kind            TEXT NOT NULL,
+    body            TEXT NOT NULL,     -- a JSON object
+    created_wall_ns INTEGER NOT NULL,
+    until_wall_ns   INTEGER NOT NULL,  -- nobody waits for the answer after that
+    done            INTEGER,           -- NULL while it waits, then 1 done or 0 refused
+    answer          TEXT NOT NULL DEFAULT ''
+);
+
+CREATE INDEX IF NOT EXISTS requests_waiting ON requests (camera, id) WHERE done IS NULL;
+
 INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '2');
 
 COMMIT;

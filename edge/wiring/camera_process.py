@@ -20,9 +20,11 @@ from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox
 from edge.runtime.process import run_child, sole_holder
 from edge.runtime.remote import RemoteDetector
+from edge.runtime.requests import RequestDesk
 from edge.runtime.slots import Slot
 from edge.state.database import Database
 from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.place import PLACE_RESET, reset_by_worker
 from edge.wiring.process_order import ProcessOrder
 from edge.wiring.sight_file import SightFile
 
@@ -108,6 +110,7 @@ def _live_camera(
         telling=telling,
         outbox=outbox,
         cases=database,
+        desk=RequestDesk(camera.id, database, {PLACE_RESET: reset_by_worker(worker)}, clock=clock),
         row=order.row,
         clock=clock,
         stopwatch=stopwatch,
