@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.core.cases import CaseBook
 from edge.core.memory import StreetMemory
-from edge.core.scenarios import Rule, scenario_for
+from edge.core.scenarios import Rule, rule_class, scenario_for
 from edge.core.scene import Scene
 from edge.core.sight import shows_nothing
 from edge.core.types import (
@@ -148,11 +148,10 @@ class Street:
         )
 
 
-def parking_rule(**changes: object) -> Rule:
+def parking_rule(kind: str = "stationary", **changes: object) -> Rule:
     """Illegal parking as the tests use it: 10 s to open, 5 s to clear."""
     settings: dict[str, object] = {
         "scenario": "illegal-parking",
-        "kind": "stationary",
         "zones": (0,),
         "zone_names": ("kerb",),
         "labels": np.array([1, 2], np.int16),
@@ -162,9 +161,9 @@ def parking_rule(**changes: object) -> Rule:
         "clear_after_ns": 5 * NS_PER_S,
         "repeat_ns": 0,
     }
-    return Rule(**{**settings, **changes})  # type: ignore[arg-type]
+    return rule_class(kind)(**{**settings, **changes})  # type: ignore[arg-type]
 
 
 def person_rule(kind: str, **changes: object) -> Rule:
-    settings: Mapping[str, object] = {"scenario": kind, "kind": kind, "labels": np.array([0], np.int16)}
-    return parking_rule(**{**settings, **changes})
+    settings: Mapping[str, object] = {"scenario": kind, "labels": np.array([0], np.int16)}
+    return parking_rule(kind, **{**settings, **changes})

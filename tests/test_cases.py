@@ -477,4 +477,5 @@ def take(findings: Findings, order: list[int]) -> Findings:
         findings.track_id[rows],
         findings.since_ns[rows],
         findings.count[rows],
+        findings.reasons[rows],
     )

@@ -219,7 +219,7 @@ def test_a_newer_databases_version_is_named_and_the_file_left_alone(tmp_path: Pa
     newer.commit()
     newer.close()
     content = path.read_bytes()
-    with pytest.raises(StateError, match="has schema version 7, this program knows 2; install the version"):
+    with pytest.raises(StateError, match="has schema version 7, this program knows 3; install the version"):
         Database.open(path)
     assert path.read_bytes() == content
 

@@ -6,6 +6,7 @@ both a `ScenarioUse`, in which nothing is left open.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.document import Document, Loc, read_document
@@ -37,23 +38,28 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioUse:
-    """One scenario as one camera uses it, every parameter filled in. What its kind does not have is 0."""
+    """One scenario as one camera uses it, every parameter filled in."""
 
     use: str
-    kind: str  # stationary | left_object | loitering | gathering
-    zones: tuple[str, ...]
-    after_s: float
-    clear_after_s: float
-    labels: tuple[str, ...]  # () for things of no known class
-    score_min: float
-    active: Schedule | None  # None: always
-    severity: str
-    repeat_s: float  # 0: no updates
+    kind: str  # of KINDS
     category: Category
-    anchor: str  # bottom | center
-    size_min: float  # stationary: fraction of the frame; left_object: of the zone
-    people_min: int
-    spacing: float  # person-box heights
+    active: Schedule | None  # None: always
+    parameters: Parameters  # of its kind
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        return self.parameters.zones
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """() for a kind that looks for things of no known class."""
+        labels: tuple[str, ...] = getattr(self.parameters, "labels", ())
+        return labels
+
+    def written(self) -> dict[str, object]:
+        """As plain values, for the fingerprint of the configuration."""
+        named = {"use": self.use, "kind": self.kind, **self.parameters.model_dump()}
+        return {**named, "category": dataclasses.asdict(self.category)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,36 +102,28 @@ class Catalogue:
         if parameters.category not in self.categories:
             unknown = PydanticCustomError("unknown_category", "is no category")
             raise _fault(("category",), unknown, parameters.category)
-        return _filled(scenario, parameters, self.categories[parameters.category])
-
-
-def _filled(scenario: Scenario, parameters: Parameters, category: Category) -> ScenarioUse:
-    return ScenarioUse(
-        use=scenario.id,
-        kind=scenario.kind,
-        zones=parameters.zones,
-        after_s=parameters.after_s,
-        clear_after_s=parameters.clear_after_s,
-        labels=getattr(parameters, "labels", ()),
-        score_min=parameters.score_min,
-        active=parse_schedule(parameters.active) if parameters.active is not None else None,
-        severity=parameters.severity,
-        repeat_s=parameters.repeat_s,
-        category=category,
-        anchor=getattr(parameters, "anchor", "center"),
-        size_min=getattr(parameters, "size_min", 0.0),
-        people_min=getattr(parameters, "people_min", 0),
-        spacing=getattr(parameters, "spacing", 0.0),
-    )
+        return ScenarioUse(
+            use=scenario.id,
+            kind=scenario.kind,
+            category=self.categories[parameters.category],
+            active=parse_schedule(parameters.active) if parameters.active is not None else None,
+            parameters=parameters,
+        )
 
 
 def _fault(loc: Loc, fault: str | PydanticCustomError, value: object) -> ValidationError:
     return ValidationError.from_exception_data("scenario", [InitErrorDetails(type=fault, loc=loc, input=value)])
 
 
+def _known_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise PydanticCustomError("unknown_kind", "must be {kinds}", {"kinds": ", ".join(KINDS)})
+    return kind
+
+
 class _ScenarioFile(Strict):
     id: Id
-    kind: Literal["stationary", "left_object", "loitering", "gathering"]
+    kind: Annotated[str, AfterValidator(_known_kind)]
     title: Name
     title_zh: Name
     category: Name

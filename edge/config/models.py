@@ -6,7 +6,6 @@ tuples. URLs and passwords stay out of `repr()`.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -157,7 +156,7 @@ def _resolve(value: object, info: ValidationInfo) -> ScenarioUse:
 
 
 def _unresolve(use: ScenarioUse) -> dict[str, object]:
-    return {**dataclasses.asdict(use), "active": use.active.text if use.active else None}
+    return use.written()
 
 
 Use = Annotated[ScenarioUse, PlainValidator(_resolve), PlainSerializer(_unresolve, return_type=dict[str, Any])]

@@ -9,7 +9,7 @@ cleared when its place was seen to be empty for `clear_after_ns`. Between looks 
     empty     it looks different, at rest, with nothing before it; or its own track was seen to go
 
 How a case is found again differs by kind: things that stand are matched by place and appearance, people who walk
-about by their track and then by nearness, gatherings by the ground that they share.
+about by their track and then by nearness, gatherings by the ground that they share: the rule's `keyed_by`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.core import appearance, boxes, finding_again
-from edge.core.scenarios.rule import LEFT_OBJECT, LOITERING, STATIONARY, Rule
+from edge.core.scenarios.rule import MOMENT, PERSON, REGION, THING, ZONE, Rule
 from edge.core.scene import Scene
 from edge.core.types import (
     CLEARED,
@@ -58,8 +58,8 @@ PENDING_UNSEEN_NS = 30 * NS_PER_S  # a pending thing hidden for longer is forgot
 FINDS_WITHIN_NS = 3 * NS_PER_S
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 
-_PLACE_KINDS = (STATIONARY, LEFT_OBJECT)
-_FIXED_KINDS = (STATIONARY, LOITERING)  # for which the detector may take street furniture: a sign, a bollard
+_PLACES = (THING, REGION)
+_FIXTURES = (THING, PERSON)  # for which the detector may take street furniture: a sign, a bollard
 
 
 @dataclass(slots=True, eq=False)
@@ -234,10 +234,10 @@ class CaseBook:
         """(N,) how well each finding continues this case; 0 for not at all."""
         same_track = (findings.track_id >= 0) & (findings.track_id == life.track_id)
         same_zone = findings.zone == life.row
-        if self.rule.kind in _PLACE_KINDS:
+        if self.rule.keyed_by in _PLACES:
             same = (overlap, same_track, same_zone)
             return self._place_affinity(life, look, findings, same, scene.frame.mono_ns)
-        if self.rule.kind == LOITERING:
+        if self.rule.keyed_by == PERSON:
             since_gap = self._watched_since_ns > life.case.last_seen_ns
             within_ns = finding_again.FOLLOW_BLANK_NS if since_gap else finding_again.FOLLOW_GAP_NS
             near = finding_again.nearness(
@@ -247,6 +247,10 @@ class CaseBook:
             # The track that was taken for lost is surer than the one that was met near it: people cross.
             returned = (findings.track_id >= 0) & (findings.track_id == life.lent_from)
             strength = np.where(returned, 3, np.where(same_track, 2, near))
+        elif self.rule.keyed_by == MOMENT:
+            strength = same_track
+        elif self.rule.keyed_by == ZONE:
+            strength = same_zone
         else:
             strength = finding_again.ground_shared(life.footprint, findings.xyxy)
         return np.where(same_zone, strength, 0).astype(np.float32)
@@ -267,9 +271,9 @@ class CaseBook:
 
     def _look(self, life: _Life, scene: Scene) -> _Look:
         """What is to be seen now where the case stands, or where a walker was first seen."""
-        if self.rule.kind in _PLACE_KINDS:
+        if self.rule.keyed_by in _PLACES:
             patch = appearance.luma_patch(scene.frame.bgr, life.footprint)
-        elif self.rule.kind == LOITERING and not life.arrived:
+        elif self.rule.keyed_by == PERSON and not life.arrived:
             patch = appearance.luma_patch(scene.frame.bgr, life.begun_at)
         else:
             return _Look(life.patch, 1.0)
@@ -293,8 +297,9 @@ class CaseBook:
             label=self._label(findings, row) if life.case.state == PENDING else life.case.label,
             score=max(life.case.score, float(findings.score[row])),
             count=int(findings.count[row]),
+            reasons=self._reasons(findings, row),
         )
-        if self.rule.kind in _PLACE_KINDS:
+        if self.rule.keyed_by in _PLACES:
             self._settle(life, look, box, scene, same_track=same_track)
         else:
             life.footprint = box
@@ -314,11 +319,11 @@ class CaseBook:
         rate = np.float32(0.1 if look.agrees >= SAME_THING else 0.3)
         life.patch = life.patch + rate * (look.patch - life.patch)
         # A thing that drives off overlaps itself for a while, and must not take its place along; a bag that tips may.
-        if overlap >= 0.8 or self.rule.kind == LEFT_OBJECT:
+        if overlap >= 0.8 or self.rule.keyed_by == REGION:
             life.footprint = life.footprint + np.float32(0.1) * (box - life.footprint)
 
     def _judge_unfound(self, life: _Life, look: _Look, scene: Scene, step_ns: int) -> None:
-        if self.rule.kind not in _PLACE_KINDS:
+        if self.rule.keyed_by not in _PLACES:
             life.departed |= _left_picture(life, scene)
             if scene.frame.mono_ns - self._watched_since_ns > FINDS_WITHIN_NS:
                 life.empty_ns += step_ns
@@ -371,12 +376,12 @@ class CaseBook:
 
         A static region breaks into pieces more readily than a box of the detector's, so a share is enough there.
         """
-        if life.case.last_seen_ns != scene.frame.mono_ns or self.rule.kind == LOITERING:
+        if life.case.last_seen_ns != scene.frame.mono_ns or self.rule.keyed_by in (PERSON, MOMENT):
             return False
         mine, theirs = box[None], life.footprint[None]
-        if self.rule.kind == STATIONARY:
+        if self.rule.keyed_by == THING:
             return bool(boxes.iou(mine, theirs)[0, 0] >= 0.5 or finding_again.same_ground(box, theirs)[0])
-        if self.rule.kind == LEFT_OBJECT:
+        if self.rule.keyed_by == REGION:
             return bool(max(boxes.coverage(mine, theirs)[0, 0], boxes.coverage(theirs, mine)[0, 0]) >= 0.4)
         return life.row == zone and bool(boxes.iou(mine, theirs)[0, 0] >= 0.5)
 
@@ -386,7 +391,7 @@ class CaseBook:
         # A static region is reported when it has stood for a while, and has been seen all that time. A track may have
         # stood there for long, but too dimly to count.
         seen_ns = now_ns - max(since_ns, self._watched_since_ns)
-        if self.rule.kind != LEFT_OBJECT:
+        if self.rule.keyed_by != REGION:
             seen_ns = min(seen_ns, NS_PER_S)
         patch = appearance.luma_patch(scene.frame.bgr, box)
         zone = int(findings.zone[row])
@@ -424,10 +429,11 @@ class CaseBook:
             opened_wall_ns=0,
             alerts=0,
             frame_px=scene.frame.size_px,
+            reasons=self._reasons(findings, row),
         )
         life = _Life(case, zone, int(findings.track_id[row]), box, patch, begun_at=box, last_patch=patch)
         life.found_ns, life.found_looks, life.score_sum = seen_ns, 1, case.score
-        life.arrived = self.rule.kind not in _FIXED_KINDS or _has_arrived(box, patch, since_ns, scene)
+        life.arrived = self.rule.keyed_by not in _FIXTURES or _has_arrived(box, patch, since_ns, scene)
         return life
 
     def _turn(self, scene: Scene) -> list[CaseChange]:
@@ -449,7 +455,7 @@ class CaseBook:
                 changes.append(_told(life, case, "updated", now_ns))
             elif case.state == OPENED and self._is_clear(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
-                reason = "seen-empty" if self.rule.kind in _PLACE_KINDS else "left"
+                reason = "seen-empty" if self.rule.keyed_by in _PLACES else self.rule.over
                 changes.append(_ended(case, CLEARED, now_ns, reason))
             elif case.state == PENDING and self._is_forgotten(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
@@ -467,7 +473,7 @@ class CaseBook:
         """It came, or is alive, or is a sure thing. Nobody alive keeps each fold of the coat for most of the time."""
         if life.arrived:
             return True
-        if self.rule.kind == LOITERING:
+        if self.rule.keyed_by == PERSON:
             return 2 * life.changed_looks > life.found_looks
         return life.score_sum >= FIXTURE_SCORE_MIN * life.found_looks
 
@@ -477,13 +483,13 @@ class CaseBook:
         return any(self._is_part_of(life.footprint, life.row, other, scene) for other in others)
 
     def _is_forgotten(self, life: _Life, now_ns: int) -> bool:
-        gone_ns = PENDING_GONE_NS if self.rule.kind in _PLACE_KINDS else finding_again.FOLLOW_GAP_NS
+        gone_ns = PENDING_GONE_NS if self.rule.keyed_by in _PLACES else finding_again.FOLLOW_GAP_NS
         return life.empty_ns >= gone_ns or now_ns - life.case.last_seen_ns >= PENDING_UNSEEN_NS
 
     def _replaced_by(self, newcomer: _Life, now_ns: int) -> list[CaseChange]:
         """Cases whose place the newcomer has taken: another car in the same bay."""
         changes: list[CaseChange] = []
-        if self.rule.kind not in _PLACE_KINDS:
+        if self.rule.keyed_by not in _PLACES:
             return changes
         for life in list(self._lives):
             unseen = life.case.last_seen_ns <= newcomer.case.started_ns
@@ -502,6 +508,10 @@ class CaseBook:
     def _label(self, findings: Findings, row: int) -> str:
         label = int(findings.label[row])
         return self.rule.label_names[label] if label >= 0 else ""
+
+    def _reasons(self, findings: Findings, row: int) -> tuple[str, ...]:
+        held = findings.reasons[row]
+        return tuple(name for name, holds in zip(self.rule.reason_names, held, strict=True) if holds)
 
 
 def withdrawn(case: Case, *, mono_ns: int, reason: str) -> CaseChange:

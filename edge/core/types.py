@@ -192,6 +192,7 @@ class Findings:
     track_id: Int64  # (N,) -1 where no single track stands for it
     since_ns: Int64  # (N,) when the condition began to hold for this thing
     count: Int16  # (N,) how many things it is made of
+    reasons: Bool  # (N, R) which of the rule's named reasons speak for it
 
     def __post_init__(self) -> None:
         count = len(self.zone)
@@ -202,6 +203,7 @@ class Findings:
         _expect("Findings.track_id", self.track_id, np.int64, count)
         _expect("Findings.since_ns", self.since_ns, np.int64, count)
         _expect("Findings.count", self.count, np.int16, count)
+        _expect("Findings.reasons", self.reasons, np.bool_, count, None)
 
     def __len__(self) -> int:
         return len(self.zone)
@@ -216,6 +218,7 @@ class Findings:
             track_id=np.zeros(0, np.int64),
             since_ns=np.zeros(0, np.int64),
             count=np.zeros(0, np.int16),
+            reasons=np.zeros((0, 0), np.bool_),
         )
 
 
@@ -263,6 +266,7 @@ class Case:
     opened_wall_ns: int
     alerts: int  # alerts told so far
     frame_px: tuple[int, int] = (0, 0)  # (width, height) of the picture that the boxes are in, (0, 0) unknown
+    reasons: tuple[str, ...] = ()  # what spoke for it when it was last found, by name
     grounds: Grounds = Grounds()
 
 

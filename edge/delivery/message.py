@@ -125,6 +125,7 @@ def alert(
             "state": case.state,
             **({"reason": change.reason} if change.reason else {}),
             "scenario": case.scenario,
+            **({"reasons": list(case.reasons)} if case.reasons else {}),
             "category": _category(tag),
             "severity": tag.severity,
             "site": origin.site,

@@ -137,6 +137,7 @@ def _data() -> dict[str, object]:
             "state": {"enum": ["opened", "cleared", "withdrawn"]},
             "reason": _NAME,
             "scenario": _NAME,
+            "reasons": {"type": "array", "items": _NAME, "minItems": 1},
             "category": _object({"code": _TEXT, "name": _NAME, "standard": _TEXT, "extension": {"type": "boolean"}}),
             "severity": _NAME,
             "site": _NAME,
@@ -164,7 +165,7 @@ def _data() -> dict[str, object]:
             "config_sha256": _SHA256,
             "software": _NAME,
         },
-        optional={"reason", "cleared_at", "media_time_s", "evidence_error"},
+        optional={"reason", "reasons", "cleared_at", "media_time_s", "evidence_error"},
     )
 
 

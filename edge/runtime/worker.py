@@ -143,4 +143,5 @@ class Worker:
         for zones in self._zones.values():
             zones.interrupt()
         for watch in self._watches:
+            watch.scenario.interrupt()
             watch.cases.interrupt()

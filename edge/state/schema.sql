@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS cases (
     alerts          INTEGER NOT NULL,
     frame_width_px  INTEGER NOT NULL DEFAULT 0,  -- 0: unknown
     frame_height_px INTEGER NOT NULL DEFAULT 0,
+    reasons         TEXT NOT NULL DEFAULT '[]',  -- a JSON list of names
     -- what the case is judged by (Grounds)
     found_ns        INTEGER NOT NULL DEFAULT 0,
     found_looks     INTEGER NOT NULL DEFAULT 0,
@@ -73,6 +74,6 @@ CREATE TABLE IF NOT EXISTS requests (
 
 CREATE INDEX IF NOT EXISTS requests_waiting ON requests (camera, id) WHERE done IS NULL;
 
-INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '2');
+INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '3');
 
 COMMIT;

@@ -7,8 +7,9 @@ a camera's worker does not carry it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -19,9 +20,10 @@ from edge.config.catalogue import ScenarioUse, stock_catalogue
 from edge.config.document import Loc
 from edge.config.loader import Site
 from edge.config.models import CameraConfig
+from edge.core import boxes
 from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook
-from edge.core.scenarios import LEFT_OBJECT, Rule, scenario_for
+from edge.core.scenarios import Rule, rule_class, scenario_for
 from edge.core.sight import Sight, SightSettings
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
@@ -153,29 +155,37 @@ def rule_for(site: Site, camera: CameraConfig, use: ScenarioUse, labels: tuple[s
             f"holds {unknown[0]!r}, which the camera's model does not know: its labels are {_listed(labels)}",
         )
     names = tuple(zone.id for zone in camera.zones)
-    return Rule(
+    kind = rule_class(use.kind)
+    return kind(
         scenario=use.use,
-        kind=use.kind,
         zones=tuple(names.index(zone) for zone in use.zones),
         zone_names=names,
-        labels=label_rows(use.labels, labels),
         label_names=labels,
-        score_min=use.score_min,
-        after_ns=seconds_to_ns(use.after_s),
-        clear_after_ns=seconds_to_ns(use.clear_after_s),
-        repeat_ns=seconds_to_ns(use.repeat_s),
-        anchor=use.anchor,
-        size_min=use.size_min,
-        people_min=use.people_min,
-        spacing=use.spacing,
+        **{
+            field.name: _as_rule_has_it(field.name, use, labels)
+            for field in fields(kind)
+            if field.name not in ("scenario", "zones", "zone_names", "label_names")
+        },
     )
+
+
+def _as_rule_has_it(name: str, use: ScenarioUse, labels: tuple[str, ...]) -> Any:
+    """A parameter of a use by the name that its rule's field has: `after_ns` is `after_s`, labels are rows."""
+    if name.endswith("_ns"):
+        return seconds_to_ns(getattr(use.parameters, f"{name.removesuffix('_ns')}_s"))
+    value = getattr(use.parameters, name, ())
+    if name.endswith("labels"):
+        return label_rows(value, labels)
+    if name == "anchor":
+        return value or boxes.CENTER
+    return value
 
 
 def _background(
     rules: Sequence[Rule], zones: list[Float32], labels: tuple[str, ...], *, ignored: list[Float32]
 ) -> BackgroundModel | None:
     """The static-object model over the zones that need it, or none where no rule does."""
-    rows = sorted({zone for rule in rules if rule.kind == LEFT_OBJECT for zone in rule.zones})
+    rows = sorted({zone for rule in rules if rule.sees_regions for zone in rule.zones})
     if not rows:
         return None
     known = tuple(label for label in EXPLAINING_LABELS if label in labels)
@@ -261,7 +271,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _tag(use: ScenarioUse) -> Tag:
     category = use.category
-    return Tag(category.code, category.name, category.standard, category.extension, use.severity)
+    return Tag(category.code, category.name, category.standard, category.extension, use.parameters.severity)
 
 
 def label_rows(names: Iterable[str], labels: tuple[str, ...]) -> Int16:

@@ -191,7 +191,7 @@ def evaluate(truth: Path, *, media: Path, out: Path, only: Sequence[str]) -> Eva
         if result.incomplete:
             raise CaptureError(f"{clip.path}: cut short, so it cannot be scored; copy it again, or leave it out")
         dwells = {
-            (use.use, zone): (use.after_s, use.clear_after_s)
+            (use.use, zone): (use.parameters.after_s, use.parameters.clear_after_s)
             for use in site.scenarios[EVALUATION_CAMERA]
             for zone in use.zones
         }

@@ -1,26 +1,36 @@
-"""The kinds of scenario: from a rule to the object that looks for it."""
+"""The kinds of scenario: from a rule to the object that looks for it.
+
+A kind is a file here with its rule and its scenario, a row of KINDS, and its parameters in `edge/config/kinds.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from edge.core.scenarios.gathering import Gathering
-from edge.core.scenarios.left_object import LeftObject
-from edge.core.scenarios.loitering import Loitering
-from edge.core.scenarios.rule import GATHERING, LEFT_OBJECT, LOITERING, STATIONARY, Rule, Scenario
-from edge.core.scenarios.stationary import Stationary
+from edge.core.scenarios.gathering import Gathering, GatheringRule
+from edge.core.scenarios.left_object import LeftObject, LeftObjectRule
+from edge.core.scenarios.loitering import Loitering, LoiteringRule
+from edge.core.scenarios.rule import Rule, Scenario
+from edge.core.scenarios.stationary import Stationary, StationaryRule
 from edge.core.types import Float32
 
-__all__ = ["GATHERING", "LEFT_OBJECT", "LOITERING", "STATIONARY", "Rule", "Scenario", "scenario_for"]
+__all__ = ["KINDS", "Rule", "Scenario", "rule_class", "scenario_for"]
+
+KINDS: Mapping[str, tuple[type[Rule], type[Scenario]]] = {
+    rule.kind: (rule, scenario)
+    for rule, scenario in (
+        (StationaryRule, Stationary),
+        (LeftObjectRule, LeftObject),
+        (LoiteringRule, Loitering),
+        (GatheringRule, Gathering),
+    )
+}
+
+
+def rule_class(kind: str) -> type[Rule]:
+    return KINDS[kind][0]
 
 
 def scenario_for(rule: Rule, zones: Sequence[Float32]) -> Scenario:
     """The scenario that a rule asks for; `zones` are the camera's polygons in fractions."""
-    if rule.kind == LEFT_OBJECT:
-        return LeftObject(rule, zones)
-    plain: dict[str, type[Stationary] | type[Loitering] | type[Gathering]] = {
-        STATIONARY: Stationary,
-        LOITERING: Loitering,
-        GATHERING: Gathering,
-    }
-    return plain[rule.kind](rule)
+    return KINDS[rule.kind][1](rule, zones)

@@ -5,10 +5,14 @@ Only people who stay count: those who walk through at a walking pace do not make
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
 from edge.core import boxes
-from edge.core.scenarios.rule import Rule, wanted
+from edge.core.scenarios.rule import GROUND, Rule, Scenario, wanted
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int64
 
@@ -17,9 +21,19 @@ STAY_NS = 2 * NS_PER_S  # a visit shorter than this is somebody passing
 SPEED_MAX = 0.4
 
 
-class Gathering:
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class GatheringRule(Rule):
+    kind: ClassVar[str] = "gathering"
+    keyed_by: ClassVar[str] = GROUND
+
+    people_min: int
+    spacing: float  # neighbours stand within this many body heights
+
+
+class Gathering(Scenario):
+    def __init__(self, rule: GatheringRule, zones: Sequence[Float32]) -> None:
+        super().__init__(rule, zones)
+        self._people_min, self._spacing = rule.people_min, rule.spacing
 
     def find(self, scene: Scene) -> Findings:
         tracks, presence = scene.tracks, scene.presence[self.rule.anchor]
@@ -29,9 +43,9 @@ class Gathering:
         # Zones are few, and groups fewer: a list of groups is clearer than a padded (Z, groups, members) array.
         for zone in self.rule.zones:
             rows = np.nonzero(stays[zone])[0]
-            group = groups_of(tracks.xyxy[rows], self.rule.spacing)
+            group = groups_of(tracks.xyxy[rows], self._spacing)
             sizes = np.bincount(group, minlength=1)
-            found += [(zone, rows[group == large]) for large in np.nonzero(sizes >= self.rule.people_min)[0]]
+            found += [(zone, rows[group == large]) for large in np.nonzero(sizes >= self._people_min)[0]]
         if not found:
             return Findings.empty()
         return Findings(
@@ -42,6 +56,7 @@ class Gathering:
             track_id=np.full(len(found), -1, np.int64),
             since_ns=np.full(len(found), scene.frame.mono_ns, np.int64),
             count=np.array([len(rows) for _, rows in found], np.int16),
+            reasons=np.zeros((len(found), 0), np.bool_),
         )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
-from edge.core.scenarios.rule import Rule, findings_of, wanted
+from edge.core.scenarios.rule import PERSON, Rule, Scenario, findings_of, wanted
 from edge.core.scene import Scene
 from edge.core.types import Findings
 
 
-class Loitering:
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LoiteringRule(Rule):
+    kind: ClassVar[str] = "loitering"
+    keyed_by: ClassVar[str] = PERSON
 
+
+class Loitering(Scenario):
     def find(self, scene: Scene) -> Findings:
         tracks, presence = scene.tracks, scene.presence[self.rule.anchor]
         here = presence.inside & self.rule.zone_mask()[:, None] & wanted(tracks, self.rule)[None, :]

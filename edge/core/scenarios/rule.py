@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 
 from edge.core.boxes import BOTTOM
 from edge.core.scene import Scene
-from edge.core.types import Bool, Findings, Int16, Int64, Tracks
+from edge.core.types import Bool, Findings, Float32, Int16, Int64, Tracks
 
-STATIONARY = "stationary"
-LEFT_OBJECT = "left_object"
-LOITERING = "loitering"
-GATHERING = "gathering"
+# How a case is found again, and with that what ends it: `core/cases.py`.
+THING = "thing"  # by its place and its looks: a parked car
+REGION = "region"  # the same for a thing of no known class, which has no track
+PERSON = "person"  # by the track, and then by nearness: somebody who walks about
+GROUND = "ground"  # by the ground that both share: a gathering
+ZONE = "zone"  # the zone is the place: nobody came, too many bicycles
+MOMENT = "moment"  # it was over when it was seen: somebody crossed a line
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rule:
-    """The parameters of one use. Times in nanoseconds; `size_min` is a fraction of the frame,
-    for a left object of the zone."""
+    """The parameters that every kind has; each kind adds its own. Times in nanoseconds."""
+
+    kind: ClassVar[str]
+    keyed_by: ClassVar[str]
+    sees_regions: ClassVar[bool] = False  # asks the static-object model about its zones
+    over: ClassVar[str] = "left"  # why a case is cleared when its condition was seen to hold no more
 
     scenario: str
-    kind: str
     zones: tuple[int, ...]  # rows of the camera's zones
     zone_names: tuple[str, ...]  # of all the camera's zones
     labels: Int16  # rows of the model's labels
@@ -33,9 +40,11 @@ class Rule:
     clear_after_ns: int
     repeat_ns: int  # 0: never updated
     anchor: str = BOTTOM
-    size_min: float = 0.0
-    people_min: int = 0
-    spacing: float = 0.0  # of a gathering: neighbours stand within this many body heights
+
+    @property
+    def reason_names(self) -> tuple[str, ...]:
+        """What a finding may be reasoned with, R names; most kinds have one reason only, and do not name it."""
+        return ()
 
     def zone_mask(self) -> Bool:
         """(Z,) which of the camera's zones the rule watches."""
@@ -44,12 +53,18 @@ class Rule:
         return mask
 
 
-class Scenario(Protocol):
+class Scenario:
     """Says for which things a condition holds in one frame. Keeps no dwell: that is the case book's."""
 
-    rule: Rule
+    def __init__(self, rule: Rule, zones: Sequence[Float32]) -> None:
+        """`zones`: the camera's polygons, (V, 2) in fractions."""
+        self.rule = rule
 
-    def find(self, scene: Scene) -> Findings: ...
+    def find(self, scene: Scene) -> Findings:
+        raise NotImplementedError
+
+    def interrupt(self) -> None:
+        """What was since the last look is unknown: whoever compares looks begins anew."""
 
 
 def findings_of(tracks: Tracks, *, zone: Int64, row: Int64, since_ns: Int64) -> Findings:
@@ -62,6 +77,7 @@ def findings_of(tracks: Tracks, *, zone: Int64, row: Int64, since_ns: Int64) -> 
         track_id=tracks.track_id[row],
         since_ns=since_ns,
         count=np.ones(len(row), np.int16),
+        reasons=np.zeros((len(row), 0), np.bool_),
     )
 
 
