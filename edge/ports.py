@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge.core.types import Case, CaseChange, Detections, Frame, Int16, UInt8
+from edge.core.types import Case, CaseChange, Detections, Float32, Frame, Int16, UInt8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,18 @@ class Detector(Protocol):
     groups: Int16  # (C,) labels of one group stand for one thing
 
     def detect(self, pictures: Sequence[UInt8]) -> list[Detections]: ...
+
+
+class Classifier(Protocol):
+    """A model that says what a crop shows. Stateless; one answer for each picture, in order."""
+
+    name: str
+    sha256: str
+    labels: tuple[str, ...]
+
+    def classify(self, pictures: Sequence[UInt8]) -> list[Float32]:
+        """(C,) for each picture (H, W, 3) BGR: 0..1, how probable each label is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

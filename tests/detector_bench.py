@@ -19,7 +19,7 @@ import numpy as np
 
 from edge.detect.manifest import ModelManifest, load_manifest, parse_manifest
 from edge.runtime.detector import DetectorCounts, DetectorLink, serve
-from edge.runtime.remote import RemoteDetector
+from edge.runtime.remote import RemoteClassifier, RemoteDetector
 from edge.runtime.slots import SizeClass, Slot
 
 SPAWN = get_context("spawn")
@@ -27,9 +27,9 @@ SPAWN = get_context("spawn")
 
 def run_detector(control: socket, reports: Connection, folder: Path, options: dict[str, float]) -> None:
     """The detector process, as `wiring` starts it but for the status board."""
-    from edge.detect.session import OnnxDetector
+    from edge.detect.models import open_model
 
-    serve(OnnxDetector(load_manifest(folder), threads=1), control, report=reports.send, **options)  # type: ignore[arg-type]
+    serve(open_model(load_manifest(folder), threads=1), control, report=reports.send, **options)  # type: ignore[arg-type]
 
 
 class Bench:
@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, folder: Path, **options: float) -> None:
         self.manifest = parse_manifest(folder)
-        self.link = DetectorLink(SizeClass.for_model(self.manifest))
+        self.link = DetectorLink()
         self._folder = folder
         self._options = options
         self._reports: Connection | None = None
@@ -62,8 +62,15 @@ class Bench:
         self.process.close()
         self.process = None
 
-    def detector(self, camera: str, **options: object) -> RemoteDetector:
-        return RemoteDetector(self.manifest, self.link.add(camera), **options)  # type: ignore[arg-type]
+    def add(self, camera: str, *, longest_side: int | None = None) -> Slot:
+        return self.link.add(camera, SizeClass.for_model(self.manifest, longest_side=longest_side))
+
+    def detector(self, camera: str, *, longest_side: int | None = None, **options: object) -> RemoteDetector:
+        slot = self.add(camera, longest_side=longest_side)
+        return RemoteDetector(self.manifest, slot, longest_side=longest_side, **options)
+
+    def classifier(self, camera: str) -> RemoteClassifier:
+        return RemoteClassifier(self.manifest, self.add(camera))
 
     def counts(
         self, enough: Callable[[DetectorCounts], bool] = lambda counts: True, *, limit_s: float = 30

@@ -15,7 +15,7 @@ from tests.tiny_models import write_model
     [
         ({"licence": None}, "licence is missing: add it"),
         ({"colors": "bgr"}, "unknown key 'colors': known are activation, colour"),
-        ({"format": "ssd"}, "format is 'ssd': expected one of yolox, yolo, yolo-e2e, detr"),
+        ({"format": "ssd"}, "format is 'ssd': expected one of yolox, yolo, yolo-e2e, detr, classes"),
         ({"colour": "grey"}, "colour is 'grey': expected one of bgr, rgb"),
         ({"padding": 114}, "padding is 114: expected one of top-left, centred"),
         ({"sha256": "abc"}, "sha256 is 'abc': expected 64 hexadecimal digits"),
@@ -29,6 +29,13 @@ from tests.tiny_models import write_model
         ({"groups": {"vehicle": ["car", "tram"]}}, "groups.vehicle: 'tram' is not among the labels"),
         ({"groups": {"a": ["car"], "b": ["car"]}}, "groups.b: 'car' is in another group already"),
         ({"groups": ["car"]}, "groups: expected names with lists of labels"),
+        ({"fixed_px": 64}, "fixed_px is 64: expected [width, height]"),
+        ({"fixed_px": [64, "32"]}, "fixed_px is [64, '32']: expected [width, height]"),
+        ({"fixed_px": [96, 64]}, "longest_side is 64, but fixed_px has 96"),
+        ({"activation": "given"}, "activation is 'given': that is for format classes"),
+        ({"format": "classes"}, "activation is missing: softmax or sigmoid of logits, given where"),
+        ({"format": "classes", "activation": "softmax", "iou_max": 0.5}, "iou_max is for detectors"),
+        ({"format": "classes", "activation": "softmax", "groups": {}}, "groups is for detectors"),
         ({"origin": " "}, "origin is ' ': expected text"),
     ],
 )

@@ -11,9 +11,10 @@ import pytest
 
 from edge.core.boxes import iou
 from edge.core.types import UInt8
-from edge.detect import session
+from edge.detect import network
 from edge.detect.manifest import find_model, load_manifest
-from edge.detect.session import OnnxDetector, automatic_threads
+from edge.detect.network import automatic_threads
+from edge.detect.session import OnnxDetector
 from edge.errors import ModelError
 from edge.resources import configs_dir, models_dir
 from tests.conftest import missing
@@ -54,7 +55,9 @@ ONE_CAR = {
 @pytest.mark.parametrize("words", ONE_CAR)
 def test_each_format_finds_the_same_car_in_every_picture(tmp_path: Path, words: str) -> None:
     format_name, outputs = ONE_CAR[words]
-    detector = _tiny(tmp_path / "tiny", constant_model(outputs, height=64, width=64), format=format_name)
+    detector = _tiny(
+        tmp_path / "tiny", constant_model(outputs, height=64, width=64), format=format_name, fixed_px=[64, 64]
+    )
     # 128x128 is twice the input: boxes come back in pixels of the source.
     for answer in detector.detect([np.zeros((128, 128, 3), np.uint8)] * 3):
         assert [LABELS[label] for label in answer.label] == ["car"]
@@ -64,7 +67,7 @@ def test_each_format_finds_the_same_car_in_every_picture(tmp_path: Path, words: 
 
 def test_a_yolox_model_of_a_fixed_size_is_fed_that_size(tmp_path: Path) -> None:
     raw = _one_box((84, 8), (1 * 8 + 2,), [0, 0, np.log(4), np.log(4), 1, 0, 0.8, 0])
-    detector = _tiny(tmp_path / "tiny", constant_model([raw], height=64, width=64))
+    detector = _tiny(tmp_path / "tiny", constant_model([raw], height=64, width=64), fixed_px=[64, 64])
     answer = detector.detect([np.zeros((32, 64, 3), np.uint8)])[0]
     assert answer.xyxy[0].tolist() == pytest.approx([0, 0, 32, 24], abs=1e-3)
 
@@ -162,7 +165,7 @@ def test_a_model_that_does_not_fit_is_refused_in_one_line(
 )
 def test_a_provider_that_is_not_there_is_refused(tmp_path: Path, providers: list[str], says: str) -> None:
     """Also where `cpu` stands behind it: the CPU takes single nodes, never the whole work in silence."""
-    if {"CUDAExecutionProvider", "OpenVINOExecutionProvider"} & set(session.onnxruntime.get_available_providers()):
+    if {"CUDAExecutionProvider", "OpenVINOExecutionProvider"} & set(network.onnxruntime.get_available_providers()):
         missing("a plain onnxruntime; this one has further providers")
     manifest = load_manifest(write_model(tmp_path / "tiny", brightness_model(), format="yolo-e2e"))
     with pytest.raises(ModelError, match=says) as raised:
@@ -174,7 +177,7 @@ def test_a_provider_that_is_not_there_is_refused(tmp_path: Path, providers: list
 def test_a_provider_that_onnx_runtime_left_out_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a GPU build without its CUDA libraries behaves: the provider is listed, and does not start."""
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: listed)
+    monkeypatch.setattr(network.onnxruntime, "get_available_providers", lambda: listed)
     manifest = load_manifest(find_model("yolox-nano", [models_dir()]))
     with pytest.raises(ModelError, match=r"^provider cuda is installed but could not start: its driver or libraries"):
         OnnxDetector(manifest, providers=["cuda", "cpu"])

@@ -16,7 +16,7 @@ import pytest
 
 from edge.core.types import Detections, UInt8
 from edge.detect.letterbox import Letterbox
-from edge.detect.manifest import find_model, load_manifest, parse_manifest
+from edge.detect.manifest import find_model, load_manifest
 from edge.detect.session import OnnxDetector
 from edge.errors import EdgeError
 from edge.resources import configs_dir, models_dir
@@ -116,7 +116,9 @@ def test_the_answers_are_those_of_the_detector_in_the_same_process(plaza: list[U
 
 def test_a_model_of_a_fixed_size_tells_its_workers(tmp_path: Path) -> None:
     rows = np.array([[16, 8, 48, 40, 0.8, 1]], np.float32)
-    folder = write_model(tmp_path / "fixed", constant_model([rows], height=64, width=64), format="yolo-e2e")
+    folder = write_model(
+        tmp_path / "fixed", constant_model([rows], height=64, width=64), format="yolo-e2e", fixed_px=[64, 64]
+    )
     picture = np.zeros((32, 64, 3), np.uint8)  # of free size it would be fed 64x32
     with bench(folder) as running:
         answer = running.detector("camera").detect([picture])[0]
@@ -125,10 +127,14 @@ def test_a_model_of_a_fixed_size_tells_its_workers(tmp_path: Path) -> None:
 
 def test_a_model_larger_than_its_slots_ends_with_a_reason(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = write_model(
-        tmp_path / "large", constant_model([np.zeros((1, 6), np.float32)], height=128, width=96), format="yolo-e2e"
+        tmp_path / "large",
+        constant_model([np.zeros((1, 6), np.float32)], height=128, width=96),
+        format="yolo-e2e",
+        fixed_px=[96, 128],
+        longest_side=128,
     )
     running = Bench(folder)
-    running.link.add("camera")
+    running.link.add("camera", SizeClass(side_px=64))
     running.start()
     assert running.process is not None
     running.process.join(30)
@@ -182,7 +188,7 @@ def test_a_lone_picture_waits_for_others_no_longer_than_told(tiny: Path) -> None
         for _ in range(9):
             detector.detect([_square(50)])
             alone_s.append(detector.waited_s)
-        running.link.add("asleep")  # a camera that never sends a picture
+        running.add("asleep")  # a camera that never sends a picture
         running.counts(lambda counts: counts.cameras == 2)
         beside_s = []
         for _ in range(9):
@@ -257,7 +263,7 @@ def test_a_worker_killed_at_any_moment_never_leaves_a_wrong_answer(wide: Path) -
 
         def kill_workers() -> None:
             nonlocal torn
-            slot = running.link.add("victim")
+            slot = running.add("victim")
             for turn in range(50):
                 heard, told = workers.Pipe(duplex=False)
                 process = workers.Process(target=ask_forever, args=(slot, running.manifest, 30 + turn * 4, told))
@@ -286,7 +292,7 @@ def test_a_worker_killed_at_any_moment_never_leaves_a_wrong_answer(wide: Path) -
 
 
 def test_a_detector_that_is_told_to_stop_stops(tiny: Path) -> None:
-    link = DetectorLink(SizeClass.for_model(parse_manifest(tiny)))
+    link = DetectorLink()
     stop, beats, reports = threading.Event(), [0], []
     session = OnnxDetector(load_manifest(tiny), threads=1)
 
@@ -307,7 +313,7 @@ def test_a_detector_that_is_told_to_stop_stops(tiny: Path) -> None:
 
 def test_a_senseless_request_is_left_alone_and_holds_up_nobody(tiny: Path) -> None:
     with bench(tiny) as running:
-        slot = running.link.add("mad")
+        slot = running.add("mad")
         detector = running.detector("sane")
         odd = Letterbox((40, 40), input_px=(40, 40), content_px=(40, 40), offset_px=(0, 0), swap_colours=False)
         sequence = slot.submit(_square(90, 40), odd, submitted_ns=lambda: 0)
@@ -370,13 +376,13 @@ def test_a_detector_that_reads_nothing_does_not_stop_its_supervisor(tiny: Path) 
     control = running.link.connect()  # nobody reads from it
     unread = 0
     while not running.link.stuck and unread < 2000:
-        running.link.add("camera")
+        running.add("camera")
         running.link.remove("camera")
         unread += 1
     print(f"stuck after {unread} cameras that came and went unread")
     assert running.link.stuck
     control.close()
-    running.link.add("another")  # no error: the next process is told
+    running.add("another")  # no error: the next process is told
     running.start()
     assert not running.link.stuck
     assert _level(running.detector("another").detect([_square(70)])[0]) == 70
@@ -389,7 +395,7 @@ def _fleet(running: Bench, periods_s: list[float], span_s: float) -> Iterator[li
     pipes, processes = [], []
     for row, period_s in enumerate(periods_s):
         heard, told = workers.Pipe(duplex=False)
-        slot = running.link.add(f"camera-{row}")
+        slot = running.add(f"camera-{row}")
         process = workers.Process(target=ask_at_a_rate, args=(slot, running.manifest, period_s, span_s, told))
         process.start()
         told.close()

@@ -21,7 +21,6 @@ import yaml
 from edge.clock import Stopwatch, SystemClock
 from edge.config.loader import Site, load_site
 from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Detections, Frame, UInt8
-from edge.detect.manifest import load_manifest
 from edge.errors import StateError
 from edge.evidence.manifest import SharedChain, verify_chain
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
@@ -30,7 +29,7 @@ from edge.runtime.health import BLIND, STREAMING, CameraReport, read_report, wri
 from edge.runtime.live import SAVE_NS, STUCK_NS, LiveCamera, Mailbox, PatientOutbox
 from edge.runtime.requests import RequestDesk, Take
 from edge.state.database import Answer, Database
-from edge.wiring.frame_path import model_folder, recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.frame_path import check_models, recorder_for, sight_for, telling_for, worker_for
 from tests.alerts import a_change, alert_of
 
 START_WALL_NS = 1_777_858_200 * NS_PER_S
@@ -81,7 +80,7 @@ class FakeDetector:
     """Sees one car that stands, or none. `wait` is called in the middle of its work."""
 
     def __init__(self, site: Site) -> None:
-        manifest = load_manifest(model_folder(site, site.config.cameras[0]))
+        manifest = check_models(site)[site.config.cameras[0].id].detectors[0].manifest
         self.name, self.sha256, self.labels = manifest.name, manifest.sha256, manifest.labels
         self.groups = manifest.label_groups()
         self.sees = True

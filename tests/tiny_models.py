@@ -55,6 +55,31 @@ def brightness_model(*, batch: int | str = "batch") -> bytes:
     return _bytes(helper.make_model(helper.make_graph(nodes, "brightness", [pictures], [output], tensors)))
 
 
+def bright_or_dark_model() -> bytes:
+    """classes: two logits, ten times how far the mean brightness of the picture lies above and below the middle."""
+    nodes = [
+        helper.make_node("Cast", ["pictures"], ["bright"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["bright"], ["mean"], axes=[1, 2, 3], keepdims=1),
+        helper.make_node("Reshape", ["mean", "column"], ["level"]),
+        helper.make_node("Mul", ["level", "signs"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "shift"], ["output"]),
+    ]
+    tensors = [
+        numpy_helper.from_array(np.array([-1, 1], np.int64), "column"),
+        numpy_helper.from_array(np.array([[20 / 255, -20 / 255]], np.float32), "signs"),
+        numpy_helper.from_array(np.array([[-10, 10]], np.float32), "shift"),
+    ]
+    pictures = helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["batch", "height", "width", 3])
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 2])
+    return _bytes(helper.make_model(helper.make_graph(nodes, "bright-or-dark", [pictures], [output], tensors)))
+
+
+def write_classifier(folder: Path, **changes: object) -> Path:
+    """The folder of a model that tells bright pictures from dark ones."""
+    values: dict[str, object] = {"format": "classes", "activation": "softmax", "labels": ["bright", "dark"]}
+    return write_model(folder, bright_or_dark_model(), **{**values, **changes})
+
+
 def float_model() -> bytes:
     """The usual export: float planes, no bytes."""
     pictures = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, "height", "width"])

@@ -51,6 +51,12 @@ NOT_EMPTY = AfterValidator(_some)
 ONE_OR_MORE: Any = {"minItems": 1}  # the same, for the JSON Schema
 
 
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("distinct", "names the same one twice")
+    return names
+
+
 def _fraction(number: float) -> float:
     if not 0 <= number <= 1:
         raise PydanticCustomError("fraction", "must lie in 0..1, a fraction of the frame's width or height")

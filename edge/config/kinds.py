@@ -12,15 +12,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Anchor, Id, Name, Severity, Strict
+from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Anchor, Id, Name, Severity, Strict, distinct
 from edge.config.schedule import parse_schedule
 from edge.errors import ConfigError
-
-
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) < len(names):
-        raise PydanticCustomError("distinct", "names the same one twice")
-    return names
 
 
 def _hours(text: str) -> str:
@@ -33,10 +27,10 @@ def _hours(text: str) -> str:
 
 Seconds = Annotated[float, Field(ge=0, le=7 * 86_400)]
 ZoneIds = Annotated[
-    tuple[Id, ...], Field(max_length=64, json_schema_extra=ONE_OR_MORE), NOT_EMPTY, AfterValidator(_distinct)
+    tuple[Id, ...], Field(max_length=64, json_schema_extra=ONE_OR_MORE), NOT_EMPTY, AfterValidator(distinct)
 ]
 Labels = Annotated[
-    tuple[Name, ...], Field(max_length=100, json_schema_extra=ONE_OR_MORE), NOT_EMPTY, AfterValidator(_distinct)
+    tuple[Name, ...], Field(max_length=100, json_schema_extra=ONE_OR_MORE), NOT_EMPTY, AfterValidator(distinct)
 ]
 
 

@@ -23,7 +23,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.catalogue import ScenarioUse, stock_catalogue
 from edge.config.document import Loc
-from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Polygon, Secret, Strict, Text, TimeZone
+from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Polygon, Secret, Strict, Text, TimeZone, distinct
 
 EMBEDDED = "embedded"
 CAMERAS_MAX = 256
@@ -135,6 +135,13 @@ class ConsoleConfig(Strict):
 class SamplingConfig(Strict):
     decode: Literal["auto", "all", "keyframes"] = "auto"
     fps: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Frames analysed a second, at most")
+    input_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] | None = Field(
+        default=None,
+        description="Longest side of the detectors' input, instead of the models' own: more for far things",
+    )
+    closer: Annotated[tuple[Id, ...], Field(max_length=8), AfterValidator(distinct)] = Field(
+        default=(), description="Zones that are also looked at on a crop round them: each costs one more look"
+    )
 
 
 class MasksConfig(Strict):
@@ -206,12 +213,18 @@ class CameraConfig(Strict):
     def _names_fit(self) -> CameraConfig:
         faults = _repeated("zones", [zone.id for zone in self.zones], key="id")
         known = {zone.id for zone in self.zones}
+        unknown_zone = PydanticCustomError("unknown_zone", "is no zone of this camera")
+        faults += [
+            (("sampling", "closer", row), unknown_zone)
+            for row, zone in enumerate(self.sampling.closer)
+            if zone not in known
+        ]
         used: set[tuple[str, str]] = set()
         for row, scenario in enumerate(self.scenarios):
             for place, zone in enumerate(scenario.zones):
                 loc = ("scenarios", row, "zones", place)
                 if zone not in known:
-                    faults.append((loc, PydanticCustomError("unknown_zone", "is no zone of this camera")))
+                    faults.append((loc, unknown_zone))
                 elif (scenario.use, zone) in used:
                     faults.append((loc, PydanticCustomError("repeated_use", "has this scenario already")))
                 used.add((scenario.use, zone))

@@ -128,6 +128,7 @@ _BUILT_IN: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "greater_than_equal": lambda context: f"must be {context['ge']:g} or more",
     "less_than": lambda context: f"must be less than {context['lt']:g}",
     "less_than_equal": lambda context: f"must be {context['le']:g} or less",
+    "multiple_of": lambda context: f"must be a multiple of {context['multiple_of']}",
     "string_too_short": lambda _: "must not be empty",
     "string_too_long": lambda context: f"must have {context['max_length']} characters or fewer",
     "too_long": lambda context: f"may have {context['max_length']} members or fewer",

@@ -5,8 +5,10 @@
 | yolo       | (B, M, 5 + C) cxcywh (v5), or (B, 4 + C, M) (v8, v11) | objectness x class, class   |
 | yolo-e2e   | (B, K, 6) xyxy, score, label                          | as given                    |
 | detr       | logits (B, Q, C), boxes (B, Q, 4) cxcywh in 0..1      | sigmoid, or softmax (C + 1) |
+| classes    | (B, C), no boxes                                      | sigmoid, softmax, as given  |
 
-Each throws out what is below `score_min` before any arithmetic on boxes; comparisons are written so that NaN falls too.
+Each that has boxes throws out what is below `score_min` before any arithmetic on them; comparisons are written so that
+NaN falls too.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.core.types import Bool, Float32, Int16, Int64
-from edge.detect.manifest import DETR, SOFTMAX, YOLO, YOLO_E2E, YOLOX, ModelManifest
+from edge.detect.manifest import CLASSES, DETR, SIGMOID, SOFTMAX, YOLO, YOLO_E2E, YOLOX, ModelManifest
 
 Shape = tuple[int, ...]
 
@@ -62,6 +64,17 @@ def decode(
     return boxes.take(np.asarray(sound, np.bool_))
 
 
+def probabilities(manifest: ModelManifest, outputs: Sequence[Float32]) -> Float32:
+    """A classifier's outputs for a batch -> (B, C) 0..1. What is no number is 0: it agrees with nothing."""
+    scores = outputs[0]
+    with np.errstate(invalid="ignore", over="ignore"):
+        if manifest.activation == SOFTMAX:
+            scores = _softmax(scores)
+        elif manifest.activation == SIGMOID:
+            scores = np.asarray(1 / (1 + np.exp(-scores)), np.float32)
+    return np.clip(np.nan_to_num(scores, nan=0.0), 0, 1).astype(np.float32, copy=False)
+
+
 def misfit(manifest: ModelManifest, shapes: Sequence[Shape], *, batch: int, input_px: tuple[int, int]) -> str:
     """ "" when the outputs of a run have the shapes of the manifest's format, else what was expected and what came."""
     expected = _expected_shapes(manifest, batch, input_px)
@@ -81,6 +94,8 @@ def _expected_shapes(manifest: ModelManifest, batch: int, input_px: tuple[int, i
         return [[(batch, -1, 5 + labels)], [(batch, 4 + labels, -1)]]
     if manifest.format == YOLO_E2E:
         return [[(batch, -1, 6)]]
+    if manifest.format == CLASSES:
+        return [[(batch, labels)]]
     logits = (batch, -1, labels + (manifest.activation == SOFTMAX))
     boxes = (batch, -1, 4)
     return [[logits, boxes], [boxes, logits]]
@@ -183,8 +198,9 @@ def _boxes(picture: Int64, xyxy: Float32, score: Float32, label: Int16) -> Boxes
 
 
 def _softmax(logits: Float32) -> Float32:
-    raised = np.exp(logits - logits.max(axis=2, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=2, keepdims=True), np.float32)
+    """Over the last axis."""
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True), np.float32)
 
 
 def _logit(probability: float) -> float:

@@ -23,7 +23,8 @@ YOLOX = "yolox"
 YOLO = "yolo"
 YOLO_E2E = "yolo-e2e"
 DETR = "detr"
-FORMATS = (YOLOX, YOLO, YOLO_E2E, DETR)
+CLASSES = "classes"  # no boxes: says what the whole picture shows
+FORMATS = (YOLOX, YOLO, YOLO_E2E, DETR, CLASSES)
 
 BGR = "bgr"
 RGB = "rgb"
@@ -31,14 +32,15 @@ TOP_LEFT = "top-left"
 CENTRED = "centred"
 SIGMOID = "sigmoid"
 SOFTMAX = "softmax"
+GIVEN = "given"  # the network has done it itself
 
 _CHOICES = {
     "format": FORMATS,
     "colour": (BGR, RGB),
     "padding": (TOP_LEFT, CENTRED),
-    "activation": (SIGMOID, SOFTMAX),
+    "activation": (SIGMOID, SOFTMAX, GIVEN),
 }
-_OPTIONAL = {"activation", "groups", "iou_max"}
+_OPTIONAL = {"activation", "fixed_px", "groups", "iou_max"}
 _DERIVED = {"folder"}
 # On 128 COCO pictures 0.5 has the AP of 0.6 with a third of the near-repeats, each of which could start a track.
 # Formats that suppress inside the network leave only one thing under two labels to be joined.
@@ -64,13 +66,27 @@ class ModelManifest:
     licence: str
     origin: str
     made: str
-    activation: str = SIGMOID  # of `detr` logits; SOFTMAX has a last column for "no object"
+    activation: str = SIGMOID  # of `detr` logits, where SOFTMAX has a last column for "no object", and of `classes`
+    fixed_px: tuple[int, int] | None = None  # (width, height) of the only input that the network takes
     iou_max: float = 0.0  # 0: the default of the format
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def path(self) -> Path:
         return self.folder / self.file
+
+    @property
+    def finds_boxes(self) -> bool:
+        """A detector does; a classifier judges a whole picture."""
+        return self.format != CLASSES
+
+    def misfit_of(self, longest_side: int) -> str:
+        """ "" when the input may have this longest side (px), else why it may not."""
+        if self.fixed_px and longest_side != max(self.fixed_px):
+            return f"takes pictures of {self.fixed_px[0]}x{self.fixed_px[1]} alone, not of {longest_side} px"
+        if longest_side % self.input_multiple:
+            return f"takes pictures whose sides are multiples of {self.input_multiple} px, not {longest_side}"
+        return ""
 
     @property
     def overlap_max(self) -> float:
@@ -106,6 +122,8 @@ def parse_manifest(folder: Path) -> ModelManifest:
         if key in values and values[key] not in choices:
             raise ModelError(f"{path}: {key} is {values[key]!r}: expected one of {', '.join(choices)}")
     labels = _names(path, "labels", values["labels"])
+    _check_activation(path, values)
+    fixed_px = _fixed(path, values)
     return ModelManifest(
         folder=folder,
         name=_text(path, values, "name"),
@@ -122,6 +140,7 @@ def parse_manifest(folder: Path) -> ModelManifest:
         origin=_text(path, values, "origin"),
         made=_text(path, values, "made"),
         activation=values.get("activation", SIGMOID),
+        fixed_px=fixed_px,
         iou_max=_fraction(path, values, "iou_max"),
         groups=_groups(path, values.get("groups", {}), labels),
     )
@@ -221,6 +240,32 @@ def _pixels(path: Path, values: dict[str, Any], key: str) -> int:
     if type(value) is not int or not 1 <= value <= 8192:
         raise ModelError(f"{path}: {key} is {value!r}: expected a whole number of pixels from 1 to 8192")
     return value
+
+
+def _check_activation(path: Path, values: dict[str, Any]) -> None:
+    """What a classifier's numbers mean cannot be guessed: 0.4 may be a probability or a logit."""
+    finds_boxes = values["format"] != CLASSES
+    if finds_boxes and values.get("activation") == GIVEN:
+        raise ModelError(f"{path}: activation is {GIVEN!r}: that is for format {CLASSES}; take it out")
+    if not finds_boxes and "activation" not in values:
+        raise ModelError(
+            f"{path}: activation is missing: {SOFTMAX} or {SIGMOID} of logits, {GIVEN} where the network has done it"
+        )
+    for key in ("groups", "iou_max"):
+        if not finds_boxes and key in values:
+            raise ModelError(f"{path}: {key} is for detectors, format {CLASSES} has no boxes: take it out")
+
+
+def _fixed(path: Path, values: dict[str, Any]) -> tuple[int, int] | None:
+    if "fixed_px" not in values:
+        return None
+    sides = values["fixed_px"]
+    if not isinstance(sides, list) or len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
+        raise ModelError(f"{path}: fixed_px is {sides!r}: expected [width, height] in whole pixels")
+    width, height = sides
+    if values["longest_side"] != max(width, height):
+        raise ModelError(f"{path}: longest_side is {values['longest_side']!r}, but fixed_px has {max(width, height)}")
+    return width, height
 
 
 def _fraction(path: Path, values: dict[str, Any], key: str) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from edge.detect.letterbox import Letterbox, fit_size
 from edge.detect.manifest import CENTRED, RGB, ModelManifest
+from edge.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,28 +20,30 @@ class ModelInput:
     multiple: int
     centred: bool
     swap_colours: bool
-    fixed_px: tuple[int, int] | None = None  # (width, height) that the model insists on; only a session knows it
+    fixed_px: tuple[int, int] | None = None  # (width, height) that the model insists on
 
     @classmethod
-    def of(
-        cls,
-        manifest: ModelManifest,
-        *,
-        longest_side: int | None = None,
-        fixed_px: tuple[int, int] | None = None,
-    ) -> ModelInput:
+    def of(cls, manifest: ModelManifest, *, longest_side: int | None = None) -> ModelInput:
+        """`longest_side`: instead of the manifest's own. Raises ModelError where the model insists on another."""
+        problem = manifest.misfit_of(longest_side) if longest_side else ""
+        if problem:
+            raise ModelError(f"{manifest.path}: {problem}")
         return cls(
             longest_side=longest_side or manifest.longest_side,
             multiple=manifest.input_multiple,
             centred=manifest.padding == CENTRED,
             swap_colours=manifest.colour == RGB,
-            fixed_px=fixed_px,
+            fixed_px=manifest.fixed_px,
         )
 
     @property
     def side_px(self) -> int:
-        """What no side of an input exceeds, for a model of free size."""
-        return fit_size(width=1, height=1, longest_side=self.longest_side, multiple=self.multiple)[0]
+        """What no side of an input exceeds."""
+        return (
+            max(self.fixed_px)
+            if self.fixed_px
+            else fit_size(width=1, height=1, longest_side=self.longest_side, multiple=self.multiple)[0]
+        )
 
     def letterbox(self, *, width: int, height: int, pixel_aspect: float = 1.0) -> Letterbox:
         """How a picture of this size goes into the model's input. `pixel_aspect`: see `fit_size`."""
@@ -60,7 +63,8 @@ class ModelInput:
         )
 
     def accepts(self, input_px: tuple[int, int]) -> bool:
-        """Whether the model can run on an input of this (width, height)."""
+        """Whether the model can run on an input of this (width, height). How large one may be is the slot's affair:
+        cameras may look with a larger input than the manifest's."""
         if self.fixed_px:
             return input_px == self.fixed_px
-        return all(0 < side <= self.side_px and side % self.multiple == 0 for side in input_px)
+        return all(side > 0 and side % self.multiple == 0 for side in input_px)

@@ -23,7 +23,7 @@ from edge.core.types import NS_PER_S, Detections, UInt8, seconds_to_ns
 from edge.detect.letterbox import Letterbox
 from edge.detect.model_input import ModelInput
 from edge.errors import ModelError
-from edge.runtime.slots import AnswerTimes, Card, Request, SizeClass, Slot, drain
+from edge.runtime.slots import AnswerTimes, Request, SizeClass, Slot, drain
 
 BATCH_MAX = 8
 BATCH_WAIT_MS = 10.0
@@ -33,7 +33,7 @@ _MESSAGE_BYTES = 4096
 
 
 class BatchSession(Protocol):
-    """A loaded model, as `edge.detect.session.OnnxDetector` is one."""
+    """A loaded model, as `OnnxDetector` and `OnnxClassifier` of `edge.detect` are."""
 
     input: ModelInput
     batch_max: int
@@ -172,7 +172,7 @@ class _Desk:
         self._camera_of[slot.fds[1]] = camera
         self._epoll.register(slot.fds[1], select.EPOLLIN)
         self._make_room(slot.size_class)
-        slot.write_card(Card(fixed))
+        slot.wake_worker()
 
     def _make_room(self, size_class: SizeClass) -> None:
         if len(self._buffer) < self._batch_max * size_class.picture_bytes:
@@ -267,8 +267,7 @@ class DetectorLink:
     A slot outlives both processes that use it: a restarted worker is given the same one, a restarted detector all.
     """
 
-    def __init__(self, size_class: SizeClass) -> None:
-        self._size_class = size_class
+    def __init__(self) -> None:
         self._slots: dict[str, Slot] = {}
         self._control: socket.socket | None = None
         self.stuck = False  # the detector does not read what it is told: restart it
@@ -292,14 +291,18 @@ class DetectorLink:
         """Those that have a slot."""
         return list(self._slots)
 
-    def knows(self, camera: str) -> bool:
+    def knows(self, camera: str, size_class: SizeClass) -> bool:
         """Whether the camera has its slot already."""
-        return camera in self._slots
+        return camera in self._slots and self._slots[camera].size_class == size_class
 
-    def add(self, camera: str) -> Slot:
-        """The camera's slot, made and told if it is new; to be given to its worker. Raises SharedMemoryError."""
-        if camera not in self._slots:
-            self._slots[camera] = Slot.create(self._size_class)
+    def add(self, camera: str, size_class: SizeClass) -> Slot:
+        """The camera's slot, made and told if it is new; to be given to its worker. Raises SharedMemoryError.
+
+        One of another size is replaced: the worker that had it must have ended.
+        """
+        if not self.knows(camera, size_class):
+            self.remove(camera)
+            self._slots[camera] = Slot.create(size_class)
             self._tell({"add": camera}, self._slots[camera])
         return self._slots[camera]
 

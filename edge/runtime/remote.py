@@ -1,22 +1,20 @@
-"""The detector as a camera's worker has it: pictures go to the detector process, boxes come back.
+"""The models as a camera's worker has them: pictures go to a model's process, its answers come back.
 
-Satisfies `edge.ports.Detector` from the model's manifest and a slot; nothing of a network is loaded here.
+Satisfies `edge.ports.Detector` and `Classifier` from the model's manifest and a slot; nothing of a network is loaded.
 """
 
 from __future__ import annotations
 
 import select
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any
 
 from edge.clock import SystemClock
-from edge.core.types import NS_PER_S, Detections, Int16, UInt8
+from edge.core.types import NS_PER_S, Detections, Float32, Int16, UInt8
 from edge.detect.manifest import ModelManifest
 from edge.detect.model_input import ModelInput
 from edge.errors import EdgeError
 from edge.runtime.slots import Answer, Slot, drain
-
-_Found = TypeVar("_Found")
 
 PATIENCE_S = 1.0  # until a request is signalled again: a detector that restarted may have lost the first signal
 
@@ -25,15 +23,11 @@ class DetectorLostError(EdgeError):
     """The detector process did not answer for as long as the worker was told to wait."""
 
 
-class RemoteDetector:
-    """One camera's way to the detector process of one model. For one thread."""
+class RemoteModel:
+    """One camera's way to the process of one model. For one thread; one picture at a time is on its way."""
 
-    name: str
-    sha256: str
-    labels: tuple[str, ...]
-    groups: Int16  # (C,) labels of one group stand for one thing
-    waited_s: float  # of the last `detect`: for the detector's attention, the way there and back
-    ran_s: float  # of the last `detect`: inside the network's runs that its pictures were part of
+    waited_s: float  # since `begin`: for the process's attention, the way there and back
+    ran_s: float  # since `begin`: inside the network's runs that the pictures were part of
     signalled_again: int  # since the start
 
     def __init__(
@@ -46,57 +40,97 @@ class RemoteDetector:
         keep_waiting: Callable[[], bool] = lambda: True,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """`keep_waiting` is asked each `patience_s` without an answer; False ends `detect` with DetectorLostError."""
-        self.name = manifest.name
-        self.sha256 = manifest.sha256
-        self.labels = manifest.labels
-        self.groups = manifest.label_groups()
+        """`keep_waiting` is asked each `patience_s` without an answer; False ends the wait with DetectorLostError."""
         self.waited_s = self.ran_s = 0.0
         self.signalled_again = 0
-        self._manifest = manifest
-        self._longest_side = longest_side
+        self._name = manifest.name
+        self._input = ModelInput.of(manifest, longest_side=longest_side)
         self._slot = slot
         self._clock = clock or SystemClock()
         self._keep_waiting = keep_waiting
         self._patience_s = patience_s
-        self._input: ModelInput | None = None
         self._answered = select.poll()
         self._answered.register(slot.fds[2], select.POLLIN)
 
-    def detect(self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0) -> list[Detections]:
-        """One answer for each picture (H, W, 3) BGR, in order, best score first, in pixels of that picture.
+    def ask(self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0) -> Callable[[], list[Detections]]:
+        """Send the first picture on its way; what is returned waits for its answer, and sends the others after it.
 
-        Raises DetectorLostError. Several pictures go one after the other: the detector batches over cameras.
+        One after the other: the process batches over cameras.
         """
         self.waited_s = self.ran_s = 0.0
-        return [self._ask(picture, pixel_aspect) for picture in pictures]
+        sequence = self._send(pictures[0], pixel_aspect) if pictures else 0
 
-    def _ask(self, picture: UInt8, pixel_aspect: float) -> Detections:
-        letterbox = self._rule().letterbox(width=picture.shape[1], height=picture.shape[0], pixel_aspect=pixel_aspect)
-        sequence = self._slot.submit(picture, letterbox, submitted_ns=self._clock.mono_ns)
-        answer: Answer = self._await(lambda: self._slot.answer(sequence))
+        def collect() -> list[Detections]:
+            answers = [self._fetch(sequence)] if pictures else []
+            return answers + [self._fetch(self._send(picture, pixel_aspect)) for picture in pictures[1:]]
+
+        return collect
+
+    def _send(self, picture: UInt8, pixel_aspect: float) -> int:
+        letterbox = self._input.letterbox(width=picture.shape[1], height=picture.shape[0], pixel_aspect=pixel_aspect)
+        return self._slot.submit(picture, letterbox, submitted_ns=self._clock.mono_ns)
+
+    def _fetch(self, sequence: int) -> Detections:
+        answer = self._await(sequence)
         ran_s = answer.times.ran_ns / NS_PER_S
         self.ran_s += ran_s
         self.waited_s += max((self._clock.mono_ns() - self._slot.submitted_ns) / NS_PER_S - ran_s, 0.0)
         return answer.detections
 
-    def _rule(self) -> ModelInput:
-        if self._input is None:
-            card = self._await(self._slot.card)
-            self._input = ModelInput.of(self._manifest, longest_side=self._longest_side, fixed_px=card.fixed_px)
-        return self._input
-
-    def _await(self, fetch: Callable[[], _Found | None]) -> _Found:
-        while (found := fetch()) is None:
+    def _await(self, sequence: int) -> Answer:
+        while (found := self._slot.answer(sequence)) is None:
             if self._answered.poll(self._patience_s * 1000):
                 drain(self._slot.fds[2])
-            elif (found := fetch()) is not None:  # its signal was lost with the detector that gave it
+            elif (found := self._slot.answer(sequence)) is not None:  # its signal was lost with its process
                 return found
             elif not self._keep_waiting():
                 raise DetectorLostError(
-                    f"model {self.name}: its detector process does not answer: see its log for the reason"
+                    f"model {self._name}: its detector process does not answer: see its log for the reason"
                 )
             else:
                 self.signalled_again += 1
                 self._slot.signal_ready()
         return found
+
+
+class RemoteDetector(RemoteModel):
+    """A detector in another process."""
+
+    name: str
+    sha256: str
+    labels: tuple[str, ...]
+    groups: Int16  # (C,) labels of one group stand for one thing
+
+    def __init__(self, manifest: ModelManifest, slot: Slot, **options: Any) -> None:
+        """`options`: see `RemoteModel`."""
+        super().__init__(manifest, slot, **options)
+        self.name = manifest.name
+        self.sha256 = manifest.sha256
+        self.labels = manifest.labels
+        self.groups = manifest.label_groups()
+
+    def detect(self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0) -> list[Detections]:
+        """One answer for each picture (H, W, 3) BGR, in order, best score first, in pixels of that picture.
+
+        Raises DetectorLostError.
+        """
+        return self.ask(pictures, pixel_aspect=pixel_aspect)()
+
+
+class RemoteClassifier(RemoteModel):
+    """A classifier in another process, which answers with one row a class, in the order of its labels."""
+
+    name: str
+    sha256: str
+    labels: tuple[str, ...]
+
+    def __init__(self, manifest: ModelManifest, slot: Slot, **options: Any) -> None:
+        """`options`: see `RemoteModel`."""
+        super().__init__(manifest, slot, **options)
+        self.name = manifest.name
+        self.sha256 = manifest.sha256
+        self.labels = manifest.labels
+
+    def classify(self, pictures: Sequence[UInt8]) -> list[Float32]:
+        """(C,) for each picture (H, W, 3) BGR, in order: 0..1, how probable each label is. Raises DetectorLostError."""
+        return [answer.score for answer in self.ask(pictures)()]

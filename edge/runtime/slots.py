@@ -30,7 +30,7 @@ from edge.detect.model_input import ModelInput
 from edge.errors import ModelError
 from edge.runtime.headroom import SharedMemoryError
 
-_MAGIC = 0x45444745_0001  # "EDGE", layout 1
+_MAGIC = 0x45444745_0002  # "EDGE", layout 2
 _PAGE = 4096
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -60,18 +60,14 @@ class _At(IntEnum):
     WAITED_NS = 34
     RAN_NS = 35
     BATCH = 36
-    # written by the detector, once
-    CARD = 48  # 1: the fields below hold
-    CARD_WIDTH = 49
-    CARD_HEIGHT = 50
     END = 64
 
 
 @dataclass(frozen=True, slots=True)
 class SizeClass:
-    """How much a slot holds: one picture of at most `side_px` x `side_px`, and `rows_max` boxes.
+    """How much a slot holds: one picture of at most `side_px` x `side_px`, and `rows_max` boxes, or one row a class.
 
-    Crops and tiles for a second model travel in slots of that model's class.
+    A camera has a slot for each of its models; crops travel through it one after the other.
     """
 
     side_px: int
@@ -79,7 +75,8 @@ class SizeClass:
 
     @classmethod
     def for_model(cls, manifest: ModelManifest, *, longest_side: int | None = None) -> SizeClass:
-        return cls(side_px=ModelInput.of(manifest, longest_side=longest_side).side_px)
+        side_px = ModelInput.of(manifest, longest_side=longest_side).side_px
+        return cls(side_px) if manifest.finds_boxes else cls(side_px, rows_max=len(manifest.labels))
 
     @property
     def picture_bytes(self) -> int:
@@ -122,13 +119,6 @@ class AnswerTimes:
 class Answer:
     detections: Detections  # px of the source picture
     times: AnswerTimes
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What the worker must know of the loaded model beyond its manifest."""
-
-    fixed_px: tuple[int, int] | None  # (width, height)
 
 
 class Slot:
@@ -193,14 +183,6 @@ class Slot:
 
     # The worker's side.
 
-    def card(self) -> Card | None:
-        """The loaded model's card, or None while no detector has adopted the slot."""
-        if not self._header[_At.CARD]:
-            return None
-        self._settle()
-        width, height = self._header[_At.CARD_WIDTH], self._header[_At.CARD_HEIGHT]
-        return Card((width, height) if width and height else None)
-
     def submit(self, picture: UInt8, letterbox: Letterbox, *, submitted_ns: Callable[[], int]) -> int:
         """Letterbox a picture (H, W, 3) into the slot and signal it; returns the request's sequence.
 
@@ -242,11 +224,8 @@ class Slot:
 
     # The detector's side.
 
-    def write_card(self, card: Card) -> None:
-        """Say what the loaded model insists on, and wake the worker, which may have lost an answer's signal."""
-        self._header[_At.CARD_WIDTH], self._header[_At.CARD_HEIGHT] = card.fixed_px or (0, 0)
-        self._settle()
-        self._header[_At.CARD] = 1
+    def wake_worker(self) -> None:
+        """It may have lost an answer's signal with the detector that gave it."""
         os.eventfd_write(self.fds[2], 1)
 
     @property

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import cv2
 
 from edge.capture.live import LiveCapture
 from edge.clock import Stopwatch, SystemClock
 from edge.config.models import CameraConfig
-from edge.detect.manifest import ModelManifest
 from edge.evidence.manifest import SharedChain
 from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox
@@ -23,6 +22,7 @@ from edge.runtime.remote import RemoteDetector
 from edge.runtime.requests import RequestDesk
 from edge.runtime.slots import Slot
 from edge.state.database import Database
+from edge.wiring.camera_models import CameraModel, CameraModels, detector_of
 from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.place import PLACE_RESET, reset_by_worker
 from edge.wiring.process_order import ProcessOrder
@@ -34,24 +34,18 @@ _TWIN_TRIES = 50
 _KEYFRAMES_S = 30.0  # recorders write a keyframe as rarely as every 25 s
 
 
-class ModelSlot(NamedTuple):
-    """The camera's way to the detector of its model."""
-
-    manifest: ModelManifest
-    slot: Slot
-
-
-def main(order: ProcessOrder, camera_id: str, manifest: ModelManifest, slot: Slot) -> None:
-    """Run one camera until SIGTERM."""
+def main(order: ProcessOrder, camera_id: str, models: CameraModels, slots: Sequence[Slot]) -> None:
+    """Run one camera until SIGTERM; `slots` are those of its models, in their order."""
     assert os.getpid() != _FORKSERVER, "this module must be loaded by the forkserver"
     camera = next(camera for camera in order.site.config.cameras if camera.id == camera_id)
     order.set_up_log("camera", camera=camera.id)
     cv2.setNumThreads(1)
-    model = ModelSlot(manifest, slot)
-    run_child(lambda stop: _run(order, camera, model, stop), name=f"edge:{camera.id}")
+    run_child(lambda stop: _run(order, camera, models, slots, stop), name=f"edge:{camera.id}")
 
 
-def _run(order: ProcessOrder, camera: CameraConfig, model: ModelSlot, stop: threading.Event) -> None:
+def _run(
+    order: ProcessOrder, camera: CameraConfig, models: CameraModels, slots: Sequence[Slot], stop: threading.Event
+) -> None:
     tries = iter(range(_TWIN_TRIES))
 
     def twin_may_end() -> bool:
@@ -59,7 +53,7 @@ def _run(order: ProcessOrder, camera: CameraConfig, model: ModelSlot, stop: thre
 
     lock = order.folder / "run" / f"camera-{camera.id}.lock"
     with sole_holder(lock, what=f"camera {camera.id}", wait=twin_may_end), Database.open(order.database) as database:
-        _live_camera(order, camera, model, stop, database).run()
+        _live_camera(order, camera, (models, slots), stop, database).run()
 
 
 def _silent_s(camera: CameraConfig) -> float:
@@ -68,8 +62,13 @@ def _silent_s(camera: CameraConfig) -> float:
 
 
 def _live_camera(
-    order: ProcessOrder, camera: CameraConfig, model: ModelSlot, stop: threading.Event, database: Database
+    order: ProcessOrder,
+    camera: CameraConfig,
+    seen_by: tuple[CameraModels, Sequence[Slot]],
+    stop: threading.Event,
+    database: Database,
 ) -> LiveCamera:
+    models, slots = seen_by
     clock, stopwatch, site = SystemClock(), Stopwatch(), order.site
     live: LiveCamera
 
@@ -80,7 +79,8 @@ def _live_camera(
         still_here()
         return not stop.is_set()
 
-    detector = RemoteDetector(model.manifest, model.slot, keep_waiting=keep_waiting)
+    slot_of = dict(zip(models, slots, strict=True))
+    detector = detector_of(camera, models, lambda model: _remote(model, slot_of[model], keep_waiting))
     recorder = recorder_for(
         site,
         camera,
@@ -124,3 +124,7 @@ def _live_camera(
         silent_s=_silent_s(camera),
     )
     return live
+
+
+def _remote(model: CameraModel, slot: Slot, keep_waiting: Callable[[], bool]) -> RemoteDetector:
+    return RemoteDetector(model.manifest, slot, longest_side=model.longest_side, keep_waiting=keep_waiting)

@@ -30,9 +30,9 @@ def _run(order: ProcessOrder, manifest: ModelManifest, control: socket.socket, s
     base = DetectorReport(model=manifest.name, sha256=manifest.sha256)
     write_report(row, base)
     with _Loading(row, clock):
-        from edge.detect.session import OnnxDetector  # takes a second, and may take minutes
+        from edge.detect.models import open_model  # takes a second, and may take minutes
 
-        session = OnnxDetector(manifest, threads=settings.threads, providers=settings.providers)
+        session = open_model(manifest, threads=settings.threads, providers=settings.providers)
 
     on_cpu = session.provider == "cpu"
 

@@ -17,7 +17,6 @@ import numpy as np
 from edge import __version__
 from edge.clock import Stopwatch, minute_of_week
 from edge.config.catalogue import ScenarioUse, stock_catalogue
-from edge.config.document import Loc
 from edge.config.loader import Site
 from edge.config.models import CameraConfig
 from edge.core import boxes
@@ -29,15 +28,13 @@ from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
 from edge.core.zones import ZoneMap
 from edge.delivery.message import Origin, Tag, Topics, alert
-from edge.detect.manifest import ModelManifest, find_model, load_manifest
-from edge.errors import ModelError
 from edge.evidence.manifest import SharedChain
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
 from edge.ports import Detector, EvidenceFile, Outbox
-from edge.resources import models_dir
 from edge.runtime.telling import Telling, Told
 from edge.runtime.worker import Watch, Worker
+from edge.wiring.camera_models import CameraModels, models_of
 
 # Things that stand or walk about by themselves: what they cover is explained, not left behind.
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
@@ -122,26 +119,16 @@ def recorder_for(
     )
 
 
-def check_models(site: Site) -> dict[Path, ModelManifest]:
-    """The models of all cameras by folder: each is there, is the file that was checked, and knows the labels asked for.
+def check_models(site: Site) -> dict[str, CameraModels]:
+    """The models of all cameras, by camera id, checked, and every rule made once: each knows the labels asked for.
 
     Raises ConfigError or ModelError.
     """
-    folders = sorted({model_folder(site, camera) for camera in site.config.cameras})
-    manifests = {folder: load_manifest(folder) for folder in folders}
+    models = models_of(site, site.config.cameras)
     for camera in site.config.cameras:
         for use in camera.scenarios:
-            rule_for(site, camera, use, manifests[model_folder(site, camera)].labels)
-    return manifests
-
-
-def model_folder(site: Site, camera: CameraConfig) -> Path:
-    name = camera.model or site.config.model
-    try:
-        return find_model(name, [models_dir(), site.path.parent])
-    except ModelError as error:
-        loc: Loc = ("cameras", site.config.cameras.index(camera), "model") if camera.model else ("model",)
-        raise site.fault(loc, f"{name} is not installed; {str(error).rpartition(': ')[2]}") from error
+            rule_for(site, camera, use, models[camera.id].labels)
+    return models
 
 
 # The parts of a worker

@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -41,12 +41,12 @@ from edge.runtime.health import (
     gateway_status,
 )
 from edge.runtime.process import Child, end_own_children, limited, sole_holder
-from edge.runtime.slots import SizeClass
 from edge.runtime.status_socket import StatusSocket
 from edge.runtime.supervisor import Gateway, Plan, Supervisor
 from edge.runtime.systemd import Notifier
 from edge.state.database import DamagedError, Database
-from edge.wiring.frame_path import check_models, model_folder
+from edge.wiring.camera_models import CameraModels
+from edge.wiring.frame_path import check_models
 from edge.wiring.process_order import DATABASE, LogSettings, ProcessOrder
 from edge.wiring.withdrawal import withdraw_cases
 
@@ -140,26 +140,27 @@ class Fleet:
 
     def start_with(self, site: Site) -> Gateway:
         """The plans of a configuration. Raises EdgeError where it cannot be run, and then nothing has changed."""
-        manifests = check_models(site)
-        self._check_memory(site, manifests)
-        for manifest in manifests.values():
+        watched = check_models(site)
+        self._check_memory(watched)
+        manifests = list(dict.fromkeys(model.manifest for models in watched.values() for model in models))
+        for manifest in manifests:
             if manifest not in self._links:
-                self._links[manifest] = DetectorLink(SizeClass.for_model(manifest))
-        watched = {camera.id: manifests[model_folder(site, camera)] for camera in site.config.cameras}
+                self._links[manifest] = DetectorLink()
         plans = [
             *self._service_plans(site),
-            *(self._detector_plan(site, manifest, name) for manifest, name in _names(manifests.values())),
+            *(self._detector_plan(site, manifest, name) for manifest, name in _names(manifests)),
             *(self._camera_plan(site, camera, watched[camera.id]) for camera in site.config.cameras),
         ]
         return Gateway(plans, self._identity(site), taken=lambda: self._tidy(site, watched))
 
-    def _tidy(self, site: Site, watched: Mapping[str, ModelManifest]) -> None:
+    def _tidy(self, site: Site, watched: Mapping[str, CameraModels]) -> None:
         """A configuration is in force: what only an earlier one needed is given back, and its cases are withdrawn."""
+        needed = {(model.manifest, camera) for camera, models in watched.items() for model in models}
         for manifest, link in list(self._links.items()):
             for camera in link.cameras:
-                if watched.get(camera) != manifest:
+                if (manifest, camera) not in needed:
                     link.remove(camera)
-            if manifest not in watched.values():
+            if all(manifest != other for other, _ in needed):
                 link.close()
                 del self._links[manifest]
         self._untold = site
@@ -195,15 +196,15 @@ class Fleet:
             set_aside=self.set_aside,
         )
 
-    def _check_memory(self, site: Site, manifests: Mapping[Path, ModelManifest]) -> None:
-        """Room for the slots of cameras that have none yet: a clear word now, not a killed process later."""
+    def _check_memory(self, watched: Mapping[str, CameraModels]) -> None:
+        """Room for the slots that are not there yet: a clear word now, not a killed process later."""
         wanted = 0
-        for camera in site.config.cameras:
-            manifest = manifests[model_folder(site, camera)]
-            link = self._links.get(manifest)
-            if link is None or not link.knows(camera.id):
-                wanted += SizeClass.for_model(manifest).slot_bytes
-        check_memory(wanted, purpose=f"the pictures of {len(site.config.cameras)} cameras")
+        for camera, models in watched.items():
+            for model in models:
+                link = self._links.get(model.manifest)
+                if link is None or not link.knows(camera, model.size_class):
+                    wanted += model.size_class.slot_bytes
+        check_memory(wanted, purpose=f"the pictures of {len(watched)} cameras")
 
     # One plan a process
 
@@ -230,17 +231,18 @@ class Fleet:
         builds = "tensorrt" in site.config.detector.providers
         return self._plan(DETECTOR, name, start, of=of, hang_s=_ENGINE_S if builds else None, deaf=lambda: link.stuck)
 
-    def _camera_plan(self, site: Site, camera: CameraConfig, manifest: ModelManifest) -> Plan:
-        link = self._links[manifest]
+    def _camera_plan(self, site: Site, camera: CameraConfig, models: CameraModels) -> Plan:
+        links = [self._links[model.manifest] for model in models]
 
         def start(row: int) -> Child:
+            slots = [link.add(camera.id, model.size_class) for link, model in zip(links, models, strict=True)]
             with limited(FORK_S):
-                return self._runs(FORKSERVER, "camera_process", site, camera.id, manifest, link.add(camera.id))(row)
+                return self._runs(FORKSERVER, "camera_process", site, camera.id, models, slots)(row)
 
         of = [
             site.config.site.model_dump(),
             site.config.gateway.model_dump(),
-            repr(manifest),
+            repr(models),
             camera.model_dump(),
         ]
         return self._plan(CAMERA, camera.id, start, of=of)
@@ -286,7 +288,7 @@ def _main(module: str, order: ProcessOrder, *parts: object) -> None:
     import_module(f"edge.wiring.{module}").main(order, *parts)
 
 
-def _names(manifests: Collection[ModelManifest]) -> Iterator[tuple[ModelManifest, str]]:
+def _names(manifests: Sequence[ModelManifest]) -> Iterator[tuple[ModelManifest, str]]:
     """What each model's process is called: two folders may hold models of one name."""
     names = [manifest.name for manifest in manifests]
     for manifest in manifests:

@@ -27,7 +27,6 @@ from edge.delivery.broker import EmbeddedBroker
 from edge.delivery.courier import Courier
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.subscriber import Subscriber
-from edge.detect.manifest import load_manifest
 from edge.detect.session import OnnxDetector
 from edge.errors import CaptureError, DeliveryError, EvidenceError, OutputError, UsageError, redact
 from edge.evidence.drawing import draw_grid
@@ -41,11 +40,11 @@ from edge.runtime.output import OutputFolder
 from edge.runtime.replay import Clip, Journal, Replay
 from edge.runtime.snapshot import LOOK_FPS, first_with_something, second
 from edge.state.database import IN_MEMORY, Database
+from edge.wiring.camera_models import detector_of, models_of
 from edge.wiring.frame_path import (
     EXPLAINING_LABELS,
     arrays,
     label_rows,
-    model_folder,
     polygons_of,
     recorder_for,
     sight_for,
@@ -105,7 +104,9 @@ def replay(
             (output.work / "alerts.jsonl").open("w", encoding="utf-8") as lines,
         ):
             journal = Journal(database, lines, on_alert=courier.wake if courier else lambda: None)
-            detector = detector_for(site, camera)
+            models = models_of(site, [camera])[camera.id]
+            loaded = [OnnxDetector(model.manifest, longest_side=model.longest_side) for model in models.detectors]
+            detector = detector_of(camera, models, dict(zip(models.detectors, loaded, strict=True)).__getitem__)
             sketch = _annotator(output.work, camera, detector.labels) if order.annotate else None
             recorder = recorder_for(site, camera, detector, root=output.work)
             telling = telling_for(site, camera, detector, recorder=recorder, outbox=journal)
@@ -134,7 +135,7 @@ def replay(
                     "model": {"name": detector.name, "sha256": detector.sha256},
                 },
                 limits={
-                    "detections_dropped": detector.candidates_dropped,
+                    "detections_dropped": sum(model.candidates_dropped for model in loaded),
                     "stills_thinned": recorder.counts.stills_thinned,
                     "stills_refused": recorder.counts.stills_refused,
                 },
@@ -257,11 +258,6 @@ def snapshot(name: str, output: Path, *, site: Site | None, grid: bool, at_s: fl
     if frame is None:
         raise UsageError(f"{redact(source)}: ends before {at_s:g} s; choose a smaller --at")
     write(draw_grid(frame.bgr) if grid else frame.bgr)
-
-
-def detector_for(site: Site, camera: CameraConfig) -> OnnxDetector:
-    """The camera's model, or the site's, checked against its manifest."""
-    return OnnxDetector(load_manifest(model_folder(site, camera)))
 
 
 # The parts of a replay
