@@ -235,10 +235,10 @@ def test_leaving_the_hours_clears_with_the_reason() -> None:
 def test_a_dismissed_case_is_withdrawn_once() -> None:
     street = parked()
     case_id = street.book.live[0].case_id
-    change = street.book.withdraw(case_id, mono_ns=1, reason="dismissed")
+    change = street.book.dismiss(case_id, mono_ns=1)
     assert change is not None
     assert (change.kind, change.case.state, change.reason) == ("withdrawn", "withdrawn", "dismissed")
-    assert street.book.withdraw(case_id, mono_ns=1, reason="dismissed") is None
+    assert street.book.dismiss(case_id, mono_ns=1) is None
 
 
 def test_open_cases_go_on_after_a_restart() -> None:

@@ -25,10 +25,12 @@ from edge.errors import StateError
 from edge.evidence.manifest import SharedChain, verify_chain
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
 from edge.runtime.board import Board
+from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import BLIND, STREAMING, CameraReport, read_report, write_report
 from edge.runtime.live import SAVE_NS, STUCK_NS, LiveCamera, Mailbox, PatientOutbox
 from edge.runtime.requests import RequestDesk, Take
 from edge.state.database import Answer, Database
+from edge.state.judgements import Judgements
 from edge.wiring.frame_path import check_models, recorder_for, sight_for, telling_for, worker_for
 from tests.alerts import a_change, alert_of
 
@@ -122,6 +124,9 @@ class FlakyDatabase:
     def running_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]:
         return self.database.running_cases(camera, mono_to_wall=mono_to_wall)
 
+    def dismissed_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]:
+        return self.database.dismissed_cases(camera, mono_to_wall=mono_to_wall)
+
 
 def texture() -> UInt8:
     coarse = np.random.default_rng(0).integers(30, 220, (24, 32, 3), np.uint8)
@@ -185,6 +190,7 @@ class Rig:
         self.worker = worker_for(
             self.site, camera, self.detector, sight=sight_for(camera), telling=telling, stopwatch=stopwatch
         )
+        self.dismissing = Dismissing("cam", self.worker, telling, Judgements(self.database.database))
         self.live = LiveCamera(
             camera="cam",
             capture=self.capture,
@@ -193,6 +199,7 @@ class Rig:
             outbox=self.outbox,
             cases=self.database,
             desk=RequestDesk("cam", self.database.database, self.takes, clock=self.clock),
+            dismissing=self.dismissing,
             row=self.row,
             clock=self.clock,
             stopwatch=stopwatch,

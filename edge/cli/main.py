@@ -17,7 +17,7 @@ from types import FrameType
 import typer
 
 from edge import __version__
-from edge.cli import check, demo, evaluate, models, place, replay, snapshot, status
+from edge.cli import check, demo, dismiss, evaluate, models, place, replay, snapshot, status
 from edge.cli import run as run_command
 from edge.errors import EdgeError
 
@@ -39,6 +39,8 @@ app.command("schema")(check.schema)
 app.command("snapshot")(snapshot.snapshot)
 app.command("evaluate")(evaluate.evaluate)
 app.command("status")(status.status)
+app.command("dismiss")(dismiss.dismiss)
+app.command("confirm")(dismiss.confirm)
 app.add_typer(models.app, name="models")
 app.add_typer(place.app, name="place")
 

@@ -43,6 +43,7 @@ from edge.core.zones import seen_step_ns
 NAMESPACE = uuid.UUID("5b1f6a52-5d1c-5a0e-9d0c-3f0f4c6f9a10")  # uuid5 of every case lives under this
 
 LIVE_MAX = 256  # pending and open cases of one rule; beyond, new ones are refused and counted
+DISMISSED_MAX = 64  # of one rule, as long as the dismissed things stay; beyond, the one unseen for longest is let go
 SAME_THING = 0.5  # agreement from which the pixels say: still there
 OTHER_THING = 0.35  # agreement below which a thing that is found there is another one
 HIDDEN_SHARE = 0.25  # of the footprint covered by others
@@ -144,7 +145,12 @@ class CaseBook:
     @property
     def live(self) -> list[Case]:
         """Pending and open cases, in the order of their beginning."""
-        return [life.case for life in self._lives]
+        return [life.case for life in self._lives if life.case.state != WITHDRAWN]
+
+    @property
+    def dismissed(self) -> list[Case]:
+        """Withdrawn cases whose thing stays: it is followed as ever, and opens no case."""
+        return [life.case for life in self._lives if life.case.state == WITHDRAWN]
 
     def advance(self, findings: Findings, scene: Scene, *, active: bool = True) -> list[CaseChange]:
         """Take one frame's findings in; returns what the outside must be told, in order."""
@@ -192,13 +198,25 @@ class CaseBook:
             self._lives.append(_Life.restored(known, self.rule.zone_names.index(case.zone)))
             self._known_ns = min(known.last_seen_ns, now_ns if self._known_ns is None else self._known_ns)
 
-    def withdraw(self, case_id: str, *, mono_ns: int, reason: str) -> CaseChange | None:
-        """End an open case by a person's word, or None if no such case is open."""
-        for life in self._lives:
-            if life.case.case_id == case_id and life.case.state == OPENED:
-                self._lives.remove(life)
-                return _ended(life.case, WITHDRAWN, mono_ns, reason)
-        return None
+    def dismiss(self, case_id: str, *, mono_ns: int) -> CaseChange | None:
+        """End an open case by a person's word, or None if no such case is open.
+
+        The word holds for this thing at this place while it stays, found again as an open case is; another thing there
+        is another case.
+        """
+        life = next((life for life in self._lives if life.case.case_id == case_id and life.case.state == OPENED), None)
+        if life is None:
+            return None
+        change = _ended(life.case, WITHDRAWN, mono_ns, "dismissed")
+        life.case = change.case
+        held = [life for life in self._lives if life.case.state == WITHDRAWN]
+        if len(held) > DISMISSED_MAX:
+            self._lives.remove(min(held, key=lambda life: life.case.last_seen_ns))
+        return change
+
+    def revoke(self, case_id: str) -> None:
+        """A dismissal is taken back: if the thing still stays, it is found anew."""
+        self._lives = [life for life in self._lives if life.case.case_id != case_id or life.case.state != WITHDRAWN]
 
     def _fit_to(self, size_px: tuple[int, int]) -> None:
         """A camera that has another resolution now still shows the same street."""
@@ -261,7 +279,7 @@ class CaseBook:
         """A place is itself whatever the zone: a car on the line between two is in one now and in the other then."""
         overlap, same_track, same_zone = same
         never_left = same_track | (findings.since_ns <= life.case.last_seen_ns)
-        opened = life.case.state == OPENED
+        opened = life.case.state != PENDING
         alike = look.agrees >= (OTHER_THING if opened else SAME_THING)
         # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
         # queue would add its halts up to one long stop.
@@ -272,9 +290,9 @@ class CaseBook:
     def _look(self, life: _Life, scene: Scene) -> _Look:
         """What is to be seen now where the case stands, or where a walker was first seen."""
         if self.rule.keyed_by in _PLACES:
-            patch = appearance.luma_patch(scene.frame.bgr, life.footprint)
+            patch = scene.patch(life.footprint)
         elif self.rule.keyed_by == PERSON and not life.arrived:
-            patch = appearance.luma_patch(scene.frame.bgr, life.begun_at)
+            patch = scene.patch(life.begun_at)
         else:
             return _Look(life.patch, 1.0)
         return _Look(patch, appearance.agreement(life.patch, patch))
@@ -312,7 +330,7 @@ class CaseBook:
         overlap = float(boxes.iou(life.footprint[None], box[None])[0, 0])
         if overlap < 0.4 and same_track:
             life.footprint = box
-            life.patch = appearance.luma_patch(scene.frame.bgr, box)
+            life.patch = scene.patch(box)
             return
         if _hidden_share(life, scene.tracks) > 0.1:
             return
@@ -367,8 +385,8 @@ class CaseBook:
             self._lives.append(self._pending(findings, int(row), scene))
 
     def _known_tracks(self, now_ns: int) -> set[int]:
-        """Of open cases, and of whatever was seen at this very look."""
-        known = (life for life in self._lives if life.case.state == OPENED or life.case.last_seen_ns == now_ns)
+        """Of cases that are or were open, and of whatever was seen at this very look."""
+        known = (life for life in self._lives if life.case.state != PENDING or life.case.last_seen_ns == now_ns)
         return {life.track_id for life in known if life.track_id >= 0}
 
     def _is_part_of(self, box: Float32, zone: int, life: _Life, scene: Scene) -> bool:
@@ -393,7 +411,7 @@ class CaseBook:
         seen_ns = now_ns - max(since_ns, self._watched_since_ns)
         if self.rule.keyed_by != REGION:
             seen_ns = min(seen_ns, NS_PER_S)
-        patch = appearance.luma_patch(scene.frame.bgr, box)
+        patch = scene.patch(box)
         zone = int(findings.zone[row])
         started_wall_ns = scene.frame.wall_ns - (now_ns - since_ns)
         name = "/".join(
@@ -457,7 +475,7 @@ class CaseBook:
                 self._lives.remove(life)
                 reason = "seen-empty" if self.rule.keyed_by in _PLACES else self.rule.over
                 changes.append(_ended(case, CLEARED, now_ns, reason))
-            elif case.state == PENDING and self._is_forgotten(life, now_ns) and life in self._lives:
+            elif case.state in (PENDING, WITHDRAWN) and self._is_forgotten(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
         return changes
 
@@ -478,11 +496,15 @@ class CaseBook:
         return life.score_sum >= FIXTURE_SCORE_MIN * life.found_looks
 
     def _doubles(self, life: _Life, scene: Scene) -> bool:
-        """A thing in the making turns out to stand where an open case, seen at this look, already stands."""
-        others = (other for other in self._lives if other.case.state == OPENED)
+        """A thing in the making turns out to stand where an open case, seen at this look, already stands, or one that
+        was dismissed."""
+        others = (other for other in self._lives if other.case.state != PENDING)
         return any(self._is_part_of(life.footprint, life.row, other, scene) for other in others)
 
     def _is_forgotten(self, life: _Life, now_ns: int) -> bool:
+        """It came to nothing; or it was dismissed, and has gone."""
+        if life.case.state == WITHDRAWN:
+            return self._is_clear(life, now_ns)
         gone_ns = PENDING_GONE_NS if self.rule.keyed_by in _PLACES else finding_again.FOLLOW_GAP_NS
         return life.empty_ns >= gone_ns or now_ns - life.case.last_seen_ns >= PENDING_UNSEEN_NS
 
@@ -502,7 +524,8 @@ class CaseBook:
 
     def _end_all(self, now_ns: int, reason: str) -> list[CaseChange]:
         opened = [life.case for life in self._lives if life.case.state == OPENED]
-        self._lives.clear()
+        stands = self.rule.keyed_by in _PLACES  # what is dismissed there may stay overnight
+        self._lives = [life for life in self._lives if stands and life.case.state == WITHDRAWN]
         return [_ended(case, CLEARED, now_ns, reason) for case in opened]
 
     def _label(self, findings: Findings, row: int) -> str:
@@ -540,11 +563,8 @@ def _corners(box: Float32) -> tuple[float, float, float, float]:
 
 def _has_arrived(box: Float32, patch: Float32, since_ns: int, scene: Scene) -> bool:
     """The place looked different some seconds before the thing was there."""
-    earlier = scene.memory.before(since_ns)
-    same_size = earlier is not None and earlier.shape == scene.frame.bgr.shape[:2]
-    if earlier is None or not same_size:
-        return False
-    return appearance.agreement(appearance.luma_patch(earlier, box), patch) < SAME_THING
+    earlier = scene.patch_before(box, since_ns)
+    return earlier is not None and appearance.agreement(earlier, patch) < SAME_THING
 
 
 def _told(life: _Life, case: Case, kind: str, now_ns: int) -> CaseChange:

@@ -20,6 +20,7 @@ from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Frame, 
 from edge.errors import StateError
 from edge.ports import CameraCapture, Outbox
 from edge.runtime.board import Row
+from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import BLIND, SILENT_S, STREAMING, CameraReport, read_report, short, write_report
 from edge.runtime.remote import DetectorLostError
 from edge.runtime.requests import RequestDesk
@@ -46,6 +47,8 @@ class RunningCases(Protocol):
     def save_running(self, camera: str, cases: Iterable[Case]) -> None: ...
 
     def running_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]: ...
+
+    def dismissed_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]: ...
 
 
 class Mailbox:
@@ -141,6 +144,7 @@ class LiveCamera:
         outbox: PatientOutbox,
         cases: RunningCases,
         desk: RequestDesk,
+        dismissing: Dismissing,
         row: Row,
         clock: SystemClock,
         stopwatch: Stopwatch,
@@ -160,6 +164,7 @@ class LiveCamera:
         self._outbox = outbox
         self._cases = cases
         self._desk = desk
+        self._dismissing = dismissing
         self._row = row
         self._clock = clock
         self._stopwatch = stopwatch
@@ -252,8 +257,11 @@ class LiveCamera:
         """Once it can be told whether the camera still looks at the street that its cases are of."""
         same_street = self._same_street(frame)
         if same_street is not None:
-            known = self._cases.running_cases(self._camera, mono_to_wall=frame.wall_ns - frame.mono_ns)
-            self._worker.resume(known, frame, same_street=same_street)
+            mono_to_wall = frame.wall_ns - frame.mono_ns
+            known = self._cases.running_cases(self._camera, mono_to_wall=mono_to_wall)
+            left_alone = self._cases.dismissed_cases(self._camera, mono_to_wall=mono_to_wall)
+            self._worker.resume([*known, *left_alone], frame, same_street=same_street)
+            self._dismissing.apply(frame)
             self._restored = True
 
     def _marked(self, frame: Frame) -> Frame:
@@ -270,11 +278,12 @@ class LiveCamera:
         self._keep(False)
         if not self._restored:
             return
-        cases = self._worker.cases
+        cases = [*self._worker.cases, *self._dismissing.cases]
         if cases == self._saved:
             return
         try:
             self._cases.save_running(self._camera, cases)
+            self._dismissing.keep()
             self._saved = cases
         except StateError as error:
             log.warning("running cases are not saved: %s", error)

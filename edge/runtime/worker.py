@@ -61,7 +61,7 @@ class Worker:
         self._tracker = tracker
         self._zones = zones
         self.background = background  # its picture of the empty place outlives us
-        self._watches = watches
+        self.watches = watches  # an operator's word reaches their cases
         self._ignored = ignored
         self._telling = telling
         self._stage = stopwatch.stage
@@ -85,7 +85,7 @@ class Worker:
             self._interrupt(frame.mono_ns)
         scene = Scene.unseen(frame, self._memory) if self.blind else self._look(frame)
         with self._stage("rules"):
-            changes = [change for watch in self._watches for change in watch.judge(scene)]
+            changes = [change for watch in self.watches for change in watch.judge(scene)]
         with self._stage("evidence"):
             if not self.blind:
                 self._telling.watch(self.cases, frame)
@@ -96,7 +96,7 @@ class Worker:
         """Go on with the cases of an earlier process, before the first step. What nobody watches now is withdrawn, and
         all of it where the camera was given another street to look at."""
         for case in cases:
-            watch = next((watch for watch in self._watches if same_street and watch.cases.watches(case)), None)
+            watch = next((watch for watch in self.watches if same_street and watch.cases.watches(case)), None)
             if watch is not None:
                 watch.cases.restore([case], now_ns=frame.mono_ns)
             elif case.state == OPENED:
@@ -107,12 +107,12 @@ class Worker:
     @property
     def cases(self) -> list[Case]:
         """Pending and open cases of all scenarios."""
-        return [case for watch in self._watches for case in watch.cases.live]
+        return [case for watch in self.watches for case in watch.cases.live]
 
     @property
     def limits(self) -> dict[str, int]:
         """How often a bound on memory was hit so far, by what was given up."""
-        refused = sum(watch.cases.refused for watch in self._watches)
+        refused = sum(watch.cases.refused for watch in self.watches)
         return {"cases_refused": refused, "tracks_dropped": self._tracker.dropped}
 
     def _look(self, frame: Frame) -> Scene:
@@ -142,6 +142,6 @@ class Worker:
             self.background.interrupt(mono_ns)
         for zones in self._zones.values():
             zones.interrupt()
-        for watch in self._watches:
+        for watch in self.watches:
             watch.scenario.interrupt()
             watch.cases.interrupt()

@@ -178,6 +178,21 @@ class Database:
         cases = [_case_of(row) for row in self._read(query, camera)]
         return cases if mono_to_wall is None else [_rebased(case, mono_to_wall) for case in cases]
 
+    def dismissed_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]:
+        """This camera's withdrawn cases whose things are to be left alone while they stay, oldest first."""
+        query = (
+            f"SELECT {', '.join(_COLUMNS)} FROM cases WHERE state = 'withdrawn' "
+            "AND case_id IN (SELECT case_id FROM dismissals WHERE camera = ?) ORDER BY started_wall_ns, case_id"
+        )
+        cases = [_case_of(row) for row in self._read(query, camera)]
+        return cases if mono_to_wall is None else [_rebased(case, mono_to_wall) for case in cases]
+
+    def known_case(self, case_id: str) -> Case | None:
+        """A case that was opened once, whatever became of it."""
+        query = f"SELECT {', '.join(_COLUMNS)} FROM cases WHERE case_id = ? AND state != 'pending'"
+        rows = self._read(query, case_id)
+        return _case_of(rows[0]) if rows else None
+
     def running_cameras(self) -> list[str]:
         """The cameras that have pending or open cases."""
         query = "SELECT DISTINCT camera FROM cases WHERE state IN ('pending', 'opened') ORDER BY camera"
@@ -250,6 +265,16 @@ class Database:
     def delete_request(self, number: int) -> None:
         with self._transaction() as connection:
             connection.execute("DELETE FROM requests WHERE id = ?", (number,))
+
+    def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """For the tables that have a module of their own beside this one."""
+        return self._read(query, *values)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, likewise: all of it or nothing."""
+        with self._transaction() as connection:
+            yield connection
 
     def close(self) -> None:
         with self._lock:

@@ -74,6 +74,31 @@ CREATE TABLE IF NOT EXISTS requests (
 
 CREATE INDEX IF NOT EXISTS requests_waiting ON requests (camera, id) WHERE done IS NULL;
 
+-- What people said of cases, word by word: the newest of a case holds, none is changed. Kept beside the cases, so that
+-- it outlives them.
+CREATE TABLE IF NOT EXISTS judgements (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    case_id        TEXT NOT NULL,
+    camera         TEXT NOT NULL,
+    scenario       TEXT NOT NULL,
+    zone           TEXT NOT NULL,
+    opened_wall_ns INTEGER NOT NULL,
+    verdict        TEXT NOT NULL CHECK (verdict IN ('dismissed', 'confirmed', 'revoked')),
+    reason         TEXT NOT NULL DEFAULT '',  -- of a dismissal
+    note           TEXT NOT NULL DEFAULT '',
+    judged_by      TEXT NOT NULL DEFAULT '',
+    judged_wall_ns INTEGER NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS judgements_of_case ON judgements (case_id, id);
+
+-- Dismissed cases whose thing is still to be left alone: set by whoever dismisses, deleted by the camera's worker when
+-- the thing has gone, or when the dismissal is revoked.
+CREATE TABLE IF NOT EXISTS dismissals (
+    case_id TEXT PRIMARY KEY,
+    camera  TEXT NOT NULL
+) WITHOUT ROWID;
+
 INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '3');
 
 COMMIT;

@@ -15,6 +15,7 @@ from edge.capture.live import LiveCapture
 from edge.clock import Stopwatch, SystemClock
 from edge.config.models import CameraConfig
 from edge.evidence.manifest import SharedChain
+from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox
 from edge.runtime.process import run_child, sole_holder
@@ -22,8 +23,10 @@ from edge.runtime.remote import RemoteDetector
 from edge.runtime.requests import RequestDesk
 from edge.runtime.slots import Slot
 from edge.state.database import Database
+from edge.state.judgements import Judgements
 from edge.wiring.camera_models import CameraModel, CameraModels, detector_of
 from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.judging import DISMISS, applied_by
 from edge.wiring.place import PLACE_RESET, reset_by_worker
 from edge.wiring.process_order import ProcessOrder
 from edge.wiring.sight_file import SightFile
@@ -103,6 +106,8 @@ def _live_camera(
         clock=clock,
         stop=stop,
     )
+    dismissing = Dismissing(camera.id, worker, telling, Judgements(database))
+    takes = {PLACE_RESET: reset_by_worker(worker), DISMISS: applied_by(dismissing)}
     live = LiveCamera(
         camera=camera.id,
         capture=capture,
@@ -110,7 +115,8 @@ def _live_camera(
         telling=telling,
         outbox=outbox,
         cases=database,
-        desk=RequestDesk(camera.id, database, {PLACE_RESET: reset_by_worker(worker)}, clock=clock),
+        desk=RequestDesk(camera.id, database, takes, clock=clock),
+        dismissing=dismissing,
         row=order.row,
         clock=clock,
         stopwatch=stopwatch,

@@ -242,6 +242,13 @@ def with_last_place(origin: Origin, case: Case, frame_px: tuple[int, int]) -> Or
     return replace(origin, zones={case.zone: place})
 
 
+def tag_of(site: Site, case: Case) -> Tag:
+    """How a case is filed: as its camera's scenario is now, or by the catalogue where it is not in use any more."""
+    uses = (use for use in site.scenarios[case.camera] if use.use == case.scenario and case.zone in use.zones)
+    use = next(uses, None)
+    return stock_tag(case.scenario) if use is None else _tag(use)
+
+
 def stock_tag(scenario: str) -> Tag:
     """How a case of a scenario that is not in use any more is filed: as the catalogue says."""
     known = stock_catalogue().scenarios.get(scenario)
