@@ -8,6 +8,7 @@ An event that ends must be cleared between `end_s` and `end_s + clear_after_s + 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ LATE_S = 10.0
 CLEAR_LATE_S = 5.0
 IOU_MIN = 0.2
 SIZE_RATIO_MAX = 25.0
+CONFIDENCE = 0.95
+_WILSON_Z = 1.959964  # the normal distribution's 97.5 % point: two sides of 2.5 % each
 _PAIR_WORTH_S = 1e6  # far above all onset errors together: one event more is worth more than any nearness
 
 
@@ -148,8 +151,21 @@ class Totals:
         return 2 * self.found / (2 * self.found + wrong) if self.found or wrong else float("nan")
 
     @property
+    def precision_interval(self) -> tuple[float, float]:
+        return wilson_interval(self.found, self.found + self.false_alarms + self.duplicates)
+
+    @property
+    def recall_interval(self) -> tuple[float, float]:
+        return wilson_interval(self.found, self.events)
+
+    @property
     def false_alarms_per_camera_hour(self) -> float:
         return self.false_alarms / self.camera_hours if self.camera_hours else float("nan")
+
+    @property
+    def false_alarms_per_camera_hour_max(self) -> float:
+        """What the true rate is below, with 95 % confidence: 3/hours where none was seen (the rule of three)."""
+        return poisson_upper(self.false_alarms) / self.camera_hours if self.camera_hours else float("nan")
 
 
 def total(clips: Sequence[ClipScore], *, media_s: float) -> Totals:
@@ -166,3 +182,23 @@ def total(clips: Sequence[ClipScore], *, media_s: float) -> Totals:
         onset_rmse_s=float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan"),
         camera_hours=media_s / 3600,
     )
+
+
+def poisson_upper(count: int) -> float:
+    """The mean of a Poisson variable that gives `count` or fewer in 5 of 100 cases: 2.996 for 0 (Garwood 1936)."""
+    low, high = float(count), count + 10 * math.sqrt(count + 1) + 10
+    for _ in range(60):
+        middle = (low + high) / 2
+        log_terms = [number * math.log(middle) - middle - math.lgamma(number + 1) for number in range(count + 1)]
+        low, high = (middle, high) if sum(map(math.exp, log_terms)) > 1 - CONFIDENCE else (low, middle)
+    return high
+
+
+def wilson_interval(hits: int, of: int) -> tuple[float, float]:
+    """Where the true share lies with 95 % confidence (Wilson 1927); NaN of nothing."""
+    if of == 0:
+        return float("nan"), float("nan")
+    share, weight = hits / of, _WILSON_Z**2 / of
+    middle = (share + weight / 2) / (1 + weight)
+    half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
+    return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -34,8 +34,14 @@ LORRIES = (*BUSES, "food-truck")
 WALKERS = ("road-1", "road-2", "road-3", "plaza-1", "plaza-3", "plaza-4", "plaza-5", "plaza-6")
 STANDERS = ("standing-man", "vendor", "worker", "boy", "man-in-black", "corridor-left", "corridor-right", "plaza-4")
 # Things without a class of the detector's, or that it rarely sees.
-GOODS = tuple(f"{kind}-{number}" for kind in ("crate", "sack", "boards") for number in range(6)) + (
-    "backpack", "leather-bag", "grey-bag", "bananas", "more-bananas")  # fmt: skip
+GOODS = (
+    *(f"{kind}-{number}" for kind in ("crate", "sack", "boards") for number in range(6)),
+    "backpack",
+    "leather-bag",
+    "grey-bag",
+    "bananas",
+    "more-bananas",
+)
 
 
 @dataclass(frozen=True, slots=True)
