@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from edge.core.scoring import ToldCase, TrueEvent, score, total
+import numpy as np
+
+from edge.core.scoring import ToldCase, TrueEvent, poisson_upper, score, total, wilson_interval
 
 EVENT = TrueEvent("illegal-parking", 10.0, 40.0, (100, 100, 140, 130), after_s=5, clear_after_s=5)
 CASE = ToldCase("a", "illegal-parking", (102, 101, 141, 131), opened_s=15.4, cleared_s=46.0)
@@ -89,3 +91,18 @@ def test_no_event_goes_without_because_a_neighbour_took_the_only_case_that_it_co
     only_first, both = replace(CASE, opened_s=13.5), replace(CASE, case_id="b", opened_s=22.0)
     clip = score([first, second], [only_first, both])
     assert [scored.found for scored in clip.events] == [only_first, both]
+
+
+def test_no_false_alarm_in_some_hours_is_a_rate_below_three_by_the_hours() -> None:
+    quiet = total([score([], [])], media_s=3 * 3600)
+    assert quiet.false_alarms_per_camera_hour == 0
+    assert abs(quiet.false_alarms_per_camera_hour_max - 1.0) < 0.002
+
+
+def test_the_limits_are_those_of_the_tables() -> None:
+    """Garwood's upper limits at 95 %, and Wilson's interval as in Newcombe 1998 (81 of 263, and 0 of 20)."""
+    for count, upper in ((0, 2.996), (1, 4.744), (2, 6.296), (10, 16.962), (100, 118.079)):
+        assert abs(poisson_upper(count) - upper) < 0.001
+    for (hits, of), (low, high) in (((81, 263), (0.2553, 0.3662)), ((0, 20), (0.0, 0.1611))):
+        assert np.allclose(wilson_interval(hits, of), (low, high), atol=1e-4)
+    assert np.isnan(wilson_interval(0, 0)).all()

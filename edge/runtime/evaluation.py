@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,10 @@ def _problem(event: Mapping[str, Any], watched: set[tuple[str, str]]) -> str:
     return "" if 0 <= start_s < end_s else "start_s must be 0 or more, and end_s later (or null)"
 
 
-def evaluate(clips: Sequence[TruthClip], run: Callable[[TruthClip], ClipReplay]) -> Evaluation:
+def evaluate(clips: Sequence[TruthClip], replays: Iterable[ClipReplay]) -> Evaluation:
+    """`replays`: one for each clip, in order. Of each only the score is kept, so thousands of clips need no memory."""
     results: list[ClipResult] = []
-    for clip in clips:
-        replayed = run(clip)
+    for clip, replayed in zip(clips, replays, strict=True):
         clip_score = score([_event(event, replayed.dwells) for event in clip.events], told_cases(replayed.alerts))
         names = tuple(dict.fromkeys(scenario for scenario, _ in replayed.dwells))
         results.append(ClipResult(clip.path.name, replayed.media_s, names, clip_score))
@@ -196,13 +196,31 @@ def _event_row(clip: str, name: str, scored: EventScore, wrong: int) -> tuple[st
 def _closing(evaluation: Evaluation) -> list[str]:
     """One line a scenario, and one for all."""
     named = [*evaluation.by_scenario.items(), ("all", evaluation.totals)]
-    return [
-        f"{name}: {totals.found} of {totals.events} events found, {totals.duplicates} doubled, "
-        f"{totals.false_alarms} false alarms in {totals.camera_hours * 3600:.0f} s of footage; "
-        f"precision {_number(totals.precision)}, recall {_number(totals.recall)}, F1 {_number(totals.f1)}; "
+    return [f"{name}: {closing_line(totals)}" for name, totals in named]
+
+
+def closing_line(totals: Totals) -> str:
+    """What was measured in one line; limits are those of 95 % confidence."""
+    return (
+        f"{totals.found} of {totals.events} events found, {totals.duplicates} doubled, "
+        f"{totals.false_alarms} false alarms in {totals.camera_hours * 3600:.0f} s of footage "
+        f"({false_alarm_rate(totals)}); "
+        f"precision {_share(totals.precision, totals.precision_interval)}, "
+        f"recall {_share(totals.recall, totals.recall_interval)}, F1 {_number(totals.f1)}; "
         f"onset RMSE {_number(totals.onset_rmse_s)} s; cleared in time {totals.cleared_in_time} of {totals.clearances}"
-        for name, totals in named
-    ]
+    )
+
+
+def false_alarm_rate(totals: Totals) -> str:
+    """The rate, and what the true one is below: 3 / hours where no false alarm was seen."""
+    return (
+        f"{_number(totals.false_alarms_per_camera_hour)} an hour, "
+        f"below {_number(totals.false_alarms_per_camera_hour_max)} with 95 % confidence"
+    )
+
+
+def _share(value: float, interval: tuple[float, float]) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def _number(value: float) -> str:
@@ -244,6 +262,11 @@ def _totals_document(totals: Totals) -> dict[str, object]:
         "f1": totals.f1,
         "onset_rmse_s": totals.onset_rmse_s,
         "false_alarms_per_camera_hour": totals.false_alarms_per_camera_hour,
+        "false_alarms_per_camera_hour_max": totals.false_alarms_per_camera_hour_max,
+        "precision_low": totals.precision_interval[0],
+        "precision_high": totals.precision_interval[1],
+        "recall_low": totals.recall_interval[0],
+        "recall_high": totals.recall_interval[1],
         "camera_hours": totals.camera_hours,
     }
     return {name: _plain(value) for name, value in named.items()}

@@ -6,8 +6,11 @@ Nothing of the gateway's state is read or written.
 from __future__ import annotations
 
 import json
+import multiprocessing
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,6 +72,7 @@ class ReplayOrder:
     start: str | None = None
     annotate: bool = False
     mqtt_url: str | None = None
+    threads: int = 2  # of the detector
     tell_live: bool = False  # alerts go out as they are made, not when the replay has succeeded
 
 
@@ -105,7 +109,10 @@ def replay(
         ):
             journal = Journal(database, lines, on_alert=courier.wake if courier else lambda: None)
             models = models_of(site, [camera])[camera.id]
-            loaded = [OnnxDetector(model.manifest, longest_side=model.longest_side) for model in models.detectors]
+            loaded = [
+                OnnxDetector(model.manifest, longest_side=model.longest_side, threads=order.threads)
+                for model in models.detectors
+            ]
             detector = detector_of(camera, models, dict(zip(models.detectors, loaded, strict=True)).__getitem__)
             sketch = _annotator(output.work, camera, detector.labels) if order.annotate else None
             recorder = recorder_for(site, camera, detector, root=output.work)
@@ -173,8 +180,14 @@ def demo(
     return result
 
 
-def evaluate(truth: Path, *, media: Path, out: Path, only: Sequence[str]) -> Evaluation:
-    """Replay every scored clip of a truth file into `out` and write `evaluation.json` there."""
+def evaluate(
+    truth: Path, *, media: Path, out: Path, only: Sequence[str], jobs: int = 1, evidence: bool = True
+) -> Evaluation:
+    """Replay every scored clip of a truth file into `out` and write `evaluation.json` there.
+
+    `jobs`: processes. Without `evidence` the pictures and the report of each replay are deleted as soon as it is
+    scored, so that a thousand clips need the disk of some.
+    """
     clips = read_truth(truth, media, only)
     for clip in clips:
         inspect(str(clip.path))
@@ -184,26 +197,56 @@ def evaluate(truth: Path, *, media: Path, out: Path, only: Sequence[str]) -> Eva
         out.mkdir(parents=True, exist_ok=True)
         for path in earlier:  # an old one would not be that of the replays beside it
             path.unlink(missing_ok=True)
-        sites = {clip.path: _evaluated_site(clip, out) for clip in clips}
-
-    def run(clip: TruthClip) -> ClipReplay:
-        site = sites[clip.path]
-        result = replay(site, ReplayOrder(clips=[clip.path], out=out / clip.path.stem, start=EVALUATION_START))
-        if result.incomplete:
-            raise CaptureError(f"{clip.path}: cut short, so it cannot be scored; copy it again, or leave it out")
-        dwells = {
-            (use.use, zone): (use.parameters.after_s, use.parameters.clear_after_s)
-            for use in site.scenarios[EVALUATION_CAMERA]
-            for zone in use.zones
-        }
-        return ClipReplay(result.alerts, float(str(result.summary["media_s"])), dwells)
-
-    evaluation = evaluate_clips(clips, run)
+        for clip in clips:  # one that cannot be used is told before an hour of others is replayed
+            _evaluated_site(clip, out)
+    threads = 2 if jobs == 1 else 1
+    orders = [
+        _EvaluatedClip(clip.path, _config_of(clip, out), out / clip.path.stem, threads, evidence) for clip in clips
+    ]
+    with ExitStack() as stack:
+        evaluation = evaluate_clips(clips, _replayed(stack, orders, jobs))
     with _written(out):
         document = {"produced_by": EVALUATED_BY, **as_document(evaluation)}
         text = json.dumps(document, ensure_ascii=False, indent=2)
         (out / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     return evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class _EvaluatedClip:
+    """What a process needs to replay one clip."""
+
+    clip: Path
+    config: Path
+    out: Path
+    threads: int
+    evidence: bool
+
+
+def _replayed(stack: ExitStack, orders: Sequence[_EvaluatedClip], jobs: int) -> Iterator[ClipReplay]:
+    """In order, as they are done. After one that fails no other is begun."""
+    if jobs == 1:
+        return map(_evaluated, orders)
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    return pool.map(_evaluated, orders)
+
+
+def _evaluated(order: _EvaluatedClip) -> ClipReplay:
+    site = load_site(order.config, environ={})
+    result = replay(site, ReplayOrder([order.clip], order.out, start=EVALUATION_START, threads=order.threads))
+    if result.incomplete:
+        raise CaptureError(f"{order.clip}: cut short, so it cannot be scored; copy it again, or leave it out")
+    if not order.evidence:
+        with _written(order.out):
+            shutil.rmtree(order.out / "evidence", ignore_errors=True)  # a clip without a case has none
+            (order.out / "report.html").unlink()
+    dwells = {
+        (use.use, zone): (use.parameters.after_s, use.parameters.clear_after_s)
+        for use in site.scenarios[EVALUATION_CAMERA]
+        for zone in use.zones
+    }
+    return ClipReplay(result.alerts, float(str(result.summary["media_s"])), dwells)
 
 
 def _config_of(clip: TruthClip, folder: Path) -> Path:

@@ -1,0 +1,89 @@
+"""Composited streets: the renderer is deterministic and true, and the rules are right on a short set of its clips.
+
+The long form is scripts/accuracy. Thresholds are the catalogue's; figures are printed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.composites import light, people, streets
+from tests.composites.composition import Composition, Placed, Renderer, Waypoint
+from tests.composites.footage import BY_NAME
+
+SEED = 5
+
+
+def digest(composition: Composition, media: Path) -> str:
+    return hashlib.sha256(
+        b"".join(picture.tobytes() for picture in Renderer(composition, media).pictures())
+    ).hexdigest()
+
+
+def test_the_same_seed_draws_the_same_pixels_and_another_seed_others(media: Path) -> None:
+    takes = [streets.goods_under_light(seed, media) for seed in (SEED, SEED, SEED + 9)]
+    short = [replace(take.composition, duration_s=3.0) for take in takes]
+    first, again, other = (digest(composition, media) for composition in short)
+    assert first == again
+    assert first != other
+    assert takes[0].truth(media) == takes[1].truth(media)
+
+
+@pytest.mark.parametrize("stage", ["overpass", "bricks", "wall", "yard"])
+def test_the_true_box_is_where_the_thing_is_drawn(media: Path, stage: str) -> None:
+    """What differs from the street without it, shadow apart, is what the truth says."""
+    view = BY_NAME[stage]
+    x, y = np.mean(view.ground, axis=0)
+    thing = Placed("crate-5", (Waypoint(0, float(x), float(y)),), scale=1.5)
+    empty = Composition(view, 0.2, SEED)
+    with_it = replace(empty, things=(thing,))
+    renderer = Renderer(with_it, media)
+    drawn = next(renderer.pictures()).astype(np.int16) - next(Renderer(empty, media).pictures())
+    true = renderer.box(thing, 0.0)
+    above = drawn[: int(true[3]) - 4]  # where the shadow does not reach
+    rows, columns = np.nonzero(np.abs(above).max(axis=2) > 12)
+    seen = (columns.min(), rows.min(), columns.max() + 1)
+    print(stage, [round(edge, 1) for edge in true], seen)
+    assert np.abs(np.array(seen) - true[:3]).max() <= 2.5
+
+
+def test_a_thing_has_no_box_before_it_is_put_down_and_after_it_is_taken(media: Path) -> None:
+    thing = Placed("crate-0", (Waypoint(2, 0.3, 0.8),), until_s=4)
+    renderer = Renderer(Composition(BY_NAME["plaza"], 6, SEED, (thing,)), media)
+    assert [renderer.box(thing, time_s) != (0, 0, 0, 0) for time_s in (1.9, 2.0, 3.9, 4.0)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_dimming_halves_the_picture_within_two_seconds_and_infra_red_takes_the_colour(media: Path) -> None:
+    street = np.asarray(next(Renderer(Composition(BY_NAME["plaza"], 0.2, SEED), media).pictures()), np.float32)
+    dimmed = light.Dimming(10).apply(street.copy(), 12.0)
+    assert np.allclose(dimmed, street / 2)
+    assert np.allclose(light.Dimming(10).apply(street.copy(), 9.9), street)
+    night = light.InfraRed(10).apply(street.copy(), 20.0)
+    assert np.ptp(night, axis=2).max() == 0
+    assert light.InfraRed(10).apply(street.copy(), 10.2).mean() < 5
+
+
+def test_truth_is_what_was_directed(media: Path) -> None:
+    """A crowd begins with its fourth person; the car hides by 28 %."""
+    crowd = people.gathering(SEED, media)
+    event = crowd.events[0]
+    arrivals = sorted(placed.way[1].at_s for placed in event.things)
+    assert event.start_s == arrivals[people.PEOPLE_MIN - 1]
+    hidden = streets.parking_half_hidden(SEED, media)
+    renderer = Renderer(hidden.composition, media)
+    car = np.array(renderer.box(hidden.events[0].things[0], 38))
+    person = np.array(renderer.box(hidden.composition.things[-1], 38))
+    shared = np.minimum(car[2:], person[2:]) - np.maximum(car[:2], person[:2])
+    share = float(np.prod(shared) / np.prod(car[2:] - car[:2]))
+    print(f"hidden: {share:.3f}")
+    assert abs(share - 0.28) < 0.04
