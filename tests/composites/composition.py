@@ -21,6 +21,7 @@ Float32 = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 SHADOW = 0.42  # of the light is gone under a thing
 _NOISE_FIELDS = 12
+_DRAWN_MAX = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class Renderer:
 
     composition: Composition
     media: Path
-    _noise: list[Float32] = field(default_factory=list)
+    # By the sprite's id and its shift; the sprite is kept too, or another could come to have its id.
+    _drawn: dict[tuple[int, int, int], tuple[UInt8, Float32]] = field(default_factory=dict)
 
     def pictures(self) -> Iterator[UInt8]:
         """(H, W, 3) BGR, `fps` a second."""
@@ -159,23 +161,32 @@ class Renderer:
         """Shadow first, then the thing, as bright as the ground is. Changes `picture`."""
         sprite, left, top = self._sprite(placed, time_s)
         column, row = int(np.floor(left)), int(np.floor(top))
-        part = cv2.copyMakeBorder(sprite, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0)).astype(np.float32)
-        part[..., :3] *= part[..., 3:] / 255
-        shift = np.array([[1, 0, left - column], [0, 1, top - row]], np.float32)
-        part = cv2.warpAffine(part, shift, (part.shape[1], part.shape[0]))
+        # A quarter of a pixel is as finely as anybody sees a thing move; what stands is then drawn once.
+        part = self._shifted(sprite, round((left - column) * 4), round((top - row) * 4))
         if placed.lift_cm == 0:
             _shade(picture, left, top, sprite.shape)
         window = _overlap(picture, part, column - 1, row - 1)
         if window is None:
             return
         target, source = window
-        alpha = source[..., 3:] / 255
-        colour = source[..., :3]
-        if self.composition.stage.grey:
-            colour = np.repeat(colour.mean(axis=2, keepdims=True), 3, axis=2)
-        gain = _gain(colour, alpha, footage.still(self.composition.stage, self.media))
-        target *= 1 - alpha
-        target += colour * gain
+        target *= 1 - source[..., 3:]
+        target += source[..., :3]
+
+    def _shifted(self, sprite: UInt8, right_quarters: int, down_quarters: int) -> Float32:
+        """A rim of one pixel round the sprite, moved by quarters of a pixel, colours lit and multiplied by alpha."""
+        key = (id(sprite), right_quarters, down_quarters)
+        if key not in self._drawn:
+            if len(self._drawn) >= _DRAWN_MAX:
+                self._drawn.clear()
+            part = cv2.copyMakeBorder(sprite, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0)).astype(np.float32)
+            part[..., 3] /= 255
+            part[..., :3] *= part[..., 3:]
+            if self.composition.stage.grey:
+                part[..., :3] = part[..., :3].mean(axis=2, keepdims=True)
+            part[..., :3] *= _gain(part, float(footage.still(self.composition.stage, self.media).mean()))
+            shift = np.array([[1, 0, right_quarters / 4], [0, 1, down_quarters / 4]], np.float32)
+            self._drawn[key] = (sprite, cv2.warpAffine(part, shift, (part.shape[1], part.shape[0])))
+        return self._drawn[key][1]
 
 
 def _row(thing: Cutout, time_s: float, *, walks: bool) -> int:
@@ -242,11 +253,10 @@ def _overlap(picture: Float32, part: Float32, left: int, top: int) -> tuple[Floa
     return picture[y1:y2, x1:x2], part[y1 - top : y2 - top, x1 - left : x2 - left]
 
 
-def _gain(colour: Float32, alpha: Float32, street: UInt8) -> np.float32:
+def _gain(part: Float32, around: float) -> np.float32:
     """A dark street makes bright things darker, and the other way round; halfway only, things have a colour."""
-    weight = float(alpha.sum())
+    weight = float(part[..., 3].sum())
     if weight < 1:
         return np.float32(1)
-    own = float(colour.mean(axis=2).sum()) / weight
-    around = float(street.mean())
+    own = float(part[..., :3].mean(axis=2).sum()) / weight
     return np.float32(np.clip((around / max(own, 10.0)) ** 0.3, 0.65, 1.35))

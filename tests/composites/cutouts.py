@@ -186,6 +186,8 @@ def _sequence(source: Source, path: Path) -> Cutout:
         part, ground = picture[y1:y2, x1:x2], empty[y1:y2, x1:x2]
         apart = cv2.GaussianBlur(cv2.absdiff(part, ground).max(axis=2), (0, 0), 1)
         mask = cv2.morphologyEx((apart > 22).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+        # The blur made it wider, and the rim shows the street that it was cut from.
+        mask = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
         cuts.append(_cut(part, mask > 0))
     heads = float(np.sign(source.until_box[0] - source.box[0]))
     return Cutout(

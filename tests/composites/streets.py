@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tests.composites import light
-from tests.composites.composition import Placed, Waypoint
+from tests.composites.composition import Box, Placed, Waypoint
 from tests.composites.directing import BUSES, CARS, GOODS, LORRIES, STANDERS, Director, Take
 from tests.composites.footage import BY_NAME, Polygon, Stage
 from tests.composites.light import Program
@@ -79,17 +81,29 @@ def _parking(
 def parking(seed: int, media: Path) -> Take:
     """Vehicles drive in and stay, one or two drive off again; traffic and people pass."""
     director = _parking("parking", seed, media, 75)
-    spots = director.stage.kerb
-    order = director.rng.permutation(len(spots))[: 2 if len(spots) > 2 else 1]
-    for number, row in enumerate(order):
-        at_s = 8 + 12 * number + director.between(0, 4)
+    stood: list[Box] = []
+    for row in director.rng.permutation(len(director.stage.kerb)):
+        at_s = 8 + 12 * len(stood) + director.between(0, 4)
         until_s = at_s + director.between(24, 30) if director.rng.random() < 0.5 else float("inf")
-        car = director.parks(director.pick(CARS), spots[row], at_s, until_s=until_s)
-        end_s = None if until_s > director.duration_s else until_s
-        director.note("illegal-parking", "kerb", at_s, end_s, car, look_s=at_s + 1)
+        car = director.parks(director.pick(CARS), director.stage.kerb[row], at_s, until_s=until_s)
+        box = director.box(car, at_s + 1)
+        if any(_hidden(box, other) for other in stood):
+            director.things.remove(car)  # too near
+            continue
+        stood.append(box)
+        director.note("illegal-parking", "kerb", at_s, until_s, car, look_s=at_s + 1)
+        if len(stood) == 2:
+            break
     director.passers_by(3)
     director.programs += mild_light(director)
     return director.take(moves=seed % 3 == 0 and director.stage.name != "yard")
+
+
+def _hidden(one: Box, other: Box) -> bool:
+    """A fifth of the smaller lies behind the other."""
+    shared = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    sizes = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (one, other)]
+    return bool(np.prod(np.maximum(shared, 0)) > 0.2 * min(sizes))
 
 
 def parking_from_start(seed: int, media: Path) -> Take:
