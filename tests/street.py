@@ -78,7 +78,7 @@ class Street:
         zones = [np.array(polygon, np.float32) for polygon in polygons]
         self.scenario = scenario_for(self.rule, zones)
         self.book = CaseBook(self.rule, camera="c", gateway="s/g")
-        self._zones = ZoneMap(zones)
+        self._zones = ZoneMap(zones, anchor=self.rule.anchor)
         self._memory = StreetMemory()
         self._ground = texture(self.ground, WIDTH, HEIGHT, level=90)
 
@@ -93,7 +93,7 @@ class Street:
         frame = Frame("c", 0, now_ns, now_ns, self._picture(things, gain))
         tracks = self._tracks([thing for thing in things if thing.track])
         width, height = frame.size_px
-        presence = {"bottom": self._zones.locate(tracks, width=width, height=height, mono_ns=now_ns)}
+        presence = {self.rule.anchor: self._zones.locate(tracks, width=width, height=height, mono_ns=now_ns)}
         blind = shows_nothing(frame.bgr)
         regions = self._regions([thing for thing in things if thing.region])
         scene = Scene(frame, Detections.empty(), tracks, presence, regions, self._memory, blind)
@@ -138,7 +138,7 @@ class Street:
         return Tracks(
             track_id=np.array([thing.track for thing in things], np.int64),
             xyxy=boxes,
-            label=np.array([LABELS.index(thing.label) for thing in things], np.int16),
+            label=np.array([self.rule.label_names.index(thing.label) for thing in things], np.int16),
             score=np.array([thing.score for thing in things], np.float32),
             detection=np.array([-1 if thing.carried else row for row, thing in enumerate(things)], np.int64),
             first_seen_ns=np.array([seconds_to_ns(thing.first_s) for thing in things], np.int64),

@@ -258,8 +258,7 @@ FAULTS = {
     "unknown scenario": (
         changed("use: illegal-parking", "use: ilegal-parking"),
         "site.yaml:18: cameras.gate.scenarios.ilegal-parking: use ilegal-parking is no scenario; "
-        "did you mean illegal-parking?; known scenarios: after-hours-entry, crowd-gathering, fire-lane-blocked, "
-        "illegal-parking, intrusion, loitering, non-motor-parking, out-of-store-trading, piled-goods",
+        "did you mean illegal-parking?; `edge scenarios` shows the ",
     ),
     "unknown zone": (
         changed("zones: [kerb]", "zones: [kreb]"),
@@ -268,7 +267,7 @@ FAULTS = {
     ),
     "unknown category": (
         changed("after_s: 45}", 'category: "0555"}'),
-        "site.yaml:18: cameras.gate.scenarios.illegal-parking: category 0555 is no category; did you mean 0505?; known",
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: category 0555 is no category; did you mean 0505?; `edge",
     ),
     "scenario without zones": (
         changed("zones: [kerb], ", ""),

@@ -17,7 +17,7 @@ from types import FrameType
 import typer
 
 from edge import __version__
-from edge.cli import check, demo, dismiss, evaluate, models, place, replay, snapshot, status
+from edge.cli import check, demo, dismiss, evaluate, models, place, replay, scenarios, snapshot, status
 from edge.cli import run as run_command
 from edge.errors import EdgeError
 
@@ -36,6 +36,7 @@ app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
 app.command("check")(check.check)
 app.command("schema")(check.schema)
+app.command("scenarios")(scenarios.scenarios)
 app.command("snapshot")(snapshot.snapshot)
 app.command("evaluate")(evaluate.evaluate)
 app.command("status")(status.status)

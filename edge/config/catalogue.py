@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.document import Document, Loc, read_document
@@ -22,6 +23,7 @@ from edge.config.fields import NOT_EMPTY, Id, Name, Severity, Strict, Text
 from edge.config.kinds import KINDS, Parameters
 from edge.config.problems import Problem, problems_of, raise_first
 from edge.config.schedule import Schedule, parse_schedule
+from edge.core.scenarios import rule_class
 from edge.errors import ConfigError
 from edge.resources import configs_dir
 
@@ -71,12 +73,25 @@ class Scenario:
     title: str
     title_zh: str
     needs: str
+    scenes: tuple[int, ...]  # which of the street scenes it serves, by their numbers in seeds/scenes.md
     requires: tuple[str, ...]  # parameters that a use must give
     defaults: Mapping[str, object]  # all but `zones`, and what the kind itself defaults
+    reasons: Mapping[str, str]  # why a default is what it is, as the file says beside it
 
     @property
     def parameters(self) -> type[Parameters]:
         return KINDS[self.kind]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What a model must have a word for; () where no label is needed."""
+        labels = self.defaults.get("labels", ())
+        return tuple(labels) if isinstance(labels, tuple | list) else ()
+
+    @property
+    def sees_regions(self) -> bool:
+        """Whether it asks the static-object model."""
+        return rule_class(self.kind).sees_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +136,9 @@ def _known_kind(kind: str) -> str:
     return kind
 
 
+_REASONED = re.compile(r"^  (\w+): .*?\s# *(.+)$", re.MULTILINE)  # a default with its reason beside it
+
+
 class _ScenarioFile(Strict):
     id: Id
     kind: Annotated[str, AfterValidator(_known_kind)]
@@ -129,6 +147,7 @@ class _ScenarioFile(Strict):
     category: Name
     severity: Severity
     needs: Text
+    scenes: Annotated[tuple[Annotated[int, Field(ge=1, le=999)], ...], NOT_EMPTY] | None = None
     requires: tuple[Literal["active"], ...] = ()
     defaults: dict[str, object]
 
@@ -193,8 +212,10 @@ def _load_scenario(path: Path, categories: Mapping[str, Category]) -> Scenario:
         title=file.title,
         title_zh=file.title_zh,
         needs=file.needs,
+        scenes=file.scenes or (),
         requires=file.requires,
         defaults=MappingProxyType({**file.defaults, "category": file.category, "severity": file.severity}),
+        reasons=MappingProxyType(dict(_REASONED.findall(path.read_text(encoding="utf-8")))),
     )
     _check_defaults(scenario, document)
     return scenario

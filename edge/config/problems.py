@@ -103,6 +103,8 @@ _COMPLETE = frozenset(
     {"polygon", "schedule", "broker_url", "source_url", "listen", "password", "distinct", "printable", "too_few"}
 )
 
+_LISTED_MAX = 20  # names in one line of an error; the catalogue has more
+
 _NAMES: Mapping[str, tuple[str, str]] = {
     "unknown_scenario": ("is no scenario", "known scenarios"),
     "unknown_zone": ("is no zone of this camera", "its zones"),
@@ -209,6 +211,8 @@ def _unquoted_hint(document: Document, loc: Loc) -> str:
 def _choice(given: str, names: Collection[str], listed: str) -> str:
     if not names:
         return ""
+    if len(names) > _LISTED_MAX and listed.startswith("known"):
+        return f"{_nearest(given, names)}; `edge scenarios` shows the {len(names)} {listed}"
     return f"{_nearest(given, names)}; {listed}: {', '.join(sorted(names))}"
 
 
