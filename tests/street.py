@@ -17,6 +17,7 @@ from edge.core.types import (
     NS_PER_S,
     CaseChange,
     Detections,
+    Findings,
     Float32,
     Frame,
     StaticRegions,
@@ -97,7 +98,8 @@ class Street:
         blind = shows_nothing(frame.bgr)
         regions = self._regions([thing for thing in things if thing.region])
         scene = Scene(frame, Detections.empty(), tracks, presence, regions, self._memory, blind)
-        told = self.book.advance(self.scenario.find(scene), scene, active=active)
+        findings = Findings.empty() if blind else self.scenario.find(scene)
+        told = self.book.advance(findings, scene, active=active)
         self._memory.keep(frame)
         self.changes += [(self.now_s, change) for change in told]
 

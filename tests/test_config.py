@@ -649,18 +649,78 @@ def test_a_polygon_that_touches_itself_is_refused(points: list[tuple[float, floa
     assert "crosses itself" in (outline_fault(points) or "")
 
 
+# Lines
+
+WRONG_WAY = "{use: wrong-way, line: [[0.2, 0.5], [0.8, 0.5]], direction: down}"
+
+
+def with_uses(*uses: str) -> str:
+    return changed("    scenarios:\n", "    scenarios:\n" + "".join(f"      - {use}\n" for use in uses))
+
+
+def test_a_line_has_the_name_of_its_use_or_its_own(tmp_path: Path) -> None:
+    named = WRONG_WAY.replace("wrong-way,", "wrong-way, id: north,")
+    first, second, *_ = load(tmp_path, with_uses(WRONG_WAY, named)).scenarios["gate"]
+    assert (first.places, second.places) == (("wrong-way",), ("north",))
+    assert second.lines == {"north": ((0.2, 0.5), (0.8, 0.5))}
+    assert (first.zones, first.after_s) == ((), 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[[0.2, 0.5], [0.8, 0.5]]", "[[0.2, 0.5], [0.2, 0.5]]", "wrong-way: line has both its points at one place"),
+        ("[[0.2, 0.5], [0.8, 0.5]]", "[[0.2, 0.5], [0.21, 0.5]]", "wrong-way: line is too short: its points lie less"),
+        ("[[0.2, 0.5], [0.8, 0.5]]", "[[0.2, 0.5]]", "wrong-way: line needs 2 points, has 1"),
+        ("[[0.2, 0.5], [0.8, 0.5]]", "[[0, 0], [1, 0], [1, 1]]", "wrong-way: line needs 2 points, has 3"),
+        (
+            "[0.8, 0.5]",
+            "[1.8, 0.5]",
+            "wrong-way: line[1][0] must lie in 0..1, a fraction of the frame's width or height",
+        ),
+        ("direction: down", "direction: left", "wrong-way: direction runs along the line; here it is up or down"),
+        ("direction: down", "direction: in", "wrong-way: direction must be up, down, left or right, has in"),
+        (", direction: down", "", "wrong-way: direction is missing"),
+        (", line: [[0.2, 0.5], [0.8, 0.5]]", "", "wrong-way: line is missing"),
+        (
+            "use: wrong-way",
+            "use: wrong-way, after_s: 5",
+            "wrong-way: unknown key after_s; did you mean clear_after_s?; ",
+        ),
+        ("use: wrong-way", "use: wrong-way, zones: [kerb]", "wrong-way: unknown key zones; known keys: "),
+        ("use: wrong-way", "use: wrong-way, id: kerb", "kerb: id kerb is the name of another zone or line: give"),
+    ],
+)
+def test_a_line_that_is_none_is_told_with_its_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in WRONG_WAY
+    words = fault(tmp_path, with_uses(WRONG_WAY.replace(old, new)))
+    assert words.startswith(f"site.yaml:18: cameras.gate.scenarios.{expected}")
+
+
+def test_two_lines_of_one_name_are_refused(tmp_path: Path) -> None:
+    words = fault(tmp_path, with_uses(WRONG_WAY, WRONG_WAY))
+    assert words.startswith(
+        "site.yaml:19: cameras.gate.scenarios[1]: use wrong-way is the name of another zone or line"
+    )
+
+
 # The catalogue
 
 
-def test_every_stock_scenario_can_be_used_with_zones_alone_or_with_what_it_requires(tmp_path: Path) -> None:
+def test_every_stock_scenario_can_be_used_with_its_place_alone_or_with_what_it_requires(tmp_path: Path) -> None:
     catalogue = stock_catalogue()
+    given = {
+        "zones": ("kerb",),
+        "line": ((0.1, 0.5), (0.9, 0.5)),
+        "direction": "down",
+        "active": "Mon-Sun 22:00-06:00",
+    }
     for scenario in catalogue.scenarios.values():
-        extra = {name: "Mon-Sun 22:00-06:00" for name in scenario.requires}
-        use = catalogue.resolve({"use": scenario.id, "zones": ("kerb",), **extra})
+        use = catalogue.resolve({"use": scenario.id, **{name: given[name] for name in scenario.needed}})
         assert use.kind in KINDS
         assert use.category.extension == use.category.code.startswith("X")
         assert scenario.needs
-        print(f"{use.use:22} {use.kind:12} {use.category.code} {use.category.name} after {use.parameters.after_s:g} s")
+        print(f"{use.use:22} {use.kind:12} {use.category.code} {use.category.name} after {use.after_s:g} s")
 
 
 def test_every_default_in_a_stock_file_stands_beside_its_reason() -> None:

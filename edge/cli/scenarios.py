@@ -76,7 +76,7 @@ def _in_full(scenario: Scenario, catalogue: Catalogue) -> list[str]:
         f"Category: {_category(scenario, catalogue)}.",
         "",
         " ".join(scenario.needs.split()),
-        *(f"A use must give `{name}`." for name in scenario.requires),
+        *(f"A use must give `{name}`." for name in scenario.needed if name != "zones"),
         "",
         "| parameter | default | because |",
         "|---|---|---|",

@@ -19,8 +19,8 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.document import Document, Loc, read_document
-from edge.config.fields import NOT_EMPTY, Id, Name, Severity, Strict, Text
-from edge.config.kinds import KINDS, Parameters
+from edge.config.fields import NOT_EMPTY, Ends, Id, Name, Severity, Strict, Text
+from edge.config.kinds import KINDS, CaseParameters, LineParameters
 from edge.config.problems import Problem, problems_of, raise_first
 from edge.config.schedule import Schedule, parse_schedule
 from edge.core.scenarios import rule_class
@@ -46,11 +46,30 @@ class ScenarioUse:
     kind: str  # of KINDS
     category: Category
     active: Schedule | None  # None: always
-    parameters: Parameters  # of its kind
+    parameters: CaseParameters  # of its kind
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What its cases are told apart by: its zones, or the name of its line."""
+        return self.zones or tuple(self.lines)
 
     @property
     def zones(self) -> tuple[str, ...]:
-        return self.parameters.zones
+        """() for a kind that looks at a line."""
+        zones: tuple[str, ...] = getattr(self.parameters, "zones", ())
+        return zones
+
+    @property
+    def lines(self) -> Mapping[str, Ends]:
+        """Its line by name, {} for a kind that looks at zones."""
+        if not isinstance(self.parameters, LineParameters):
+            return {}
+        return {self.parameters.id or self.use: self.parameters.line}
+
+    @property
+    def after_s(self) -> float:
+        """0 for a moment, which has no dwell."""
+        return float(getattr(self.parameters, "after_s", 0.0))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,7 +98,7 @@ class Scenario:
     reasons: Mapping[str, str]  # why a default is what it is, as the file says beside it
 
     @property
-    def parameters(self) -> type[Parameters]:
+    def parameters(self) -> type[CaseParameters]:
         return KINDS[self.kind]
 
     @property
@@ -92,6 +111,12 @@ class Scenario:
     def sees_regions(self) -> bool:
         """Whether it asks the static-object model."""
         return rule_class(self.kind).sees_regions
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """What a use must give beside `use`."""
+        place = ("line", "direction") if issubclass(self.parameters, LineParameters) else ("zones",)
+        return (*place, *self.requires)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +246,16 @@ def _load_scenario(path: Path, categories: Mapping[str, Category]) -> Scenario:
     return scenario
 
 
+def _somewhere(parameters: type[Strict]) -> dict[str, object]:
+    """A place to look at, of the sort that the kind wants."""
+    if issubclass(parameters, LineParameters):
+        return {"line": ((0.0, 0.5), (1.0, 0.5)), "direction": "down"}
+    return {"zones": ("zone",)}
+
+
 def _check_defaults(scenario: Scenario, document: Document) -> None:
-    """The defaults must be whole: with a zone, and nothing else, they make a scenario."""
+    """The defaults must be whole: with a place, and nothing else, they make a scenario."""
     try:
-        scenario.parameters.model_validate({**scenario.defaults, "zones": ("zone",)})
+        scenario.parameters.model_validate({**scenario.defaults, **_somewhere(scenario.parameters)})
     except ValidationError as error:
         raise_first(document, problems_of(error, document, model=scenario.parameters, prefix=("defaults",)))

@@ -6,13 +6,20 @@ have come from the environment.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.outline import outline_fault
+
+
+def located(title: str, found: Sequence[tuple[tuple[str | int, ...], PydanticCustomError]]) -> ValidationError:
+    """What a model's own validator found, each with where it lies below the model."""
+    details = [InitErrorDetails(type=fault, loc=loc, input=None) for loc, fault in found]
+    return ValidationError.from_exception_data(title, details)
 
 
 class Strict(BaseModel):
@@ -75,6 +82,28 @@ def _polygon(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, floa
 
 Polygon = Annotated[
     tuple[tuple[Fraction, Fraction], ...], Field(json_schema_extra={"minItems": 3}), AfterValidator(_polygon)
+]
+
+
+Ends = tuple[tuple[float, float], ...]  # two
+LINE_MIN = 0.02  # of the frame: a shorter line is a slip of the hand
+
+
+def _line(points: tuple[tuple[float, float], ...]) -> Ends:
+    if len(points) != 2:
+        raise PydanticCustomError("line", "needs 2 points, has {count}", {"count": len(points)})
+    (x1, y1), (x2, y2) = points
+    if (x1, y1) == (x2, y2):
+        raise PydanticCustomError("line", "has both its points at one place")
+    if max(abs(x2 - x1), abs(y2 - y1)) < LINE_MIN:
+        raise PydanticCustomError("line", "is too short: its points lie less than {least} apart", {"least": LINE_MIN})
+    return points
+
+
+LineEnds = Annotated[
+    tuple[tuple[Fraction, Fraction], ...],
+    Field(json_schema_extra={"minItems": 2, "maxItems": 2}),
+    AfterValidator(_line),
 ]
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Anchor, Id, Name, Severity, Strict, distinct
+from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Anchor, Id, LineEnds, Name, Severity, Strict, distinct, located
 from edge.config.schedule import parse_schedule
 from edge.errors import ConfigError
 
@@ -25,6 +25,9 @@ def _hours(text: str) -> str:
     return text
 
 
+# How far a direction must lead across its line, as a share of how far it leads along it: within 76 degrees of upright.
+DIRECTION_MIN = 0.25
+
 Seconds = Annotated[float, Field(ge=0, le=7 * 86_400)]
 ZoneIds = Annotated[
     tuple[Id, ...], Field(max_length=64, json_schema_extra=ONE_OR_MORE), NOT_EMPTY, AfterValidator(distinct)
@@ -34,19 +37,24 @@ Labels = Annotated[
 ]
 
 
-class Parameters(Strict):
-    """What every scenario has."""
+class CaseParameters(Strict):
+    """What every scenario has, whether it looks at zones or at a line."""
 
-    zones: ZoneIds = Field(description="Zones of this camera that it looks at")
-    after_s: Seconds = Field(description="The condition must hold this long, while visible, before a case opens")
     clear_after_s: Seconds = Field(description="The place must be seen empty this long before the case is cleared")
     score_min: Annotated[float, Field(ge=0, le=1)] = Field(description="What has a lower score does not count")
-    repeat_s: Seconds = Field(description="An update for as long as the case is open, this often; 0 for none")
     active: Annotated[str, AfterValidator(_hours)] | None = Field(
         default=None, description="Opening hours, such as Mon-Sun 07:00-22:00; always if left out"
     )
     severity: Severity
     category: Name = Field(description="Code of configs/categories.yaml")
+
+
+class Parameters(CaseParameters):
+    """What every scenario has that looks at zones."""
+
+    zones: ZoneIds = Field(description="Zones of this camera that it looks at")
+    after_s: Seconds = Field(description="The condition must hold this long, while visible, before a case opens")
+    repeat_s: Seconds = Field(description="An update for as long as the case is open, this often; 0 for none")
 
 
 class DetectedParameters(Parameters):
@@ -84,11 +92,47 @@ class GatheringParameters(DetectedParameters):
     )
 
 
-KINDS: Mapping[str, type[Parameters]] = MappingProxyType(
+class AbsenceParameters(DetectedParameters):
+    stay_s: Annotated[float, Field(ge=0, le=60)] = Field(
+        description="Somebody is there when seen in the zone this long; a shorter look may be a false one"
+    )
+    moving: bool = Field(description="Only who has moved counts: a coat on a hook that looks like a person does not")
+
+
+class LineParameters(Strict):
+    """What every scenario and measure has that looks at a line."""
+
+    id: Id | None = Field(default=None, description="The line's name in alerts and topics; that of the use if left out")
+    line: LineEnds = Field(description="Two points [x, y] in fractions 0..1 of the frame, on the ground")
+    direction: Literal["up", "down", "left", "right"] = Field(description="A way over the line, as seen in the picture")
+    labels: Labels = Field(description="The model's labels that count")
+    anchor: Anchor = Field(
+        default="bottom", description="The point of a box that must cross: middle of its lower edge, or centre"
+    )
+
+    @model_validator(mode="after")
+    def _direction_crosses(self) -> Self:
+        (x1, y1), (x2, y2) = self.line
+        level, upright = abs(x2 - x1), abs(y2 - y1)
+        across, along = (level, upright) if self.direction in ("up", "down") else (upright, level)
+        if across < DIRECTION_MIN * along:
+            other = "left or right" if self.direction in ("up", "down") else "up or down"
+            fault = PydanticCustomError("direction", "runs along the line; here it is {other}", {"other": other})
+            raise located("line", [(("direction",), fault)])
+        return self
+
+
+class CrossingParameters(LineParameters, CaseParameters):
+    """A moment: it has no dwell to ask for, and nothing to tell again. `direction` is the way that is allowed."""
+
+
+KINDS: Mapping[str, type[CaseParameters]] = MappingProxyType(
     {
         "stationary": StationaryParameters,
         "left_object": LeftObjectParameters,
         "loitering": LoiteringParameters,
         "gathering": GatheringParameters,
+        "crossing": CrossingParameters,
+        "absence": AbsenceParameters,
     }
 )

@@ -15,23 +15,17 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from edge.config.catalogue import ScenarioUse, stock_catalogue
 from edge.config.document import Loc
-from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Polygon, Secret, Strict, Text, TimeZone, distinct
+from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Polygon, Secret, Strict, Text, TimeZone, distinct, located
 
 EMBEDDED = "embedded"
 CAMERAS_MAX = 256
-
-
-def _faults(title: str, faults: list[tuple[Loc, PydanticCustomError]]) -> ValidationError:
-    details = [InitErrorDetails(type=fault, loc=loc, input=None) for loc, fault in faults]
-    return ValidationError.from_exception_data(title, details)
 
 
 def _name_from_id(value: Any) -> Any:
@@ -92,7 +86,7 @@ class MqttConfig(Strict):
     def _password_needs_a_user(self) -> MqttConfig:
         if self.password is not None and self.username is None:
             fault = PydanticCustomError("password", "needs a `username:` beside it (MQTT 3.1.1 demands one)")
-            raise _faults("mqtt", [(("password",), fault)])
+            raise located("mqtt", [(("password",), fault)])
         return self
 
 
@@ -220,7 +214,14 @@ class CameraConfig(Strict):
             if zone not in known
         ]
         used: set[tuple[str, str]] = set()
+        named = known.copy()
         for row, scenario in enumerate(self.scenarios):
+            for name in scenario.lines:
+                if name in named:
+                    key = "use" if getattr(scenario.parameters, "id", None) is None else "id"
+                    fault = PydanticCustomError("repeated_line", "is the name of another zone or line")
+                    faults.append((("scenarios", row, key), fault))
+                named.add(name)
             for place, zone in enumerate(scenario.zones):
                 loc = ("scenarios", row, "zones", place)
                 if zone not in known:
@@ -229,7 +230,7 @@ class CameraConfig(Strict):
                     faults.append((loc, PydanticCustomError("repeated_use", "has this scenario already")))
                 used.add((scenario.use, zone))
         if faults:
-            raise _faults("camera", faults)
+            raise located("camera", faults)
         return self
 
 
@@ -254,7 +255,7 @@ class SiteConfig(Strict):
     def _cameras_differ(self) -> SiteConfig:
         faults = _repeated("cameras", [camera.id for camera in self.cameras], key="id")
         if faults:
-            raise _faults("site", faults)
+            raise located("site", faults)
         return self
 
 

@@ -100,7 +100,19 @@ def _words(detail: ErrorDetails, document: Document, loc: Loc, known: Callable[[
 _NUMERIC = frozenset({"literal_error", "int_type", "float_type"})
 # Their messages say what was found, or must not.
 _COMPLETE = frozenset(
-    {"polygon", "schedule", "broker_url", "source_url", "listen", "password", "distinct", "printable", "too_few"}
+    {
+        "polygon",
+        "line",
+        "direction",
+        "schedule",
+        "broker_url",
+        "source_url",
+        "listen",
+        "password",
+        "distinct",
+        "printable",
+        "too_few",
+    }
 )
 
 _LISTED_MAX = 20  # names in one line of an error; the catalogue has more
@@ -111,6 +123,7 @@ _NAMES: Mapping[str, tuple[str, str]] = {
     "unknown_category": ("is no category", "known categories"),
     "repeated_id": ("is taken already: an id must be unique", ""),
     "repeated_use": ("is watched by this scenario already; give it once", ""),
+    "repeated_line": ("is the name of another zone or line: give this one an `id` of its own", ""),
 }
 
 _BUILT_IN: Mapping[str, Callable[[dict[str, Any]], str]] = {

@@ -36,5 +36,5 @@ def _use_schema(scenario: Scenario, catalogue: Catalogue) -> dict[str, Any]:
     schema["title"] = f"{scenario.title} {scenario.title_zh}"
     schema["description"] = scenario.needs
     schema["properties"] = {"use": {"const": scenario.id}, **properties}
-    schema["required"] = ["use", "zones", *scenario.requires]
+    schema["required"] = ["use", *scenario.needed]
     return schema

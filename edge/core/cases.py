@@ -139,6 +139,7 @@ class CaseBook:
         self._lives: list[_Life] = []
         self._known_ns: int | None = None  # mono; of the last look, or since when restored cases were not seen
         self._looked_ns = -1
+        self._first_look_ns = -1  # of this process
         self._watched_since_ns = 0  # no look has been missing since
         self._active_since_ns = 0  # nothing that was so before counts
 
@@ -161,17 +162,19 @@ class CaseBook:
         if step_ns == 0:
             self._watched_since_ns = now_ns
         self._fit_to(scene.frame.size_px)
-        if not active:
+        if not active and not self.rule.pauses:
             self._active_since_ns = now_ns
             return self._end_all(now_ns, "hours")
         if scene.blind:
             return []
+        if self._first_look_ns < 0:
+            self._first_look_ns = now_ns
         # A camera has a handful of live cases, each a small state machine: a loop over them is the clear form.
         looks = [self._look(life, scene) for life in self._lives]
         rows = self._match(findings, looks, scene)
         for life, look, row in zip(self._lives, looks, rows, strict=True):
             if row >= 0:
-                self._see(life, look, (findings, row), scene, step_ns)
+                self._see(life, look, (findings, row), scene, step_ns if active else 0)
             else:
                 self._judge_unfound(life, look, scene, step_ns)
             life.last_patch = look.patch
@@ -195,6 +198,8 @@ class CaseBook:
         """Go on with cases of an earlier run, before the first look; each must be one that the book `watches`."""
         for case in cases:
             known = _seen_before(case, now_ns)
+            if self.rule.keyed_by == ZONE:
+                self._lives = [life for life in self._lives if not self._is_begun_for(life, known)]
             self._lives.append(_Life.restored(known, self.rule.zone_names.index(case.zone)))
             self._known_ns = min(known.last_seen_ns, now_ns if self._known_ns is None else self._known_ns)
 
@@ -217,6 +222,11 @@ class CaseBook:
     def revoke(self, case_id: str) -> None:
         """A dismissal is taken back: if the thing still stays, it is found anew."""
         self._lives = [life for life in self._lives if life.case.case_id != case_id or life.case.state != WITHDRAWN]
+
+    def _is_begun_for(self, life: _Life, earlier: Case) -> bool:
+        """Whether a zone's case was begun before the earlier run's was known: it is that very one."""
+        begun_here = 0 <= self._first_look_ns <= life.case.started_ns
+        return life.case.zone == earlier.zone and life.case.state == PENDING and begun_here
 
     def _fit_to(self, size_px: tuple[int, int]) -> None:
         """A camera that has another resolution now still shows the same street."""
@@ -268,7 +278,9 @@ class CaseBook:
         elif self.rule.keyed_by == MOMENT:
             strength = same_track
         elif self.rule.keyed_by == ZONE:
-            strength = same_zone
+            # What was seen to end and to begin anew is another case. What is so at our first look may be as before.
+            known_ns = max(life.case.last_seen_ns, self._first_look_ns)
+            strength = same_zone & ~((findings.since_ns > known_ns) & (findings.since_ns < scene.frame.mono_ns))
         else:
             strength = finding_again.ground_shared(life.footprint, findings.xyxy)
         return np.where(same_zone, strength, 0).astype(np.float32)

@@ -7,7 +7,7 @@ a camera's worker does not carry it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -107,7 +107,7 @@ def recorder_for(
         EvidenceStore(root),
         origin=EvidenceOrigin(
             camera=camera.id,
-            zones=dict(zip((zone.id for zone in camera.zones), polygons_of(camera), strict=True)),
+            zones=places_of(camera),
             timezone=ZoneInfo(site.config.site.timezone),
             model_name=detector.name,
             model_sha256=detector.sha256,
@@ -141,19 +141,26 @@ def rule_for(site: Site, camera: CameraConfig, use: ScenarioUse, labels: tuple[s
             ("cameras", site.config.cameras.index(camera), "scenarios", camera.scenarios.index(use), "labels"),
             f"holds {unknown[0]!r}, which the camera's model does not know: its labels are {_listed(labels)}",
         )
-    names = tuple(zone.id for zone in camera.zones)
+    names = tuple(use.lines) or tuple(zone.id for zone in camera.zones)
     kind = rule_class(use.kind)
     return kind(
         scenario=use.use,
-        zones=tuple(names.index(zone) for zone in use.zones),
+        zones=tuple(names.index(place) for place in use.places),
         zone_names=names,
         label_names=labels,
         **{
             field.name: _as_rule_has_it(field.name, use, labels)
             for field in fields(kind)
             if field.name not in ("scenario", "zones", "zone_names", "label_names")
+            and not _is_fixed_by_kind(field, use)
         },
     )
+
+
+def _is_fixed_by_kind(field: Field[Any], use: ScenarioUse) -> bool:
+    """A duration that the kind gives itself, since nobody may set it: a moment has no dwell."""
+    fixed = field.name.endswith("_ns") and field.default is not MISSING
+    return fixed and not hasattr(use.parameters, f"{field.name.removesuffix('_ns')}_s")
 
 
 def _as_rule_has_it(name: str, use: ScenarioUse, labels: tuple[str, ...]) -> Any:
@@ -193,7 +200,7 @@ def _word(
 ) -> Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told]:
     """What puts a case's change into an alert."""
     origin = origin_of(site, camera, model_name=detector.name, model_sha256=detector.sha256)
-    tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.zones}
+    tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.places}
     topics = Topics(origin.site, origin.gateway)
 
     def tell(change: CaseChange, frame: Frame, evidence: Sequence[EvidenceFile], failure: str) -> Told:
@@ -224,7 +231,7 @@ def origin_of(site: Site, camera: CameraConfig, *, model_name: str, model_sha256
         camera_name=camera.name,
         road=camera.road,
         grid=camera.grid,
-        zones={zone.id: tuple((x, y) for x, y in zone.polygon) for zone in camera.zones},
+        zones={name: tuple((float(x), float(y)) for x, y in points) for name, points in _points_of(camera).items()},
         timezone=ZoneInfo(site.config.site.timezone),
         model_name=model_name,
         model_sha256=model_sha256,
@@ -244,7 +251,7 @@ def with_last_place(origin: Origin, case: Case, frame_px: tuple[int, int]) -> Or
 
 def tag_of(site: Site, case: Case) -> Tag:
     """How a case is filed: as its camera's scenario is now, or by the catalogue where it is not in use any more."""
-    uses = (use for use in site.scenarios[case.camera] if use.use == case.scenario and case.zone in use.zones)
+    uses = (use for use in site.scenarios[case.camera] if use.use == case.scenario and case.zone in use.places)
     use = next(uses, None)
     return stock_tag(case.scenario) if use is None else _tag(use)
 
@@ -270,6 +277,16 @@ def _tag(use: ScenarioUse) -> Tag:
 
 def label_rows(names: Iterable[str], labels: tuple[str, ...]) -> Int16:
     return np.array([labels.index(name) for name in names], np.int16)
+
+
+def places_of(camera: CameraConfig) -> dict[str, Float32]:
+    """By name: the zones, and the lines, which have two points."""
+    return {name: np.array(points, np.float32) for name, points in _points_of(camera).items()}
+
+
+def _points_of(camera: CameraConfig) -> dict[str, Sequence[tuple[float, float]]]:
+    zones = {zone.id: zone.polygon for zone in camera.zones}
+    return {**zones, **{name: ends for use in camera.scenarios for name, ends in use.lines.items()}}
 
 
 def polygons_of(camera: CameraConfig) -> list[Float32]:

@@ -48,7 +48,7 @@ from edge.wiring.frame_path import (
     EXPLAINING_LABELS,
     arrays,
     label_rows,
-    polygons_of,
+    places_of,
     recorder_for,
     sight_for,
     telling_for,
@@ -242,9 +242,9 @@ def _evaluated(order: _EvaluatedClip) -> ClipReplay:
             shutil.rmtree(order.out / "evidence", ignore_errors=True)  # a clip without a case has none
             (order.out / "report.html").unlink()
     dwells = {
-        (use.use, zone): (use.parameters.after_s, use.parameters.clear_after_s)
+        (use.use, place): (use.after_s, use.parameters.clear_after_s)
         for use in site.scenarios[EVALUATION_CAMERA]
-        for zone in use.zones
+        for place in use.places
     }
     return ClipReplay(result.alerts, float(str(result.summary["media_s"])), dwells)
 
@@ -354,14 +354,13 @@ def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig) -> PacketCa
 
 
 def _annotator(folder: Path, camera: CameraConfig, labels: tuple[str, ...]) -> Annotator:
-    zones = dict(zip((zone.id for zone in camera.zones), polygons_of(camera), strict=True))
     asked = {label for use in camera.scenarios for label in use.labels}
     return Annotator(
         folder,
         fps=camera.sampling.fps,
         labels=labels,
         drawn_labels=label_rows([label for label in labels if label in asked or label in EXPLAINING_LABELS], labels),
-        zones=zones,
+        zones=places_of(camera),
         privacy=arrays(camera.masks.privacy),
     )
 

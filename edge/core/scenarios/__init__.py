@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edge.core.scenarios.absence import Absence, AbsenceRule
+from edge.core.scenarios.crossing import Crossing, CrossingRule
 from edge.core.scenarios.gathering import Gathering, GatheringRule
 from edge.core.scenarios.left_object import LeftObject, LeftObjectRule
 from edge.core.scenarios.loitering import Loitering, LoiteringRule
@@ -23,6 +25,8 @@ KINDS: Mapping[str, tuple[type[Rule], type[Scenario]]] = {
         (LeftObjectRule, LeftObject),
         (LoiteringRule, Loitering),
         (GatheringRule, Gathering),
+        (CrossingRule, Crossing),
+        (AbsenceRule, Absence),
     )
 }
 

@@ -29,6 +29,7 @@ class Rule:
     keyed_by: ClassVar[str]
     sees_regions: ClassVar[bool] = False  # asks the static-object model about its zones
     over: ClassVar[str] = "left"  # why a case is cleared when its condition was seen to hold no more
+    pauses: ClassVar[bool] = False  # outside its hours its clock stands still; else its cases end there
 
     scenario: str
     zones: tuple[int, ...]  # rows of the camera's zones
