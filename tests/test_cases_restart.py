@@ -86,7 +86,9 @@ STORIES = {
     ),
     "a loiterer": Story(person_rule("loitering"), ((3, ()), (20, (PERSON,)), (15, ())), from_s=6),
     "a bollard": Story(person_rule("loitering"), ((40, (replace(PERSON, score=0.9, first_s=0),)),)),
-    "a gathering": Story(person_rule("gathering", people_min=4, spacing=1.5), ((3, ()), (20, GROUP), (15, ()))),
+    "a gathering": Story(
+        person_rule("gathering", people_min=4, spacing=1.5, stay_ns=2 * NS_PER_S), ((3, ()), (20, GROUP), (20, ()))
+    ),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from edge.core import boxes
 from edge.core.memory import StreetMemory
 from edge.core.scenarios import Rule, scenario_for
-from edge.core.scenarios.gathering import SPEED_MAX, STAY_NS, groups_of
+from edge.core.scenarios.gathering import density_of, groups_of
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Detections, Findings, Float32, Frame, Presence, StaticRegions, Tracks
 from tests.street import HEIGHT, WIDTH, parking_rule, person_rule
@@ -19,6 +21,7 @@ SPACING = 1.5
 WHOLE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
 LEFT = np.array([(0, 0), (0.5, 0), (0.5, 1), (0, 1)], np.float32)
 NOW_NS = 60 * NS_PER_S
+STAY_NS = 10 * NS_PER_S
 
 # Feet on a grid of 8 px, heights of 16 to 64: sums of such numbers are exact, so that a shift changes no answer.
 person = st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(2, 8))
@@ -88,12 +91,13 @@ def seen(
     rule: Rule,
     *,
     zones: tuple[Float32, ...] = (WHOLE,),
-    speed: float = 0.0,
-    visible_ns: int = NOW_NS,
+    moved_px: float = 0.0,
+    visible_ns: int = STAY_NS,
     detected: bool = True,
     score: float = 0.8,
     label: int = 0,
 ) -> Findings:
+    """What is found in the second of two looks, `visible_ns` apart, between which they walked to the right."""
     count, since = len(xyxy), np.full(len(xyxy), NOW_NS - visible_ns, np.int64)
     tracks = Tracks(
         track_id=np.arange(1, count + 1),
@@ -104,21 +108,24 @@ def seen(
         first_seen_ns=since,
         last_seen_ns=np.full(count, NOW_NS, np.int64),
         rest_since_ns=since,
-        speed=np.full(count, speed, np.float32),
+        speed=np.zeros(count, np.float32),
     )
+    before = replace(tracks, xyxy=xyxy - np.array([moved_px, 0, moved_px, 0], np.float32))
     inside = np.stack([boxes.anchors(xyxy)[:, 0] < zone[:, 0].max() * WIDTH for zone in zones])
     shape = inside.shape
     presence = Presence(inside, np.broadcast_to(since, shape).copy(), np.full(shape, visible_ns, np.int64))
-    return scenario_for(rule, zones).find(scene(tracks, presence, StaticRegions.empty()))
+    scenario = scenario_for(rule, zones)
+    scenario.find(scene(before, presence, StaticRegions.empty(), NOW_NS - visible_ns))
+    return scenario.find(scene(tracks, presence, StaticRegions.empty()))
 
 
-def scene(tracks: Tracks, presence: Presence, regions: StaticRegions) -> Scene:
-    frame = Frame("c", 0, NOW_NS, NOW_NS, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+def scene(tracks: Tracks, presence: Presence, regions: StaticRegions, now_ns: int = NOW_NS) -> Scene:
+    frame = Frame("c", 0, now_ns, now_ns, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     return Scene(frame, Detections.empty(), tracks, {"bottom": presence}, regions, StreetMemory())
 
 
 def gathering(people_min: int = 4, **changes: object) -> Rule:
-    return person_rule("gathering", people_min=people_min, spacing=SPACING, **changes)
+    return person_rule("gathering", people_min=people_min, spacing=SPACING, stay_ns=STAY_NS, **changes)
 
 
 def test_a_gathering_is_the_box_round_its_people() -> None:
@@ -126,13 +133,16 @@ def test_a_gathering_is_the_box_round_its_people() -> None:
     found = seen(people, gathering())
     assert found.count.tolist() == [5]
     assert found.xyxy.tolist() == [[20, 100, 160, 150]]
-    assert (found.track_id.tolist(), found.since_ns.tolist()) == ([-1], [NOW_NS])
+    assert (found.track_id.tolist(), found.since_ns.tolist()) == ([-1], [NOW_NS - STAY_NS])
 
 
 @settings(max_examples=30)
 @given(st.integers(0, 7), st.integers(1, 7))
-def test_fewer_than_asked_for_are_no_gathering(count: int, people_min: int) -> None:
-    assert len(seen(row_of(count), gathering(people_min))) == int(count >= people_min)
+def test_a_gathering_begins_with_as_many_as_asked_for_and_goes_on_with_two_thirds(count: int, people_min: int) -> None:
+    rule = gathering(people_min)
+    found = seen(row_of(count), rule)
+    assert len(found) == int(3 * count >= 2 * people_min)
+    assert rule.begins(found).tolist() == [count >= people_min] * len(found)
 
 
 def test_two_groups_are_two_gatherings() -> None:
@@ -143,7 +153,7 @@ def test_two_groups_are_two_gatherings() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"speed": SPEED_MAX * 1.01},  # they walk through together
+        {"moved_px": 50},  # they walk through together
         {"visible_ns": STAY_NS - 1},
         {"detected": False},
         {"score": 0.1},
@@ -154,14 +164,34 @@ def test_who_passes_or_is_not_surely_seen_does_not_gather(changes: dict[str, flo
     assert len(seen(row_of(5), gathering(), **changes)) == 0  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("people", "ground_m2"),
+    [
+        (row_of(6, gap=12), 2.04 + 0.785),  # a row of 2.04 m, half a metre on each side, and half a circle at each end
+        (row_of(6, gap=60), 10.2 + 0.785),
+        (row_of(2, gap=0), 0.785),  # a child held by the hand
+        (
+            np.concatenate([row_of(2), row_of(2) + np.float32(15)]),
+            1.04 + 2.16 + 0.785,
+        ),  # 1.02 m apart, in two rows 1.02 m apart
+    ],
+)
+def test_density_is_people_on_the_ground_that_they_take_up(people: Float32, ground_m2: float) -> None:
+    density = density_of(people)
+    print(f"{len(people)} people on {len(people) / density:.2f} m²")
+    assert len(people) / density == pytest.approx(ground_m2, rel=0.02)
+    assert density_of(people * np.float32(4)) == pytest.approx(density, rel=1e-3)
+
+
 def test_only_those_inside_the_zone_are_counted() -> None:
     rule = gathering(4, zones=(0, 1), zone_names=("left", "whole"))
     found = seen(row_of(5, x=80), rule, zones=(LEFT, WHOLE))  # three of the five stand on the left
-    assert (found.zone.tolist(), found.count.tolist()) == ([1], [5])
+    assert (found.zone.tolist(), found.count.tolist()) == ([0, 1], [3, 5])
+    assert rule.begins(found).tolist() == [False, True]
 
 
 def test_each_person_in_a_watched_zone_is_found_with_the_start_of_the_visit() -> None:
-    found = seen(row_of(3), person_rule("loitering"), visible_ns=7 * NS_PER_S, speed=1.2)
+    found = seen(row_of(3), person_rule("loitering"), visible_ns=7 * NS_PER_S)
     assert found.track_id.tolist() == [1, 2, 3]
     assert set(found.since_ns.tolist()) == {NOW_NS - 7 * NS_PER_S}
     assert len(seen(row_of(3), person_rule("loitering"), detected=False)) == 0

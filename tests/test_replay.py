@@ -63,7 +63,10 @@ def test_the_van_has_three_stills_or_more_ten_seconds_apart(replayed: Path) -> N
 
 def test_people_who_stay_are_cases_too_and_end_when_they_go(replayed: Path) -> None:
     told = [alert["data"] for alert in alerts_of(replayed) if alert["data"]["scenario"] != "illegal-parking"]
-    assert {data["scenario"] for data in told} >= {"loitering"}
+    assert {data["scenario"] for data in told} == {"loitering", "crowd-gathering"}
+    (meeting,) = (data for data in told if data["scenario"] == "crowd-gathering" and data["state"] == "opened")
+    assert meeting["object"]["count"] >= 2
+    assert meeting["media_time_s"] < 20  # they part then
     opened = {data["case_id"] for data in told if data["state"] == "opened"}
     cleared = {data["case_id"] for data in told if data["state"] == "cleared"}
     assert cleared

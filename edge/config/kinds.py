@@ -90,6 +90,13 @@ class GatheringParameters(DetectedParameters):
     spacing: Annotated[float, Field(gt=0, le=20)] = Field(
         default=1.5, description="People stand together when no further apart than this many person-box heights"
     )
+    stay_s: Annotated[float, Field(ge=1, le=3600)] = Field(
+        default=10, description="Who has kept within a small circle for this long stays; anybody else is passing"
+    )
+    density_min: Annotated[float, Field(ge=0, le=10)] = Field(
+        default=0,
+        description="People a square metre of the ground that they take up; 0 for any, 1 is a queue, 3 is a crush",
+    )
 
 
 class AbsenceParameters(DetectedParameters):

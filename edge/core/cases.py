@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.core import appearance, boxes, finding_again
-from edge.core.scenarios.rule import MOMENT, PERSON, REGION, THING, ZONE, Rule
+from edge.core.scenarios.rule import GROUND, MOMENT, PERSON, REGION, THING, ZONE, Rule
 from edge.core.scene import Scene
 from edge.core.types import (
     CLEARED,
@@ -55,11 +55,13 @@ FOUND_SHARE = 0.3
 FIXTURE_SCORE_MIN = 0.5
 PENDING_GONE_NS = 2 * NS_PER_S  # a pending thing that left starts anew when it comes back
 PENDING_UNSEEN_NS = 30 * NS_PER_S  # a pending thing hidden for longer is forgotten
-# After a gap the finder must find everybody anew: a track must be confirmed, and a gathering asks for a visit of 2 s.
-FINDS_WITHIN_NS = 3 * NS_PER_S
+# A rule that asks for next to no dwell would take one false look, and one trembling box on the line of the zone.
+AT_ONCE_NS = NS_PER_S  # such a rule has a shorter `after_ns`
+LOOKS_MIN = 3  # in which somebody must be found, or two if they are a second apart
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 
 _PLACES = (THING, REGION)
+_SEEN_BEFORE = (REGION, GROUND)  # reported only when it has lasted for a while, and seen all that time
 _FIXTURES = (THING, PERSON)  # for which the detector may take street furniture: a sign, a bollard
 
 
@@ -83,6 +85,7 @@ class _Life:
     departed: bool = False
     told_ns: int = 0
     lent_from: int = -1  # the track that the case had before a walker near the place where it was lost took over
+    outside_looks: int = 0  # in which a walker in the making was seen, but not in the zone; not kept over a restart
 
     @classmethod
     def restored(cls, case: Case, row: int) -> _Life:
@@ -169,6 +172,8 @@ class CaseBook:
             return []
         if self._first_look_ns < 0:
             self._first_look_ns = now_ns
+        if self.rule.keyed_by == GROUND:
+            findings = self._gathered(findings)
         # A camera has a handful of live cases, each a small state machine: a loop over them is the clear form.
         looks = [self._look(life, scene) for life in self._lives]
         rows = self._match(findings, looks, scene)
@@ -258,6 +263,34 @@ class CaseBook:
             affinity[:, row] = 0
         return rows
 
+    def _gathered(self, findings: Findings) -> Findings:
+        """What lies on the ground of one case is one finding: a crowd that parts in two, or looks as if it did."""
+        shared = np.array([self._on_ground(life, findings) for life in self._lives], np.float32)
+        if not shared.size:
+            return findings
+        owner = np.where(shared.max(axis=0) > 0, shared.argmax(axis=0), len(self._lives) + np.arange(len(findings)))
+        if len(np.unique(owner)) == len(findings):
+            return findings
+        parts = [np.flatnonzero(owner == one) for one in np.unique(owner)]
+        first = np.array([rows[findings.count[rows].argmax()] for rows in parts])
+        return Findings(
+            zone=findings.zone[first],
+            xyxy=np.array([boxes.enclosing(findings.xyxy[rows]) for rows in parts], np.float32),
+            label=findings.label[first],
+            score=findings.score[first],
+            track_id=findings.track_id[first],
+            since_ns=findings.since_ns[first],
+            count=np.array([findings.count[rows].sum() for rows in parts], np.int16),
+            reasons=np.array([findings.reasons[rows].any(axis=0) for rows in parts], np.bool_),
+        )
+
+    def _on_ground(self, life: _Life, findings: Findings) -> Float32:
+        """(N,) how well each gathering continues this one; one in the making needs as many people as a new one."""
+        goes_on = findings.zone == life.row
+        if life.case.state == PENDING:
+            goes_on &= self.rule.begins(findings)
+        return np.where(goes_on, finding_again.ground_shared(life.footprint, findings.xyxy), 0).astype(np.float32)
+
     def _affinity(self, life: _Life, look: _Look, findings: Findings, overlap: Float32, scene: Scene) -> Float32:
         """(N,) how well each finding continues this case; 0 for not at all."""
         same_track = (findings.track_id >= 0) & (findings.track_id == life.track_id)
@@ -282,7 +315,7 @@ class CaseBook:
             known_ns = max(life.case.last_seen_ns, self._first_look_ns)
             strength = same_zone & ~((findings.since_ns > known_ns) & (findings.since_ns < scene.frame.mono_ns))
         else:
-            strength = finding_again.ground_shared(life.footprint, findings.xyxy)
+            strength = self._on_ground(life, findings)
         return np.where(same_zone, strength, 0).astype(np.float32)
 
     def _place_affinity(
@@ -319,6 +352,9 @@ class CaseBook:
         if not same_track:
             life.lent_from = -1 if track_id == life.lent_from else life.track_id
         life.track_id = track_id
+        if self.rule.keyed_by == GROUND:  # reported late, as after a restart: what was seen meanwhile counts as well
+            since_ns = max(int(findings.since_ns[row]), self._watched_since_ns, life.case.last_seen_ns)
+            step_ns = max(step_ns, scene.frame.mono_ns - since_ns)
         life.found_ns += step_ns
         life.found_looks += 1
         life.score_sum += float(findings.score[row])
@@ -336,6 +372,11 @@ class CaseBook:
             life.arrived |= float(boxes.iou(life.begun_at[None], box[None])[0, 0]) == 0
             life.changed_looks += look.agrees < SAME_THING
         self._credit(life, scene.frame.mono_ns, step_ns)
+
+    def _is_outside(self, life: _Life, scene: Scene) -> bool:
+        """The walker's own track is seen in this frame, and not in the zone."""
+        own = (scene.tracks.track_id == life.track_id) & (scene.tracks.detection >= 0)
+        return bool(own.any()) and not scene.presence[self.rule.anchor].inside[life.row, own].any()
 
     def _settle(self, life: _Life, look: _Look, box: Float32, scene: Scene, *, same_track: bool) -> None:
         """Keep footprint and appearance true, slowly, and never learn the one who stands before the thing."""
@@ -355,7 +396,8 @@ class CaseBook:
     def _judge_unfound(self, life: _Life, look: _Look, scene: Scene, step_ns: int) -> None:
         if self.rule.keyed_by not in _PLACES:
             life.departed |= _left_picture(life, scene)
-            if scene.frame.mono_ns - self._watched_since_ns > FINDS_WITHIN_NS:
+            life.outside_looks += self._is_outside(life, scene)
+            if scene.frame.mono_ns - self._watched_since_ns > self.rule.found_within_ns:
                 life.empty_ns += step_ns
             return
         if look.agrees >= SAME_THING:
@@ -383,7 +425,7 @@ class CaseBook:
     # Beginnings and ends
 
     def _begin(self, findings: Findings, rows: list[int], scene: Scene) -> None:
-        fresh = np.ones(len(findings), np.bool_)
+        fresh = self.rule.begins(findings)
         fresh[[row for row in rows if row >= 0]] = False
         for row in np.nonzero(fresh)[0]:
             box = findings.xyxy[row]
@@ -418,10 +460,9 @@ class CaseBook:
     def _pending(self, findings: Findings, row: int, scene: Scene) -> _Life:
         now_ns, box = scene.frame.mono_ns, findings.xyxy[row]
         since_ns = max(int(findings.since_ns[row]), self._active_since_ns)
-        # A static region is reported when it has stood for a while, and has been seen all that time. A track may have
-        # stood there for long, but too dimly to count.
+        # A track may have stood there for long, but too dimly to count.
         seen_ns = now_ns - max(since_ns, self._watched_since_ns)
-        if self.rule.keyed_by != REGION:
+        if self.rule.keyed_by not in _SEEN_BEFORE:
             seen_ns = min(seen_ns, NS_PER_S)
         patch = scene.patch(box)
         zone = int(findings.zone[row])
@@ -485,11 +526,24 @@ class CaseBook:
                 changes.append(_told(life, case, "updated", now_ns))
             elif case.state == OPENED and self._is_clear(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
-                reason = "seen-empty" if self.rule.keyed_by in _PLACES else self.rule.over
-                changes.append(_ended(case, CLEARED, now_ns, reason))
+                changes.append(_ended(case, CLEARED, now_ns, self._end_of(life)))
             elif case.state in (PENDING, WITHDRAWN) and self._is_forgotten(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
         return changes
+
+    def _end_of(self, life: _Life) -> str:
+        """Why it is cleared."""
+        if self.rule.keyed_by in _PLACES:
+            return "seen-empty"
+        if self.rule.keyed_by == GROUND and any(self._has_taken_in(other, life) for other in self._lives):
+            return "merged"
+        return self.rule.over
+
+    def _has_taken_in(self, other: _Life, life: _Life) -> bool:
+        """Another open gathering, seen at this look, stands on the ground of this one."""
+        still_seen = other.row == life.row and other.case.last_seen_ns > life.case.last_seen_ns
+        opened = other.case.state == OPENED and other is not life
+        return opened and still_seen and bool(finding_again.ground_shared(life.footprint, other.footprint[None])[0] > 0)
 
     def _is_clear(self, life: _Life, now_ns: int) -> bool:
         return life.case.last_seen_ns < now_ns and life.empty_ns > 0 and life.empty_ns >= self.rule.clear_after_ns
@@ -497,7 +551,15 @@ class CaseBook:
     def _is_due(self, life: _Life) -> bool:
         visible_ns = life.case.visible_ns
         found_min_ns = max(min(self.rule.after_ns, NS_PER_S), round(visible_ns * FOUND_SHARE))
-        return self._is_no_fixture(life) and visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns
+        long_enough = visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns
+        return long_enough and self._is_no_fixture(life) and self._is_no_slip(life)
+
+    def _is_no_slip(self, life: _Life) -> bool:
+        """A walker whom the zone should not see at all: really seen there, and not in every fifth look beside it."""
+        if self.rule.keyed_by != PERSON or self.rule.after_ns >= AT_ONCE_NS:
+            return True
+        looks_min = LOOKS_MIN if life.found_ns < AT_ONCE_NS else LOOKS_MIN - 1
+        return life.found_looks >= max(looks_min, life.outside_looks + 1)
 
     def _is_no_fixture(self, life: _Life) -> bool:
         """It came, or is alive, or is a sure thing. Nobody alive keeps each fold of the coat for most of the time."""

@@ -42,10 +42,10 @@ def same_ground(one: Float32, xyxy: Float32) -> Bool:
 
 
 def ground_shared(footprint: Float32, xyxy: Float32) -> Float32:
-    """(4,), (N, 4) -> (N,): the larger share that one box has in the other, 0 below a third."""
+    """(4,), (N, 4) -> (N,): the larger share that one box has in the other, 0 below a third; of several the likest."""
     one = footprint[None]
     share: Float32 = np.maximum(boxes.coverage(one, xyxy)[0], boxes.coverage(xyxy, one)[:, 0])
-    return np.asarray(np.where(share >= 1 / 3, share, 0), np.float32)
+    return np.asarray(np.where(share >= 1 / 3, share * (3 + boxes.iou(one, xyxy)[0]) / 4, 0), np.float32)
 
 
 def nearness(

@@ -209,7 +209,7 @@ class Findings:
         return len(self.zone)
 
     @classmethod
-    def empty(cls) -> Findings:
+    def empty(cls, reasons: int = 0) -> Findings:
         return cls(
             zone=np.zeros(0, np.int16),
             xyxy=np.zeros((0, 4), np.float32),
@@ -218,7 +218,7 @@ class Findings:
             track_id=np.zeros(0, np.int64),
             since_ns=np.zeros(0, np.int64),
             count=np.zeros(0, np.int16),
-            reasons=np.zeros((0, 0), np.bool_),
+            reasons=np.zeros((0, reasons), np.bool_),
         )
 
 

@@ -1,6 +1,11 @@
-"""People who stand together in a zone: `people_min` of them or more, each within `spacing` body heights of another.
+"""People who stay together in a zone: `people_min` of them or more, each within `spacing` body heights of another.
 
-Only people who stay count: those who walk through at a walking pace do not make a gathering.
+Who stays has kept within a small circle for `stay_ns` (`core/staying.py`); a stroll through, however slow, is not
+staying, and nobody is chained together by passers-by. The count is of the places where people stay, so that it does
+not fall when half of a crowd is hidden in one look.
+
+A gathering begins with `people_min` and goes on with two thirds of them, so that it does not end and begin anew when
+one goes for a coffee.
 """
 
 from __future__ import annotations
@@ -9,16 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.core import boxes
 from edge.core.scenarios.rule import GROUND, Rule, Scenario, wanted
 from edge.core.scene import Scene
+from edge.core.staying import Spots
 from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int64
+from edge.core.zones import ZoneMap
 
-STAY_NS = 2 * NS_PER_S  # a visit shorter than this is somebody passing
-# Body heights a second. An adult's walk is about 0.8 (1.4 m/s at 1.7 m); people in a group shuffle below half of it.
-SPEED_MAX = 0.4
+KEPT_SHARE = 2 / 3  # of the people, and of the density, with which a gathering goes on
+BODY_M = 1.7  # what a body height stands for on the ground
+REACH_M = 0.5  # ground that somebody takes up round the feet
+FOUND_MORE_NS = 2 * NS_PER_S  # beyond the stay: a track must be confirmed first
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -28,36 +38,74 @@ class GatheringRule(Rule):
 
     people_min: int
     spacing: float  # neighbours stand within this many body heights
+    stay_ns: int = 10 * NS_PER_S  # who has been in one place for less is passing
+    density_min: float = 0.0  # people a square metre
+
+    @property
+    def found_within_ns(self) -> int:
+        return self.stay_ns + FOUND_MORE_NS
+
+    @property
+    def reason_names(self) -> tuple[str, ...]:
+        return ("dense",) if self.density_min else ()
+
+    @property
+    def kept_min(self) -> int:
+        return int(np.ceil(self.people_min * KEPT_SHARE))
+
+    def begins(self, findings: Findings) -> Bool:
+        enough = findings.count >= self.people_min
+        return np.asarray(enough & findings.reasons.all(axis=1), np.bool_)
 
 
 class Gathering(Scenario):
     def __init__(self, rule: GatheringRule, zones: Sequence[Float32]) -> None:
         super().__init__(rule, zones)
-        self._people_min, self._spacing = rule.people_min, rule.spacing
+        self._gathers = rule
+        self._zones = ZoneMap(zones, anchor=rule.anchor)
+        self._spots = Spots()
+
+    def interrupt(self) -> None:
+        self._spots.interrupt()
 
     def find(self, scene: Scene) -> Findings:
-        tracks, presence = scene.tracks, scene.presence[self.rule.anchor]
-        staying = wanted(tracks, self.rule) & (tracks.speed <= SPEED_MAX)
-        stays = presence.inside & (presence.visible_ns >= STAY_NS) & staying[None, :]
-        found: list[tuple[int, Int64]] = []
+        rule, now_ns = self._gathers, scene.frame.mono_ns
+        self._spots.look(scene.tracks, wanted(scene.tracks, rule), now_ns)
+        spots = self._spots.staying(rule.stay_ns)
+        width, height = scene.frame.size_px
+        inside = self._zones.inside(_standing(spots), width=width, height=height)
         # Zones are few, and groups fewer: a list of groups is clearer than a padded (Z, groups, members) array.
-        for zone in self.rule.zones:
-            rows = np.nonzero(stays[zone])[0]
-            group = groups_of(tracks.xyxy[rows], self._spacing)
-            sizes = np.bincount(group, minlength=1)
-            found += [(zone, rows[group == large]) for large in np.nonzero(sizes >= self._people_min)[0]]
-        if not found:
-            return Findings.empty()
+        groups = [(zone, spots[rows]) for zone in rule.zones for rows in self._groups(spots, inside[zone])]
+        if not groups:
+            return Findings.empty(len(rule.reason_names))
+        nth = [min(len(group), rule.people_min) - 1 for _, group in groups]
+        dense = [density_of(_standing(group)) >= rule.density_min for _, group in groups]
         return Findings(
-            zone=np.array([zone for zone, _ in found], np.int16),
-            xyxy=np.array([boxes.enclosing(tracks.xyxy[rows]) for _, rows in found], np.float32),
-            label=np.array([tracks.label[rows[0]] for _, rows in found], np.int16),
-            score=np.array([tracks.score[rows].mean() for _, rows in found], np.float32),
-            track_id=np.full(len(found), -1, np.int64),
-            since_ns=np.full(len(found), scene.frame.mono_ns, np.int64),
-            count=np.array([len(rows) for _, rows in found], np.int16),
-            reasons=np.zeros((len(found), 0), np.bool_),
+            zone=np.array([zone for zone, _ in groups], np.int16),
+            xyxy=np.array([boxes.enclosing(group["xyxy"]) for _, group in groups], np.float32),
+            label=np.array([group["label"][0] for _, group in groups], np.int16),
+            score=np.array([group["score"].mean() for _, group in groups], np.float32),
+            track_id=np.full(len(groups), -1, np.int64),
+            since_ns=np.array([np.sort(group["since_ns"])[n] for n, (_, group) in zip(nth, groups, strict=True)]),
+            count=np.array([len(group) for _, group in groups], np.int16),
+            reasons=np.array(dense, np.bool_)[:, None][:, : len(rule.reason_names)],
         )
+
+    def _groups(self, spots: npt.NDArray[np.void], inside: Bool) -> list[Int64]:
+        """Rows of the spots of each group that is large and dense enough to go on."""
+        rule, rows = self._gathers, np.flatnonzero(inside)
+        group = groups_of(_standing(spots[rows]), rule.spacing)
+        sizes = np.bincount(group, minlength=1)
+        large = [rows[group == number] for number in np.flatnonzero(sizes >= rule.kept_min)]
+        kept_density = rule.density_min * KEPT_SHARE
+        return [members for members in large if density_of(_standing(spots[members])) >= kept_density]
+
+
+def _standing(spots: npt.NDArray[np.void]) -> Float32:
+    """(N, 4) each person's box where the circle's middle is: it trembles less than the person's own."""
+    xyxy: Float32 = spots["xyxy"]
+    step = spots["foot"] - boxes.anchors(xyxy)
+    return np.asarray(xyxy + np.concatenate([step, step], axis=1), np.float32)
 
 
 def groups_of(xyxy: Float32, spacing: float) -> Int64:
@@ -71,6 +119,18 @@ def groups_of(xyxy: Float32, spacing: float) -> Int64:
             break
         group = handed
     return group.astype(np.int64, copy=False)
+
+
+def density_of(xyxy: Float32) -> float:
+    """(N, 4), N >= 1 -> people a square metre of the ground that they take up: the hull of their feet and a rim.
+
+    A body height is taken for 1.7 m. Without the ground's own scale this is good to about a factor of two.
+    """
+    scale = BODY_M / max(float((xyxy[:, 3] - xyxy[:, 1]).mean()), 1.0)
+    ground = (boxes.anchors(xyxy) * np.array([scale, 2 * scale], np.float32)).astype(np.float32)
+    hull = cv2.convexHull(ground)
+    area = cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) * REACH_M + np.pi * REACH_M**2
+    return float(len(xyxy) / area)
 
 
 def _near(xyxy: Float32, spacing: float) -> Bool:

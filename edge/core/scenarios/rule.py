@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.core.boxes import BOTTOM
 from edge.core.scene import Scene
-from edge.core.types import Bool, Findings, Float32, Int16, Int64, Tracks
+from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int16, Int64, Tracks
 
 # How a case is found again, and with that what ends it: `core/cases.py`.
 THING = "thing"  # by its place and its looks: a parked car
@@ -46,6 +46,15 @@ class Rule:
     def reason_names(self) -> tuple[str, ...]:
         """What a finding may be reasoned with, R names; most kinds have one reason only, and do not name it."""
         return ()
+
+    @property
+    def found_within_ns(self) -> int:
+        """After a gap, what is not found by then is not there: until then the finder has to find everybody anew."""
+        return 3 * NS_PER_S
+
+    def begins(self, findings: Findings) -> Bool:
+        """(N,) which findings may begin a case; the others only carry one on."""
+        return np.ones(len(findings), np.bool_)
 
     def zone_mask(self) -> Bool:
         """(Z,) which of the camera's zones the rule watches."""
