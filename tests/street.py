@@ -60,6 +60,7 @@ class Thing:
     drawn: bool = True  # False: only the detector believes in it
     carried: bool = False  # the tracker carries it on unseen
     region: bool = False  # the static-object model reports it
+    speed: float = 0.0  # box heights a second
 
 
 @dataclass
@@ -146,7 +147,7 @@ class Street:
             first_seen_ns=np.array([seconds_to_ns(thing.first_s) for thing in things], np.int64),
             last_seen_ns=np.full(len(things), seconds_to_ns(self.now_s), np.int64),
             rest_since_ns=np.array([seconds_to_ns(thing.rest_s) for thing in things], np.int64),
-            speed=np.zeros(len(things), np.float32),
+            speed=np.array([thing.speed for thing in things], np.float32),
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Anchor, Id, LineEnds, Name, Severity, Strict, distinct, located
@@ -133,6 +133,64 @@ class CrossingParameters(LineParameters, CaseParameters):
     """A moment: it has no dwell to ask for, and nothing to tell again. `direction` is the way that is allowed."""
 
 
+class OccupationParameters(Parameters):
+    """Things put out on the ground, with a label or without, and the people who stay beside them."""
+
+    evidence: Annotated[
+        tuple[Literal["labels", "regions", "people"], ...],
+        Field(max_length=3, json_schema_extra=ONE_OR_MORE),
+        NOT_EMPTY,
+        AfterValidator(distinct),
+    ] = Field(
+        default=("labels", "regions", "people"),
+        description="What counts: things that the model has a label for, things of no known class that have come and "
+        "stayed, and, as support only, people who stay",
+    )
+    labels: Annotated[tuple[Name, ...], Field(max_length=100), AfterValidator(distinct)] = Field(
+        default=(), validate_default=True, description="The model's labels that count as things"
+    )
+    anchor: Anchor = Field(
+        default="bottom", description="The point of a box that must be in the zone: middle of its lower edge, or centre"
+    )
+    things_min: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1, description="So many things that stand together make a case"
+    )
+    large_min: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="One thing so large, as a fraction of the zone's area, makes a case by itself; 0: none does",
+    )
+    size_min: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0005, description="Smallest thing, as a fraction of the zone's area"
+    )
+    spacing: Annotated[float, Field(gt=0, le=20)] = Field(
+        default=2.0,
+        description="Things stand together when no further apart than this many times the longer side of the smaller",
+    )
+    region_score_min: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="As score_min, for a thing of no known class: the share of it that differs"
+    )
+    needs_person: bool = Field(default=False, description="Only while somebody stays beside it")
+    stay_s: Seconds = Field(default=10.0, description="Whoever is in the zone for so long, and is slow, stays")
+    must_arrive: bool = Field(default=False, description="Only what has come while the camera watched counts")
+    carried: Annotated[tuple[Name, ...], Field(max_length=100), AfterValidator(distinct)] = Field(
+        default=(), description="Labels of what people have with them: no things of a shop while somebody holds them"
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _some_where_they_count(cls, labels: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not labels and "labels" in info.data.get("evidence", ()):
+            raise PydanticCustomError("too_few", "needs at least one, or take labels out of evidence")
+        return labels
+
+    @field_validator("needs_person")
+    @classmethod
+    def _people_count(cls, needed: bool, info: ValidationInfo) -> bool:
+        if needed and "people" not in info.data.get("evidence", ("people",)):
+            raise PydanticCustomError("too_few", "asks for people, who must then be in evidence")
+        return needed
+
+
 KINDS: Mapping[str, type[CaseParameters]] = MappingProxyType(
     {
         "stationary": StationaryParameters,
@@ -141,5 +199,6 @@ KINDS: Mapping[str, type[CaseParameters]] = MappingProxyType(
         "gathering": GatheringParameters,
         "crossing": CrossingParameters,
         "absence": AbsenceParameters,
+        "occupation": OccupationParameters,
     }
 )

@@ -18,6 +18,7 @@ from edge.core.types import Float32, UInt8
 
 PATCH_PX = 64
 BLOCKS = 8
+SAME_THING = 0.5  # agreement from which the pixels say: still there
 _BLOCK_PX = PATCH_PX // BLOCKS
 _TEXTURED_STD = 5.0  # grey levels; below this a block is flat and only its brightness can be compared
 _CORRELATION_MIN = 0.55

@@ -22,10 +22,13 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.core import appearance, boxes, finding_again
-from edge.core.scenarios.rule import GROUND, MOMENT, PERSON, REGION, THING, ZONE, Rule
+from edge.core.appearance import SAME_THING
+from edge.core.scenarios.rule import GROUND, MOMENT, PERSON, REGION, SPOT, THING, ZONE, Rule
 from edge.core.scene import Scene
 from edge.core.types import (
     CLEARED,
+    HOLDS,
+    LASTS,
     NS_PER_S,
     OPENED,
     PENDING,
@@ -44,7 +47,6 @@ NAMESPACE = uuid.UUID("5b1f6a52-5d1c-5a0e-9d0c-3f0f4c6f9a10")  # uuid5 of every 
 
 LIVE_MAX = 256  # pending and open cases of one rule; beyond, new ones are refused and counted
 DISMISSED_MAX = 64  # of one rule, as long as the dismissed things stay; beyond, the one unseen for longest is let go
-SAME_THING = 0.5  # agreement from which the pixels say: still there
 OTHER_THING = 0.35  # agreement below which a thing that is found there is another one
 HIDDEN_SHARE = 0.25  # of the footprint covered by others
 # A case opens only if the finder itself saw it in this share of the looks, and for a second at least: pixels alone
@@ -61,7 +63,7 @@ LOOKS_MIN = 3  # in which somebody must be found, or two if they are a second ap
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 
 _PLACES = (THING, REGION)
-_SEEN_BEFORE = (REGION, GROUND)  # reported only when it has lasted for a while, and seen all that time
+_SEEN_BEFORE = (REGION, GROUND, SPOT)  # reported only when it has lasted for a while, and seen all that time
 _FIXTURES = (THING, PERSON)  # for which the detector may take street furniture: a sign, a bollard
 
 
@@ -178,9 +180,9 @@ class CaseBook:
         looks = [self._look(life, scene) for life in self._lives]
         rows = self._match(findings, looks, scene)
         for life, look, row in zip(self._lives, looks, rows, strict=True):
-            if row >= 0:
+            if row >= 0 and findings.extent[row] >= (HOLDS if life.case.state == PENDING else LASTS):
                 self._see(life, look, (findings, row), scene, step_ns if active else 0)
-            else:
+            elif row < 0:
                 self._judge_unfound(life, look, scene, step_ns)
             life.last_patch = look.patch
         self._begin(findings, rows, scene)
@@ -397,6 +399,8 @@ class CaseBook:
         if self.rule.keyed_by not in _PLACES:
             life.departed |= _left_picture(life, scene)
             life.outside_looks += self._is_outside(life, scene)
+            if self.rule.keyed_by == SPOT and _hidden_share(life, self._strangers(scene.tracks)) >= HIDDEN_SHARE:
+                return
             if scene.frame.mono_ns - self._watched_since_ns > self.rule.found_within_ns:
                 life.empty_ns += step_ns
             return
@@ -405,6 +409,10 @@ class CaseBook:
         else:
             life.departed |= _went_away(life, scene.tracks)
             life.empty_ns += step_ns if life.departed or self._lies_open(life, look.patch, scene) else 0
+
+    def _strangers(self, tracks: Tracks) -> Tracks:
+        """Whoever is seen and is none of the things that the rule is about: customers before a stall."""
+        return tracks.take((tracks.detection >= 0) & ~np.isin(tracks.label, self.rule.labels))
 
     def _lies_open(self, life: _Life, patch: Float32, scene: Scene) -> bool:
         """Nothing stands before the place, and nothing moves in it."""
@@ -425,7 +433,7 @@ class CaseBook:
     # Beginnings and ends
 
     def _begin(self, findings: Findings, rows: list[int], scene: Scene) -> None:
-        fresh = self.rule.begins(findings)
+        fresh = self.rule.begins(findings) & (findings.extent == HOLDS)
         fresh[[row for row in rows if row >= 0]] = False
         for row in np.nonzero(fresh)[0]:
             box = findings.xyxy[row]
@@ -455,6 +463,8 @@ class CaseBook:
             return bool(boxes.iou(mine, theirs)[0, 0] >= 0.5 or finding_again.same_ground(box, theirs)[0])
         if self.rule.keyed_by == REGION:
             return bool(max(boxes.coverage(mine, theirs)[0, 0], boxes.coverage(theirs, mine)[0, 0]) >= 0.4)
+        if self.rule.keyed_by == SPOT:
+            return life.row == zone and bool(boxes.coverage(mine, theirs)[0, 0] >= 0.5)
         return life.row == zone and bool(boxes.iou(mine, theirs)[0, 0] >= 0.5)
 
     def _pending(self, findings: Findings, row: int, scene: Scene) -> _Life:
@@ -504,7 +514,7 @@ class CaseBook:
         )
         life = _Life(case, zone, int(findings.track_id[row]), box, patch, begun_at=box, last_patch=patch)
         life.found_ns, life.found_looks, life.score_sum = seen_ns, 1, case.score
-        life.arrived = self.rule.keyed_by not in _FIXTURES or _has_arrived(box, patch, since_ns, scene)
+        life.arrived = self.rule.keyed_by not in _FIXTURES or finding_again.has_arrived(box, patch, since_ns, scene)
         return life
 
     def _turn(self, scene: Scene) -> list[CaseChange]:
@@ -529,11 +539,26 @@ class CaseBook:
                 changes.append(_ended(case, CLEARED, now_ns, self._end_of(life)))
             elif case.state in (PENDING, WITHDRAWN) and self._is_forgotten(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
+        return changes + self._grown_together(now_ns)
+
+    def _grown_together(self, now_ns: int) -> list[CaseChange]:
+        """Cases on ground that another one, seen at this look, has come to cover: two rows of goods are one now."""
+        changes: list[CaseChange] = []
+        if self.rule.keyed_by != SPOT:
+            return changes
+        seen = [life for life in self._lives if life.case.last_seen_ns == now_ns]
+        for life in [life for life in self._lives if life.case.last_seen_ns < now_ns]:
+            covers = (boxes.coverage(life.footprint[None], other.footprint[None])[0, 0] for other in seen)
+            same_zone = (other.row == life.row for other in seen)
+            if any(share >= 0.8 and same for share, same in zip(covers, same_zone, strict=True)):
+                self._lives.remove(life)
+                if life.case.state == OPENED:
+                    changes.append(_ended(life.case, CLEARED, now_ns, "merged"))
         return changes
 
     def _end_of(self, life: _Life) -> str:
         """Why it is cleared."""
-        if self.rule.keyed_by in _PLACES:
+        if self.rule.keyed_by in (*_PLACES, SPOT):
             return "seen-empty"
         if self.rule.keyed_by == GROUND and any(self._has_taken_in(other, life) for other in self._lives):
             return "merged"
@@ -633,12 +658,6 @@ def _seen_before(case: Case, now_ns: int) -> Case:
 
 def _corners(box: Float32) -> tuple[float, float, float, float]:
     return float(box[0]), float(box[1]), float(box[2]), float(box[3])
-
-
-def _has_arrived(box: Float32, patch: Float32, since_ns: int, scene: Scene) -> bool:
-    """The place looked different some seconds before the thing was there."""
-    earlier = scene.patch_before(box, since_ns)
-    return earlier is not None and appearance.agreement(earlier, patch) < SAME_THING
 
 
 def _told(life: _Life, case: Case, kind: str, now_ns: int) -> CaseChange:

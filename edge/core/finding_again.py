@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.core import boxes
+from edge.core import appearance, boxes
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Findings, Float32
 
@@ -64,3 +64,9 @@ def nearness(
     began_then = scene.tracks.first_seen_ns[row] >= lost_ns - NS_PER_S
     soon = gap_ns <= within_ns
     return np.where(began_then & soon & (distance <= reach), 1 - distance / (reach + 1), 0).astype(np.float32)
+
+
+def has_arrived(box: Float32, patch: Float32, since_ns: int, scene: Scene) -> bool:
+    """The place looked different some seconds before the thing was there."""
+    earlier = scene.patch_before(box, since_ns)
+    return earlier is not None and appearance.agreement(earlier, patch) < appearance.SAME_THING

@@ -7,12 +7,13 @@ Boxes are xyxy float32 in pixels of the source frame. Empty arrays keep shape an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
+Int8 = npt.NDArray[np.int8]
 Int16 = npt.NDArray[np.int16]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -181,9 +182,18 @@ class Presence:
         _expect("Presence.visible_ns", self.visible_ns, np.int64, *shape)
 
 
+HIDDEN = 0  # something stands before it: no clock runs
+LASTS = 1  # too little to make a case of, enough for an open one to go on
+HOLDS = 2  # the condition holds
+_ALL_HOLD = np.zeros(0, np.int8)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """The things for which one scenario's condition holds in this frame, before any dwell is asked for."""
+    """The things for which one scenario's condition holds in this frame, before any dwell is asked for.
+
+    A kind that remembers its things from look to look also tells those for which it cannot be said now: `extent`.
+    """
 
     zone: Int16  # (N,) row of the camera's zones
     xyxy: Float32  # (N, 4) px, the violating thing; for a gathering the box round its people
@@ -193,9 +203,12 @@ class Findings:
     since_ns: Int64  # (N,) when the condition began to hold for this thing
     count: Int16  # (N,) how many things it is made of
     reasons: Bool  # (N, R) which of the rule's named reasons speak for it
+    extent: Int8 = field(default_factory=lambda: _ALL_HOLD)  # (N,) HIDDEN | LASTS | HOLDS; left out, it holds for all
 
     def __post_init__(self) -> None:
         count = len(self.zone)
+        if self.extent is _ALL_HOLD:
+            object.__setattr__(self, "extent", np.full(count, HOLDS, np.int8))
         _expect("Findings.zone", self.zone, np.int16, count)
         _expect("Findings.xyxy", self.xyxy, np.float32, count, 4)
         _expect("Findings.label", self.label, np.int16, count)
@@ -204,6 +217,7 @@ class Findings:
         _expect("Findings.since_ns", self.since_ns, np.int64, count)
         _expect("Findings.count", self.count, np.int16, count)
         _expect("Findings.reasons", self.reasons, np.bool_, count, None)
+        _expect("Findings.extent", self.extent, np.int8, count)
 
     def __len__(self) -> int:
         return len(self.zone)

@@ -52,6 +52,7 @@ CHINESE = {
     "seen-empty": "现场已清空",
     "left": "已离开",
     "replaced": "已由他物占据",
+    "merged": "已并入相邻案件",
     "hours": "非监管时段",
     "dismissed": "人工排除",
     "normal": "一般",

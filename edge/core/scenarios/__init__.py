@@ -12,6 +12,7 @@ from edge.core.scenarios.crossing import Crossing, CrossingRule
 from edge.core.scenarios.gathering import Gathering, GatheringRule
 from edge.core.scenarios.left_object import LeftObject, LeftObjectRule
 from edge.core.scenarios.loitering import Loitering, LoiteringRule
+from edge.core.scenarios.occupation import Occupation, OccupationRule
 from edge.core.scenarios.rule import Rule, Scenario
 from edge.core.scenarios.stationary import Stationary, StationaryRule
 from edge.core.types import Float32
@@ -27,6 +28,7 @@ KINDS: Mapping[str, tuple[type[Rule], type[Scenario]]] = {
         (GatheringRule, Gathering),
         (CrossingRule, Crossing),
         (AbsenceRule, Absence),
+        (OccupationRule, Occupation),
     )
 }
 

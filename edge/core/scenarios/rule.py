@@ -17,6 +17,7 @@ THING = "thing"  # by its place and its looks: a parked car
 REGION = "region"  # the same for a thing of no known class, which has no track
 PERSON = "person"  # by the track, and then by nearness: somebody who walks about
 GROUND = "ground"  # by the ground that both share: a gathering
+SPOT = "spot"  # by the ground that both share, whatever stands on it and however it changes: goods put out
 ZONE = "zone"  # the zone is the place: nobody came, too many bicycles
 MOMENT = "moment"  # it was over when it was seen: somebody crossed a line
 
