@@ -1,0 +1,173 @@
+"""Light: what the whole picture shares is taken out, and what remains in one spot is told from matter.
+
+Whether a spot is lit or covered shows in the ground itself. In logarithms light adds the same to a stain and to the
+slab around it: the small differences of the empty place go on under a shadow or a lamp, whatever rim it has. Where
+something stands they are gone.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.core.place.grid import LOG
+from edge.core.types import Bool, Float32, UInt8
+
+Float64 = npt.NDArray[np.float64]
+
+_LIGHT_CELLS_MIN = 32  # of the coarse grid; fewer cannot tell light from things
+_SHADE_MIN = -1.1  # log luma; deeper is no shadow
+_SHADE_COLOUR_MAX = 0.06  # log chroma; on ground without texture, nothing but colour speaks against shade
+_EVEN_SHADE_MAX = 0.7  # log luma; half of the light gone, evenly and with a sharp rim, is about as much as shade takes
+_PENUMBRA_CELLS = 6  # over which a half-shadow fades; a thing's edge takes two or three
+_TEXTURE_HW = (5, 5)  # cells; what is smaller is texture
+_TEXTURE_CLIP = 0.15  # log luma; beyond it one kerb would speak for all the ground around it
+_WINDOW_HW = (9, 9)  # cells; that agree or do not
+_WINDOW_CELLS_MIN = 36  # of a window; a correlation over fewer is chance
+_TEXTURE_MIN = 0.008  # log luma, root mean square in a window; fainter is what the codec left of the noise
+_EDGE_POWER = 16.0  # texture of before against that of now
+_GOES_ON = 0.5  # correlation of the ground's texture with itself in other light; that of a thing with it is near 0
+_GONE = 0.3
+_GROUND_PER_GONE = (
+    2.0  # a thing's own surface resembles the ground here and there by chance, lit ground nearly all over
+)
+_REACH_CELLS = 20  # how far the light of cells that are sure is believed to go
+_FAR_CELLS = 60  # where nothing nearer tells
+_NEAR_SHARE = 0.02  # of what lies within reach must be sure
+_DECIDED_SHARE = 0.2  # of a region's cells whose ground can be told; fewer do not speak for the rest
+
+
+def shared_light(picture: Float32, empty: Float32, usable: Bool) -> Float32:
+    """(3, rows, columns) by how much the whole picture is lighter than the empty place: smooth, seen by most cells.
+
+    A tilted plane in x and y, a curve in brightness (exposure, gamma, haze) and a mixing of colours (white balance,
+    and dark colours that the offset of the logarithm bends). Fitted to every eighth cell, again and again with what
+    fits badly left out (Tukey's biweight), so that things and shadows do not pull at it.
+    """
+    _, rows, columns = picture.shape
+    step = np.s_[4::8, 4::8]
+    chosen = usable[step]
+    if np.count_nonzero(chosen) < _LIGHT_CELLS_MIN:
+        return np.zeros_like(picture)
+    y, x = (np.linspace(-1, 1, count, dtype=np.float32) for count in (rows, columns))
+    samples = picture[:, 4::8, 4::8][:, chosen]  # (3, N)
+    # Beyond the cells it is fitted to the curve goes on level: a black bag tells nothing of it.
+    low, high = np.quantile(samples, (0.02, 0.98), axis=1).astype(np.float32)
+    place = np.broadcast_arrays(np.float32(1), x[None, 4::8], y[4::8, None])
+    ramp = np.stack([np.broadcast_to(part, chosen.shape)[chosen] for part in place])
+    design = np.concatenate([ramp, _colour_terms(samples, low, high)]).T.astype(np.float64)
+    target = (samples - empty[:, 4::8, 4::8][:, chosen]).T.astype(np.float64)
+    factors = _robust_fit(design, target).T.astype(np.float32)  # (3, 7)
+    light = factors[:, 3:] @ _colour_terms(picture.reshape(3, -1), low, high)
+    light = light.reshape(picture.shape)
+    light += factors[:, 0, None, None] + factors[:, 1, None, None] * x
+    light += factors[:, 2, None, None] * y[:, None]
+    return light
+
+
+def _colour_terms(picture: Float32, low: Float32, high: Float32) -> Float32:
+    """(3, N) -> (4, N): luma, chroma, and luma squared, held between `low` and `high`."""
+    terms = np.empty((4, picture.shape[1]), np.float32)
+    np.clip(picture, low[:, None], high[:, None], out=terms[:3])
+    terms[0] -= LOG[96]
+    np.multiply(terms[0], terms[0], out=terms[3])
+    return terms
+
+
+def _robust_fit(design: Float64, target: Float64) -> Float64:
+    """(N, 7), (N, 3) -> (7, 3) factors of the iteratively reweighted least squares; a cell is left out as a whole."""
+    # Cells must be many to bend the plane or the curve: a pull to flat as strong as a hundredth of them.
+    pull = np.diag([0.0] + [0.01] * (design.shape[1] - 1)) * len(design)
+    residual = target - np.median(target, axis=0)
+    factors = np.zeros((design.shape[1], target.shape[1]))
+    for _ in range(5):
+        apart = np.abs(residual)
+        scale = 4.685 * np.maximum(1.4826 * np.median(apart, axis=0), 0.02)
+        weighted = design * (np.maximum(1 - (apart / scale).max(axis=1) ** 2, 0) ** 2)[:, None]
+        factors = np.linalg.solve(weighted.T @ design + pull, weighted.T @ target)
+        residual = target - design @ factors
+    return factors
+
+
+def ground_goes_on(before: Float32, now: Float32, mask: Bool, *, negative: bool = False) -> tuple[Bool, Bool]:
+    """Two lumas (rows, columns) -> the cells of `mask` where the ground of before is still seen, and where it is gone.
+
+    Told by the small differences of the ground, window by window; where it has none, neither is true. `negative`:
+    the picture may have been made by another light, infra-red, which turns some of bright into dark.
+    """
+    weight = mask.astype(np.float32)
+    old, new = (_texture(luma, weight) for luma in (before, now))
+    count = cv2.boxFilter(weight, cv2.CV_32F, _WINDOW_HW, normalize=False)
+    old_power, new_power, both = (
+        cv2.boxFilter(product, cv2.CV_32F, _WINDOW_HW, normalize=False) for product in (old * old, new * new, old * new)
+    )
+    # The same ground has about the same texture; in half of it, or in fog, it would still be recognised.
+    least = count * np.float32(_TEXTURE_MIN**2)
+    # Beside a strong new edge, a thing's or a shadow's, faint ground says nothing.
+    told = mask & (count >= _WINDOW_CELLS_MIN) & (old_power > least) & (old_power * _EDGE_POWER > new_power)
+    agreement = both / np.sqrt(old_power * np.maximum(new_power, old_power / _EDGE_POWER) + 1e-9)
+    if negative:
+        agreement = np.abs(agreement)
+    return told & (agreement > _GOES_ON), told & (agreement < _GONE)
+
+
+def _texture(luma: Float32, weight: Float32) -> Float32:
+    mean = cv2.boxFilter(luma * weight, cv2.CV_32F, _TEXTURE_HW, normalize=False)
+    count = cv2.boxFilter(weight, cv2.CV_32F, _TEXTURE_HW, normalize=False)
+    return np.asarray(
+        np.clip(luma - mean / np.maximum(count, 1), -_TEXTURE_CLIP, _TEXTURE_CLIP) * weight, dtype=np.float32
+    )
+
+
+def light_around(change: Float32, goes_on: Bool, gone: Bool) -> tuple[Float32, Bool]:
+    """(3, rows, columns) change, where the ground goes on, and where not -> the light of around, and where it is known.
+
+    Under a thing that stands in it, and on ground without texture, the light is that of its neighbourhood.
+    """
+    near, near_known = _light_within(change, goes_on, gone, _REACH_CELLS)
+    far, far_known = _light_within(change, goes_on, gone, _FAR_CELLS)
+    return np.where(near_known, near, far), near_known | far_known
+
+
+def _light_within(change: Float32, goes_on: Bool, gone: Bool, reach_cells: int) -> tuple[Float32, Bool]:
+    side = (2 * reach_cells + 1, 2 * reach_cells + 1)
+    weight = goes_on.astype(np.float32)
+    sure = cv2.blur(weight, side)
+    known = (sure > _NEAR_SHARE) & (sure > _GROUND_PER_GONE * cv2.blur(gone.astype(np.float32), side))
+    total = np.stack([cv2.blur(plane * weight, side) for plane in change])  # three planes; cv2 knows no stacks
+    return np.asarray(np.where(known, total / np.maximum(sure, np.float32(_NEAR_SHARE)), 0), np.float32), known
+
+
+def light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
+    """0 or 1: is it the same place, only lighter or darker?
+
+    The texture of the ground goes on under a shadow or a lamp's light; where the ground has no texture, the colour
+    stays, and light is at least even or fades out. A sunlit place keeps a third of its light in the shade: what is
+    darker is matter.
+    """
+    inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
+    body = inside if np.count_nonzero(inside) >= _WINDOW_CELLS_MIN else mask > 0
+    change = (now - before)[:, body]
+    middle = float(np.median(change[0]))
+    if middle < _SHADE_MIN:
+        return 0.0
+    goes_on, gone = ground_goes_on(np.ascontiguousarray(before[0]), np.ascontiguousarray(now[0]), mask > 0)
+    n_on, n_gone = int(np.count_nonzero(goes_on)), int(np.count_nonzero(gone))
+    if n_on + n_gone > _DECIDED_SHARE * np.count_nonzero(mask):
+        return 1.0 if n_on > n_gone else 0.0
+    if float(np.median(np.abs(change[1:]).max(axis=0))) >= _SHADE_COLOUR_MAX:
+        return 0.0
+    spread = float(np.median(np.abs(change[0] - middle)))
+    even = spread < 0.1 * abs(middle) + 0.02 and abs(middle) < _EVEN_SHADE_MAX
+    return 1.0 if even or (spread < 0.25 * abs(middle) and _soft_border(now[0] - before[0], mask, middle)) else 0.0
+
+
+def _soft_border(change: Float32, mask: UInt8, middle: float) -> bool:
+    """Does the change grow over several cells, as at the rim of a half-shadow, and not within one, as at a thing's?"""
+    kernel = np.ones((3, 3), np.uint8)
+    border = (cv2.dilate(mask, kernel) - cv2.erode(mask, kernel)) > 0
+    slope = cv2.magnitude(
+        cv2.Sobel(change, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(change, cv2.CV_32F, 0, 1, scale=0.125)
+    )
+    return bool(slope[border].mean() < abs(middle) / _PENUMBRA_CELLS)

@@ -1,0 +1,316 @@
+"""Cells where something stands -> regions: one for each thing, appeared or removed, matter or light, explained or not.
+
+A region is told as soon as it is credible, and keeps its number and its time from look to look by the cells it shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from edge.core import boxes
+from edge.core.place.grid import Grid
+from edge.core.place.layers import Layers
+from edge.core.place.light import ground_goes_on, light_around, light_likeness
+from edge.core.place.settings import BackgroundSettings
+from edge.core.types import Bool, Float32, StaticRegions, Tracks, UInt8
+
+_SIDE_CELLS = 9  # neighbourhood on either side of a region's border
+_SQUARE = np.ones((3, 3), np.uint8)
+_RIM = np.ones((9, 9), np.uint8)
+_SETTLED_SHARE = 0.9  # of lit cells; before that a light is still on its way
+
+
+@dataclass(slots=True, eq=False)
+class Region:
+    """What is remembered of one region from look to look."""
+
+    number: int
+    xyxy: Float32  # (4,) px
+    since_ns: int
+    cells: int
+    contrast: float  # -1 removed .. 1 appeared
+    light: float  # 0 matter .. 1 light
+    strength: float  # difference from the empty place in tolerances
+    explained_by: int
+    explained_ns: int  # when it last was
+    score: float
+    looks: int
+    seen: float = 1.0  # share of it that is in view, as it was, at this look
+    told: bool = False  # credible
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """What one look has brought, for all of its regions."""
+
+    layers: Layers
+    changed: Bool
+    things: UInt8  # cells that differ from the empty place by more than light
+    empty: Float32  # the empty place in the light of now
+    excess: Float32  # (rows, columns) difference in tolerances
+    tracks: Tracks
+    resting: Bool  # (T,)
+    behind: Bool  # (rows, columns) covered by a resting track
+    mono_ns: int
+
+
+class Regions:
+    """The regions of one camera; bounded by `regions_max`, rebuilt at each look."""
+
+    def __init__(self, grid: Grid, settings: BackgroundSettings) -> None:
+        self._grid = grid
+        self._settings = settings
+        self._number = 1
+        self._kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * settings.join_cells + 1,) * 2)
+        self.clear()
+
+    def clear(self) -> None:
+        self._regions: dict[int, Region] = {}
+        self._owner = np.zeros(self._grid.shape, np.int32)
+        self._lit = np.zeros(self._grid.shape, np.bool_)  # large regions that were judged to be light
+        self._relit_ns = np.zeros(self._grid.shape, np.int64)  # when the empty place under a thing last was
+        self.left = np.zeros(self._grid.shape, np.bool_)  # cells of things that are told and not explained
+
+    def interrupt(self, mono_ns: int) -> None:
+        for region in self._regions.values():
+            region.explained_ns = mono_ns if region.explained_by >= 0 else region.explained_ns
+
+    def find(self, layers: Layers, *, changed: Bool, tracks: Tracks, mono_ns: int) -> None:
+        """Takes what is no longer there, and what only the light has changed, into the empty place."""
+        if not self._regions and not np.any(layers.has_thing):
+            return
+        look = self._look(layers, changed, tracks, mono_ns)
+        joined = cv2.morphologyEx(look.things, cv2.MORPH_CLOSE, self._kernel)
+        solid = cv2.erode(joined, _SQUARE)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+        regions: dict[int, Region] = {}
+        owner = np.zeros_like(self._owner)
+        removed = np.zeros_like(layers.has_thing)
+        self.left = np.zeros_like(layers.has_thing)
+        lit = np.zeros_like(layers.has_thing)
+        largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[: self._settings.regions_max] + 1
+        # A zone holds a handful of regions, each judged on its own crop: a loop is cheaper than whole pictures.
+        for label in largest:
+            x, y, width, height, _area = (int(v) for v in stats[label])
+            place = np.s_[y : y + height, x : x + width]
+            body = labels[place] == label
+            own = body & (look.things[place] > 0)
+            if np.count_nonzero(own) < self._settings.thing_min_cells or not np.any(solid[place] * body):
+                continue
+            if float(np.percentile(look.excess[place][own], 70)) < self._settings.strength_min:
+                continue
+            region = self._judge(place, body, own, look, taken=regions)
+            regions[region.number] = region
+            owner[place][body] = region.number
+            if region.told and region.explained_by < 0:
+                self.left[place] |= body
+            if region.light >= 0.5 and region.cells >= self._settings.lit_share_min * self._grid.zone.size:
+                lit[place] |= body
+            if region.contrast < 0 and region.looks >= 2 and region.told:
+                removed[place] |= body
+        self._regions, self._owner, self._lit = regions, owner, lit
+        layers.absorb(removed & layers.has_thing)
+
+    def told(self) -> StaticRegions:
+        told = [region for region in self._regions.values() if region.told and self._grid.in_zones(region.xyxy)]
+        if not told:
+            return StaticRegions.empty()
+        return StaticRegions(
+            xyxy=np.stack([region.xyxy for region in told]),
+            since_ns=np.array([region.since_ns for region in told], np.int64),
+            appeared=np.array([region.contrast >= 0 for region in told], np.bool_),
+            explained_by=np.array([region.explained_by for region in told], np.int64),
+            score=np.array([region.score for region in told], np.float32),
+        )
+
+    def _look(self, layers: Layers, changed: Bool, tracks: Tracks, mono_ns: int) -> _Look:
+        settings = self._settings
+        empty, excess = self._without_light(layers, mono_ns)
+        # Faint things, a patch that dries or the halo of a shadow, would join strong ones that stand by themselves.
+        things = (layers.has_thing & (excess >= settings.plain_tolerances) & self._grid.zone).astype(np.uint8)
+        resting = (mono_ns - tracks.rest_since_ns >= settings.rest_ns) | (tracks.speed < settings.rest_speed)
+        behind = self._grid.covered(tracks.xyxy[resting])
+        return _Look(layers, changed, things, empty, excess, tracks, resting, behind, mono_ns)
+
+    def _without_light(self, layers: Layers, mono_ns: int) -> tuple[Float32, Float32]:
+        """The empty place as it is lit where something has changed, and the difference to it in tolerances.
+
+        Lit or shaded ground is the empty place of now, once it has stayed so for a while; what stands in that light is
+        compared with the ground as its neighbourhood is lit.
+        """
+        rows, columns = (np.flatnonzero(layers.has_thing.any(axis=axis)) for axis in (1, 0))
+        excess = np.zeros(self._grid.shape, np.float32)
+        if not len(rows):
+            return layers.empty, excess
+        crop = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        empty, thing, tolerance = (
+            picture[:, crop[0], crop[1]] for picture in (layers.empty, layers.thing, layers.tolerance)
+        )
+        has_thing = layers.has_thing[crop]
+        goes_on, gone = ground_goes_on(empty[0], np.where(has_thing, thing[0], empty[0]), has_thing)
+        goes_on |= self._smoothly_lit(thing - empty, has_thing & self._lit[crop], tolerance)
+        if not np.any(goes_on):
+            excess[crop] = (np.abs(thing - empty) / tolerance).max(axis=0)
+            return layers.empty, excess
+        change = thing - empty
+        light, known = light_around(change, goes_on, gone)
+        known &= has_thing
+        apart = (np.abs(change - light * known) / tolerance).max(axis=0)
+        # At its rim a light fades over some cells.
+        rim = cv2.dilate((~has_thing).astype(np.uint8), _RIM) > 0
+        fading = np.clip(change[0] / np.where(light[0] == 0, 1, light[0]), 0, 1) * light
+        apart = np.where(rim & known, np.minimum(apart, (np.abs(change - fading) / tolerance).max(axis=0)), apart)
+        excess[crop] = apart
+        lit_empty = layers.empty.copy()
+        lit_empty[:, crop[0], crop[1]] += light * known
+        self._take_light(
+            layers,
+            crop,
+            lit=known & (apart < self._settings.plain_tolerances),
+            known=known,
+            lit_empty=lit_empty,
+            mono_ns=mono_ns,
+        )
+        return lit_empty, excess
+
+    def _smoothly_lit(self, change: Float32, lit: Bool, tolerance: Float32) -> Bool:
+        """What was judged to be light though the ground has no texture: without that which stands in it."""
+        if not np.any(lit):
+            return lit
+        light, _ = light_around(change, lit, np.zeros_like(lit))
+        apart = (np.abs(change - light) / tolerance).max(axis=0)
+        return np.asarray(lit & (apart < self._settings.plain_tolerances), np.bool_)
+
+    def _take_light(
+        self,
+        layers: Layers,
+        crop: tuple[slice, slice],
+        *,
+        lit: Bool,
+        known: Bool,
+        lit_empty: Float32,
+        mono_ns: int,
+    ) -> None:
+        """Light that has come to rest belongs to the empty place, also to that under the things in it."""
+        age_ns = mono_ns - layers.thing_since_ns[crop]
+        settled = np.count_nonzero(lit & (age_ns >= self._settings.light_ns))
+        if settled == 0 or settled < _SETTLED_SHARE * np.count_nonzero(lit):
+            return
+        under = np.zeros(self._grid.shape, np.bool_)
+        under[crop] = known & ~lit & (mono_ns - self._relit_ns[crop] >= self._settings.relight_ns)
+        np.copyto(layers.empty, lit_empty, where=under)
+        self._relit_ns[under] = mono_ns
+        whole = np.zeros(self._grid.shape, np.bool_)
+        whole[crop] = lit
+        layers.absorb(whole)
+
+    def _judge(
+        self, place: tuple[slice, slice], body: Bool, own: Bool, look: _Look, *, taken: Container[int]
+    ) -> Region:
+        layers = look.layers
+        rows, columns = np.nonzero(own)
+        y, x = place[0].start, place[1].start
+        box = np.array([columns.min() + x, rows.min() + y, columns.max() + x + 1, rows.max() + y + 1], np.float32)
+        xyxy = self._grid.to_px(box[None])[0]
+        cells = len(rows)
+        since_ns = int(np.median(layers.thing_since_ns[place][own]))
+        strength = float(np.percentile(look.excess[place][own], 70))
+        witness = (*self._witness(place, body, own, look), strength)
+        owners = np.bincount(self._owner[place][own], minlength=1)
+        owners[0] = 0
+        old = self._regions.get(int(owners.argmax()))
+        if old is None:
+            region = self._new_region(xyxy, since_ns, cells, witness)
+        elif old.number in taken:
+            region = self._new_region(xyxy, since_ns, cells, witness)
+            region.explained_by, region.explained_ns = old.explained_by, old.explained_ns
+        else:
+            region = replace(old)
+            # A bag that tips over is the same bag. What was explained until now may be what its owner left behind.
+            if old.explained_by < 0 and old.cells >= 0.3 * cells and old.told:
+                since_ns = min(since_ns, old.since_ns)
+            region.contrast += 0.5 * (witness[0] - region.contrast)
+            region.light += 0.5 * (witness[1] - region.light)
+            region.strength += 0.5 * (witness[2] - region.strength)
+        region.xyxy, region.since_ns, region.cells = xyxy, since_ns, cells
+        region.score = float(np.count_nonzero(look.changed[place] & own)) / cells
+        region.looks += 1
+        region.seen = float(np.count_nonzero(layers.same_thing[place] & own)) / cells
+        # Drift and light bring few edges of their own; a thing has them all round.
+        needed = self._settings.strength_min * (1 + (self._settings.small_cells / cells) ** 0.5)
+        needed *= 1.25 - 0.5 * abs(region.contrast)
+        region.told = region.light < 0.5 and region.strength >= needed
+        covered_share = float(np.count_nonzero(look.behind[place] & own)) / cells
+        self._explain(region, look, covered_share)
+        return region
+
+    def _new_region(self, xyxy: Float32, since_ns: int, cells: int, witness: tuple[float, float, float]) -> Region:
+        self._number += 1
+        return Region(self._number, xyxy, since_ns, cells, *witness, -1, 0, 0.0, 0)
+
+    def _explain(self, region: Region, look: _Look, covered_share: float) -> None:
+        """`covered_share`: how much of the region lies under resting tracks, all together: people stand in groups."""
+        settings, tracks = self._settings, look.tracks
+        share = boxes.coverage(region.xyxy[None], tracks.xyxy)[0]
+        explains = look.resting & (share > 0) & (covered_share >= settings.covered_share)
+        if region.told and region.looks > 1 and region.explained_by < 0:
+            # A passer-by who stops before an old thing is not that thing.
+            explains &= boxes.iou(region.xyxy[None], tracks.xyxy)[0] >= settings.same_iou
+        if np.any(explains):
+            region.explained_by = int(tracks.track_id[np.where(explains, share, 0).argmax()])
+            region.explained_ns = look.mono_ns
+            return
+        in_view = region.seen >= settings.seen_share or not np.any(share > 0)
+        if in_view and look.mono_ns - region.explained_ns >= settings.explained_ns:
+            region.explained_by = -1
+
+    def _witness(self, place: tuple[slice, slice], body: Bool, own: Bool, look: _Look) -> tuple[float, float]:
+        """(contrast, light) of a region; what stands before the thing now does not matter."""
+        rim = _SIDE_CELLS // 2 + 1
+        rows, columns = self._grid.shape
+        y0, y1 = max(place[0].start - rim, 0), min(place[0].stop + rim, rows)
+        x0, x1 = max(place[1].start - rim, 0), min(place[1].stop + rim, columns)
+        wide = np.s_[y0:y1, x0:x1]
+        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        inner = np.s_[place[0].start - y0 : place[0].stop - y0, place[1].start - x0 : place[1].stop - x0]
+        mask[inner] = own
+        whole = np.zeros_like(mask)
+        whole[inner] = body
+        before = look.empty[:, wide[0], wide[1]]
+        now = np.where(mask > 0, look.layers.thing[:, wide[0], wide[1]], before)
+        return _contrast(before, now, whole), light_likeness(before, now, mask)
+
+
+def _contrast(before: Float32, now: Float32, mask: UInt8) -> float:
+    """-1 .. 1: does the region stand out from its surroundings now (1), or did it before (-1)?
+
+    A thing ends where the region ends: across its border brightness, colour or texture change. So they do where a
+    thing is no more, but then in the picture of before.
+    """
+    wide = cv2.dilate(mask, _SQUARE)
+    border = (wide - cv2.erode(mask, _SQUARE)) > 0
+    inside, outside = mask.astype(np.float32), (1 - wide).astype(np.float32)
+    step_now, step_before = (_step_across(picture, inside, outside, border) for picture in (now, before))
+    return (step_now - step_before) / max(step_now + step_before, 1e-6)
+
+
+def _step_across(picture: Float32, inside: Float32, outside: Float32, border: Bool) -> float:
+    """How different the two sides of the border are, each averaged over its neighbourhood."""
+    luma = np.ascontiguousarray(picture[0])
+    texture = 2 * np.abs(luma - cv2.blur(luma, (5, 5)))
+    step = np.zeros_like(luma)
+    for channel in (*picture, texture):  # four pictures of one small crop
+        step += np.abs(_mean_within(channel, inside) - _mean_within(channel, outside))
+    return float(step[border].mean())
+
+
+def _mean_within(picture: Float32, weight: Float32) -> Float32:
+    """The mean of each cell's neighbourhood, as far as it lies where `weight` is one."""
+    around = (_SIDE_CELLS, _SIDE_CELLS)
+    total = cv2.boxFilter(picture * weight, cv2.CV_32F, around, normalize=False)
+    count = cv2.boxFilter(weight, cv2.CV_32F, around, normalize=False)
+    return np.asarray(total / np.maximum(count, 1), np.float32)
