@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from edge.core.place.settings import BackgroundSettings
+from edge.core.place.shift import moved
 from edge.core.types import Bool, Float32, Int64
 
 _FOLLOW_SPARED = 4  # looks between two steps of the empty place: it takes a minute anyway
@@ -175,10 +176,40 @@ class Layers:
             self.has_thing &= ~cells
             self.empty_since_ns[cells] = 0
 
+    def place_things(self, cells: Bool, empty: Float32, since_ns: Int64) -> None:
+        """What was learned as the empty place of these cells is a thing; `empty` is what is believed behind it."""
+        np.copyto(self.thing, self.empty, where=cells)
+        np.copyto(self.empty, empty, where=cells)
+        np.copyto(self.thing_since_ns, since_ns, where=cells)
+        self.has_thing |= cells
+
+    def move(self, x: float, y: float) -> None:
+        """The camera looks a little elsewhere, for good: by so many cells to the right and down."""
+        self.empty, self.noise, self.thing, self.newest = (
+            moved(picture, x, y) for picture in (self.empty, self.noise, self.thing, self.newest)
+        )
+        self.tolerance = moved(self.tolerance, x, y)
+        right, down = round(x), round(y)
+        for cells in (self.known, self.has_thing, self.thing_since_ns, self.newest_since_ns, self.empty_since_ns):
+            cells[:] = np.roll(cells, (down, right), (0, 1))
+        # What has come into view is not known.
+        if down:
+            self.unlearn(_strip(self.known, down, axis=0))
+        if right:
+            self.unlearn(_strip(self.known, right, axis=1))
+
     def unlearn(self, cells: Bool) -> None:
         """What was held for the empty place of these cells is not: learn it when it is seen."""
         self.known &= ~cells
         self.has_thing &= ~cells
+
+
+def _strip(like: Bool, width: int, *, axis: int) -> Bool:
+    """So many rows (0) or columns (1) at the beginning, or with a minus at the end."""
+    strip = np.zeros_like(like)
+    edge = slice(0, width) if width > 0 else slice(width, None)
+    strip[(edge, slice(None)) if axis == 0 else (slice(None), edge)] = True
+    return strip
 
 
 def differs(first: Float32, second: Float32, tolerance: Float32) -> Bool:

@@ -16,6 +16,8 @@ from edge.core.types import Bool, Float32, UInt8
 
 Float64 = npt.NDArray[np.float64]
 
+SIDE_CELLS = 9  # neighbourhood on either side of a region's border
+_SQUARE = np.ones((3, 3), np.uint8)
 _LIGHT_CELLS_MIN = 32  # of the coarse grid; fewer cannot tell light from things
 _SHADE_MIN = -1.1  # log luma; deeper is no shadow
 _SHADE_COLOUR_MAX = 0.06  # log chroma; on ground without texture, nothing but colour speaks against shade
@@ -146,7 +148,7 @@ def light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
     stays, and light is at least even or fades out. A sunlit place keeps a third of its light in the shade: what is
     darker is matter.
     """
-    inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
+    inside = cv2.erode(mask, _SQUARE) > 0
     body = inside if np.count_nonzero(inside) >= _WINDOW_CELLS_MIN else mask > 0
     change = (now - before)[:, body]
     middle = float(np.median(change[0]))
@@ -165,9 +167,39 @@ def light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
 
 def _soft_border(change: Float32, mask: UInt8, middle: float) -> bool:
     """Does the change grow over several cells, as at the rim of a half-shadow, and not within one, as at a thing's?"""
-    kernel = np.ones((3, 3), np.uint8)
-    border = (cv2.dilate(mask, kernel) - cv2.erode(mask, kernel)) > 0
+    border = (cv2.dilate(mask, _SQUARE) - cv2.erode(mask, _SQUARE)) > 0
     slope = cv2.magnitude(
         cv2.Sobel(change, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(change, cv2.CV_32F, 0, 1, scale=0.125)
     )
     return bool(slope[border].mean() < abs(middle) / _PENUMBRA_CELLS)
+
+
+def stands_out(before: Float32, now: Float32, mask: UInt8) -> float:
+    """-1 .. 1: does the region stand out from its surroundings now (1), or did it before (-1)?
+
+    A thing ends where the region ends: across its border brightness, colour or texture change. So they do where a
+    thing is no more, but then in the picture of before.
+    """
+    wide = cv2.dilate(mask, _SQUARE)
+    border = (wide - cv2.erode(mask, _SQUARE)) > 0
+    inside, outside = mask.astype(np.float32), (1 - wide).astype(np.float32)
+    step_now, step_before = (_step_across(picture, inside, outside, border) for picture in (now, before))
+    return (step_now - step_before) / max(step_now + step_before, 1e-6)
+
+
+def _step_across(picture: Float32, inside: Float32, outside: Float32, border: Bool) -> float:
+    """How different the two sides of the border are, each averaged over its neighbourhood."""
+    luma = np.ascontiguousarray(picture[0])
+    texture = 2 * np.abs(luma - cv2.blur(luma, (5, 5)))
+    step = np.zeros_like(luma)
+    for channel in (*picture, texture):  # four pictures of one small crop
+        step += np.abs(_mean_within(channel, inside) - _mean_within(channel, outside))
+    return float(step[border].mean())
+
+
+def _mean_within(picture: Float32, weight: Float32) -> Float32:
+    """The mean of each cell's neighbourhood, as far as it lies where `weight` is one."""
+    around = (SIDE_CELLS, SIDE_CELLS)
+    total = cv2.boxFilter(picture * weight, cv2.CV_32F, around, normalize=False)
+    count = cv2.boxFilter(weight, cv2.CV_32F, around, normalize=False)
+    return np.asarray(total / np.maximum(count, 1), np.float32)

@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.core import boxes
 from edge.core.place.grid import Grid
 from edge.core.place.layers import Layers
-from edge.core.place.light import ground_goes_on, light_around, light_likeness
+from edge.core.place.light import SIDE_CELLS, ground_goes_on, light_around, light_likeness, stands_out
 from edge.core.place.settings import BackgroundSettings
-from edge.core.types import Bool, Float32, StaticRegions, Tracks, UInt8
+from edge.core.types import Bool, Float32, Int64, StaticRegions, Tracks, UInt8
 
-_SIDE_CELLS = 9  # neighbourhood on either side of a region's border
+Int32 = npt.NDArray[np.int32]
 _SQUARE = np.ones((3, 3), np.uint8)
 _RIM = np.ones((9, 9), np.uint8)
+_PIECES_MAX = 64  # more of them are no thing's
 _SETTLED_SHARE = 0.9  # of lit cells; before that a light is still on its way
 
 
@@ -39,6 +41,8 @@ class Region:
     explained_ns: int  # when it last was
     score: float
     looks: int
+    explained_cells: int = 0  # how large it was then
+    left: bool = False  # the track that explained it has been seen elsewhere since
     seen: float = 1.0  # share of it that is in view, as it was, at this look
     told: bool = False  # credible
 
@@ -86,7 +90,8 @@ class Regions:
         look = self._look(layers, changed, tracks, mono_ns)
         joined = cv2.morphologyEx(look.things, cv2.MORPH_CLOSE, self._kernel)
         solid = cv2.erode(joined, _SQUARE)
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+        _, pieces, piece_stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+        labels, stats = self._with_fragments(np.asarray(pieces, np.int32), np.asarray(piece_stats, np.int32), layers)
         regions: dict[int, Region] = {}
         owner = np.zeros_like(self._owner)
         removed = np.zeros_like(layers.has_thing)
@@ -114,6 +119,40 @@ class Regions:
                 removed[place] |= body
         self._regions, self._owner, self._lit = regions, owner, lit
         layers.absorb(removed & layers.has_thing)
+
+    def date(self, since_ns: Int64, cells: Bool) -> None:
+        """Write into (rows, columns) since when the regions that are told have stood."""
+        for region in self._regions.values():
+            if region.told:
+                since_ns[cells & (self._owner == region.number)] = region.since_ns
+
+    def _with_fragments(self, labels: Int32, stats: Int32, layers: Layers) -> tuple[Int32, Int32]:
+        """Pieces that came together and lie near one another, for their size, are one thing: labels as of the first."""
+        count = len(stats) - 1
+        if not 1 < count <= _PIECES_MAX:
+            return labels, stats
+        begin = stats[1:, :2]
+        size = stats[1:, 2:4]
+        gap = np.maximum(begin[:, None], begin[None]) - np.minimum((begin + size)[:, None], (begin + size)[None])
+        largest = size.max(axis=1)
+        reach = self._settings.join_share * np.maximum(largest[:, None], largest[None])
+        near = np.hypot(*np.maximum(gap, 0).transpose(2, 0, 1)) <= reach
+        own = [layers.thing_since_ns[(labels == row) & layers.has_thing] for row in range(1, count + 1)]
+        since_ns = np.array([np.median(times) if len(times) else 0 for times in own])
+        near &= np.abs(since_ns[:, None] - since_ns[None]) <= self._settings.join_together_ns
+        first = near.argmax(axis=1)
+        for _ in range(count):  # the first of the first, until nothing changes: pieces in a row are one
+            first = np.where(near, first[None], count).min(axis=1)
+        names = np.concatenate([[0], first + 1]).astype(np.int32)
+        joined = stats.copy()
+        for row in np.flatnonzero(first != np.arange(count)):
+            into, piece = joined[first[row] + 1], joined[row + 1]
+            corner = np.maximum(into[:2] + into[2:4], piece[:2] + piece[2:4])
+            into[:2] = np.minimum(into[:2], piece[:2])
+            into[2:4] = corner - into[:2]
+            into[4] += piece[4]
+            piece[4] = 0
+        return names[labels], joined
 
     def told(self) -> StaticRegions:
         told = [region for region in self._regions.values() if region.told and self._grid.in_zones(region.xyxy)]
@@ -228,6 +267,7 @@ class Regions:
         elif old.number in taken:
             region = self._new_region(xyxy, since_ns, cells, witness)
             region.explained_by, region.explained_ns = old.explained_by, old.explained_ns
+            region.explained_cells, region.left = old.explained_cells, old.left
         else:
             region = replace(old)
             # A bag that tips over is the same bag. What was explained until now may be what its owner left behind.
@@ -262,15 +302,21 @@ class Regions:
             explains &= boxes.iou(region.xyxy[None], tracks.xyxy)[0] >= settings.same_iou
         if np.any(explains):
             region.explained_by = int(tracks.track_id[np.where(explains, share, 0).argmax()])
-            region.explained_ns = look.mono_ns
+            region.explained_ns, region.explained_cells, region.left = look.mono_ns, region.cells, False
             return
+        if region.explained_by >= 0:
+            elsewhere = (tracks.track_id == region.explained_by) & (share < settings.covered_share)
+            region.left = region.left or bool(np.any(elsewhere))
+        # Who is lost where he stood still stands there, unless what is left is much less than he was.
+        shrunk = region.cells < settings.shrunk_share * region.explained_cells
+        waits_ns = settings.explained_ns if region.left or shrunk else settings.lost_ns
         in_view = region.seen >= settings.seen_share or not np.any(share > 0)
-        if in_view and look.mono_ns - region.explained_ns >= settings.explained_ns:
+        if in_view and look.mono_ns - region.explained_ns >= waits_ns:
             region.explained_by = -1
 
     def _witness(self, place: tuple[slice, slice], body: Bool, own: Bool, look: _Look) -> tuple[float, float]:
         """(contrast, light) of a region; what stands before the thing now does not matter."""
-        rim = _SIDE_CELLS // 2 + 1
+        rim = SIDE_CELLS // 2 + 1
         rows, columns = self._grid.shape
         y0, y1 = max(place[0].start - rim, 0), min(place[0].stop + rim, rows)
         x0, x1 = max(place[1].start - rim, 0), min(place[1].stop + rim, columns)
@@ -282,35 +328,4 @@ class Regions:
         whole[inner] = body
         before = look.empty[:, wide[0], wide[1]]
         now = np.where(mask > 0, look.layers.thing[:, wide[0], wide[1]], before)
-        return _contrast(before, now, whole), light_likeness(before, now, mask)
-
-
-def _contrast(before: Float32, now: Float32, mask: UInt8) -> float:
-    """-1 .. 1: does the region stand out from its surroundings now (1), or did it before (-1)?
-
-    A thing ends where the region ends: across its border brightness, colour or texture change. So they do where a
-    thing is no more, but then in the picture of before.
-    """
-    wide = cv2.dilate(mask, _SQUARE)
-    border = (wide - cv2.erode(mask, _SQUARE)) > 0
-    inside, outside = mask.astype(np.float32), (1 - wide).astype(np.float32)
-    step_now, step_before = (_step_across(picture, inside, outside, border) for picture in (now, before))
-    return (step_now - step_before) / max(step_now + step_before, 1e-6)
-
-
-def _step_across(picture: Float32, inside: Float32, outside: Float32, border: Bool) -> float:
-    """How different the two sides of the border are, each averaged over its neighbourhood."""
-    luma = np.ascontiguousarray(picture[0])
-    texture = 2 * np.abs(luma - cv2.blur(luma, (5, 5)))
-    step = np.zeros_like(luma)
-    for channel in (*picture, texture):  # four pictures of one small crop
-        step += np.abs(_mean_within(channel, inside) - _mean_within(channel, outside))
-    return float(step[border].mean())
-
-
-def _mean_within(picture: Float32, weight: Float32) -> Float32:
-    """The mean of each cell's neighbourhood, as far as it lies where `weight` is one."""
-    around = (_SIDE_CELLS, _SIDE_CELLS)
-    total = cv2.boxFilter(picture * weight, cv2.CV_32F, around, normalize=False)
-    count = cv2.boxFilter(weight, cv2.CV_32F, around, normalize=False)
-    return np.asarray(total / np.maximum(count, 1), np.float32)
+        return stands_out(before, now, whole), light_likeness(before, now, mask)

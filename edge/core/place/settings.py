@@ -22,7 +22,9 @@ class BackgroundSettings:
     light_ns: int = 5 * NS_PER_S  # light that has stayed for so long is how the place is lit
     lit_share_min: float = 0.02  # of the picture; light without texture to prove it is large, and has things in it
     relight_ns: int = 30 * NS_PER_S  # one light is not put twice on the ground under a thing
-    explained_ns: int = 3 * NS_PER_S  # a lost track goes on explaining: trackers lose people for seconds
+    explained_ns: int = 3 * NS_PER_S  # a track that has left goes on explaining: who comes back has left nothing
+    lost_ns: int = 20 * NS_PER_S  # and one that was lost where it stood; detectors miss who stands still
+    shrunk_share: float = 0.6  # of the cells that it explained: with fewer, what is left is something else
     noise_sigmas: float = 4.0  # a difference counts beyond so many deviations of the cell's own noise
     noise_levels: float = 4.0  # grey levels by which compression moves dark cells; in logs it grows with darkness
     noise_ns: int = 5 * NS_PER_S  # how often the noise is looked up: it changes over a minute
@@ -30,8 +32,12 @@ class BackgroundSettings:
     chroma_min: float = 0.08
     difference_max: float = 0.5  # even in waving leaves a difference of 40 % counts
     changed_share_max: float = 0.6  # of the zones, at once: no thing does that
-    shift_max_cells: float = 0.7  # edges that moved by more look like things
+    shift_max_cells: float = 4.0  # the picture is put back by so much; beyond that the camera looks elsewhere
+    shift_min_cells: float = 0.1  # less is the noise of measuring it
+    shift_gain_max: float = 0.7  # of the changed cells left when the picture is put back: then it was the camera
+    shift_settles_cells: float = 0.5  # the same shift for `relearn_ns`, give or take so much: it stays so
     shifted_share_min: float = 0.01  # of the cells changed: fewer is no moved picture, whatever moved in it
+    turned_share_min: float = 0.1  # and fewer is no camera that was turned
     shift_fit_max: float = 0.7  # of the difference left when the empty place is moved along: then it was the camera
     join_cells: int = 3  # gaps bridged: straps, glossy spots, a pattern that equals the floor
     thing_min_cells: int = 6  # fewer are noise
@@ -43,6 +49,10 @@ class BackgroundSettings:
     covered_share: float = 0.5  # of a region's box within a track's: the track explains it
     seen_share: float = 0.5  # of a region in view again before it is held to be left behind by its explainer
     same_iou: float = 0.3  # an old region is explained by a new track only if it is the same thing
+    held_ns: int = 5 * NS_PER_S  # what has rested for so long and yet changes nothing is in the empty picture itself
+    held_share: float = 0.8  # of the middle of its box
+    join_share: float = 0.3  # of a region's size: fragments so near that came together are one thing
+    join_together_ns: int = 2 * NS_PER_S
     rest_ns: int = NS_PER_S  # only a track that rests can be a still region
     rest_speed: float = 0.3  # box heights/s; slower, a track may be at rest: somebody who turns round where he stands
     regions_max: int = 32
