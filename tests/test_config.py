@@ -253,7 +253,7 @@ FAULTS = {
     "parameter of another kind": (
         changed(PARKING, "{use: illegal-parking, zones: [kerb], people_min: 3}"),
         "site.yaml:18: cameras.gate.scenarios.illegal-parking: unknown key people_min; known keys: active, after_s, "
-        "anchor, category, clear_after_s, labels, repeat_s, score_min, severity, size_min, use, zones",
+        "anchor, category, check, clear_after_s, labels, model, repeat_s, score_min, severity, size_min, use, zones",
     ),
     "unknown scenario": (
         changed("use: illegal-parking", "use: ilegal-parking"),
@@ -280,7 +280,7 @@ FAULTS = {
     "labels for what has none": (
         changed(PARKING, "{use: piled-goods, zones: [kerb], labels: [person]}"),
         "site.yaml:18: cameras.gate.scenarios.piled-goods: unknown key labels; known keys: active, after_s, category, "
-        "clear_after_s, repeat_s, score_min, severity, size_min, use, zones",
+        "check, clear_after_s, repeat_s, score_min, severity, size_min, use, zones",
     ),
     "an anchor for what has a centre": (
         changed(PARKING, "{use: piled-goods, zones: [kerb], anchor: bottom}"),

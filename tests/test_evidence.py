@@ -34,8 +34,7 @@ ORIGIN = EvidenceOrigin(
     camera="qiaonong-03",
     zones={"kerb": KERB},
     timezone=timezone(timedelta(hours=8)),
-    model_name="yolox-nano",
-    model_sha256="a" * 64,
+    model_of=lambda scenario, zone: ("yolox-nano", "a" * 64),
     config_sha256=lambda: "b" * 64,
     software="0.1.0",
 )

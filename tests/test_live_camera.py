@@ -31,6 +31,7 @@ from edge.runtime.live import SAVE_NS, STUCK_NS, LiveCamera, Mailbox, PatientOut
 from edge.runtime.requests import RequestDesk, Take
 from edge.state.database import Answer, Database
 from edge.state.judgements import Judgements
+from edge.wiring.camera_models import Eyes
 from edge.wiring.frame_path import check_models, recorder_for, sight_for, telling_for, worker_for
 from tests.alerts import a_change, alert_of
 
@@ -183,13 +184,13 @@ class Rig:
         self.stop = threading.Event()
         self.capture = FakeCapture(self.clock, self.stop)
         camera = self.site.config.cameras[0]
-        recorder = recorder_for(self.site, camera, self.detector, root=self.folder, chain=SharedChain(self.folder))
+        models = check_models(self.site)[camera.id]
+        eyes = Eyes(models, self.detector, (None,) * len(camera.scenarios))
+        recorder = recorder_for(self.site, camera, models, root=self.folder, chain=SharedChain(self.folder))
         self.outbox = PatientOutbox(self.database, stop=self.stop, still_here=self.still_here)
-        telling = telling_for(self.site, camera, self.detector, recorder=recorder, outbox=self.outbox)
+        telling = telling_for(self.site, camera, eyes, recorder=recorder, outbox=self.outbox)
         stopwatch = Stopwatch()
-        self.worker = worker_for(
-            self.site, camera, self.detector, sight=sight_for(camera), telling=telling, stopwatch=stopwatch
-        )
+        self.worker = worker_for(self.site, camera, eyes, sight=sight_for(camera), telling=telling, stopwatch=stopwatch)
         self.dismissing = Dismissing("cam", self.worker, telling, Judgements(self.database.database))
         self.live = LiveCamera(
             camera="cam",

@@ -20,7 +20,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.document import Document, Loc, read_document
 from edge.config.fields import NOT_EMPTY, Ends, Id, Name, Severity, Strict, Text
-from edge.config.kinds import KINDS, CaseParameters, LineParameters
+from edge.config.kinds import KINDS, CaseParameters, CheckParameters, LineParameters
 from edge.config.problems import Problem, problems_of, raise_first
 from edge.config.schedule import Schedule, parse_schedule
 from edge.core.scenarios import rule_class
@@ -76,6 +76,17 @@ class ScenarioUse:
         """() for a kind that looks for things of no known class."""
         labels: tuple[str, ...] = getattr(self.parameters, "labels", ())
         return labels
+
+    @property
+    def model(self) -> str | None:
+        """The detector that judges this use, None for the camera's."""
+        model: str | None = getattr(self.parameters, "model", None)
+        return model
+
+    @property
+    def check(self) -> CheckParameters | None:
+        check: CheckParameters | None = getattr(self.parameters, "check", None)
+        return check
 
     def written(self) -> dict[str, object]:
         """As plain values, for the fingerprint of the configuration."""

@@ -37,6 +37,14 @@ Labels = Annotated[
 ]
 
 
+class CheckParameters(Strict):
+    """A classifier that judges a crop of each thing that is found: only what it agrees to counts."""
+
+    model: Name = Field(description="A classifier: a folder under models/, or a path")
+    labels: Labels = Field(description="The classifier's labels that count: the most probable one must be among them")
+    score_min: Annotated[float, Field(ge=0, le=1)] = Field(default=0.5, description="How probable it must be")
+
+
 class CaseParameters(Strict):
     """What every scenario has, whether it looks at zones or at a line."""
 
@@ -57,22 +65,29 @@ class Parameters(CaseParameters):
     repeat_s: Seconds = Field(description="An update for as long as the case is open, this often; 0 for none")
 
 
+class CheckedParameters(Strict):
+    """What every scenario has whose findings are things that a picture shows."""
+
+    check: CheckParameters | None = Field(default=None, description="A second model that must agree")
+
+
 class DetectedParameters(Parameters):
     """What every scenario has that looks for the detector's things."""
 
+    model: Name | None = Field(default=None, description="Instead of the camera's model")
     labels: Labels = Field(description="The model's labels that count")
     anchor: Anchor = Field(
         default="bottom", description="The point of a box that must be in the zone: middle of its lower edge, or centre"
     )
 
 
-class StationaryParameters(DetectedParameters):
+class StationaryParameters(DetectedParameters, CheckedParameters):
     size_min: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0015, description="Smallest box, as a fraction of the frame's area"
     )
 
 
-class LeftObjectParameters(Parameters):
+class LeftObjectParameters(Parameters, CheckedParameters):
     """A thing of no known class: no label, and it is where its centre is. Its score is the share of it in view that
     differs from the empty place."""
 
@@ -81,11 +96,11 @@ class LeftObjectParameters(Parameters):
     )
 
 
-class LoiteringParameters(DetectedParameters):
+class LoiteringParameters(DetectedParameters, CheckedParameters):
     pass
 
 
-class GatheringParameters(DetectedParameters):
+class GatheringParameters(DetectedParameters, CheckedParameters):
     people_min: Annotated[int, Field(ge=2, le=1000)] = Field(default=4, description="So many people are a gathering")
     spacing: Annotated[float, Field(gt=0, le=20)] = Field(
         default=1.5, description="People stand together when no further apart than this many person-box heights"
@@ -129,8 +144,10 @@ class LineParameters(Strict):
         return self
 
 
-class CrossingParameters(LineParameters, CaseParameters):
+class CrossingParameters(LineParameters, CaseParameters, CheckedParameters):
     """A moment: it has no dwell to ask for, and nothing to tell again. `direction` is the way that is allowed."""
+
+    model: Name | None = Field(default=None, description="Instead of the camera's model")
 
 
 class OccupationParameters(Parameters):

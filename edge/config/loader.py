@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from edge.config.catalogue import Catalogue, ScenarioUse, stock_catalogue
 from edge.config.document import Document, Loc, read_document, short
+from edge.config.kinds import CheckParameters
 from edge.config.models import SiteConfig
 from edge.config.problems import Problem, locate, problems_of, raise_first
 from edge.errors import ConfigError
@@ -133,6 +134,8 @@ class _Names:
             zones = self.document.at((*loc[:2], "zones"))
             members = range(len(zones)) if isinstance(zones, tuple) else ()
             return [str(self.document.at((*loc[:2], "zones", row, "id"))) for row in members]
+        if kind == "extra_forbidden" and loc[2:3] == ("scenarios",) and loc[4:5] == ("check",):
+            return tuple(CheckParameters.model_fields)
         if kind == "extra_forbidden" and loc[2:3] == ("scenarios",):
             scenario = self.catalogue.scenarios.get(str(self.document.at((*loc[:4], "use"))))
             return ("use", *scenario.parameters.model_fields) if scenario else ()

@@ -17,7 +17,9 @@ def json_schema(catalogue: Catalogue | None = None) -> dict[str, Any]:
     definitions = schema["$defs"]
     uses = []
     for scenario in catalogue.scenarios.values():
-        definitions[f"scenario-{scenario.id}"] = _use_schema(scenario, catalogue)
+        use = _use_schema(scenario, catalogue)
+        definitions.update(use.pop("$defs", {}))
+        definitions[f"scenario-{scenario.id}"] = use
         uses.append({"$ref": f"#/$defs/scenario-{scenario.id}"})
     definitions["CameraConfig"]["properties"]["scenarios"]["items"] = {"oneOf": uses}
     broker = schema["properties"]["mqtt"]

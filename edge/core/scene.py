@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from edge.core import boxes
 from edge.core.appearance import luma_patch
 from edge.core.memory import StreetMemory
-from edge.core.types import Detections, Float32, Frame, Presence, StaticRegions, Tracks
+from edge.core.types import Bool, Detections, Float32, Frame, Presence, StaticRegions, Tracks
+
+# IoU from which tracks of two models are of one thing. Two things that hide one another this far are rare, and then the
+# model's own track says enough.
+SAME_THING = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,3 +41,22 @@ class Scene:
     def unseen(cls, frame: Frame, memory: StreetMemory) -> Scene:
         """A frame whose picture is not to be trusted: nothing is known of it but its time."""
         return cls(frame, Detections.empty(), Tracks.empty(), {}, StaticRegions.empty(), memory, blind=True)
+
+    def seen_by(self, own: Bool) -> Scene:
+        """As a scenario of one model must see it, `own` (C,) being the labels of that model: each thing once.
+
+        Its own tracks all stay. Of other models' those stay that it has no track of, for what stands before a thing
+        hides it whoever saw that; but the thing itself under another model's name hides nothing.
+        """
+        mine = own[self.tracks.label]
+        if mine.all():
+            return self
+        rows = np.concatenate([np.flatnonzero(mine), np.flatnonzero(~mine)])
+        same = np.triu(boxes.iou(self.tracks.xyxy[rows], self.tracks.xyxy[rows]) >= SAME_THING, k=1)
+        same[: int(mine.sum()), : int(mine.sum())] = False
+        kept = np.sort(rows[~same.any(axis=0)])
+        presence = {
+            anchor: Presence(there.inside[:, kept], there.entered_ns[:, kept], there.visible_ns[:, kept])
+            for anchor, there in self.presence.items()
+        }
+        return replace(self, tracks=self.tracks.take(kept), presence=presence)

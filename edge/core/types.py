@@ -222,6 +222,9 @@ class Findings:
     def __len__(self) -> int:
         return len(self.zone)
 
+    def take(self, rows: Bool | Int64) -> Findings:
+        return Findings(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
     @classmethod
     def empty(cls, reasons: int = 0) -> Findings:
         return cls(

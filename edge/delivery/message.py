@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from typing import Protocol
 
 import numpy as np
 
@@ -63,6 +64,19 @@ class Tag:
     severity: str
 
 
+class Check(Protocol):
+    """What a second model thinks of the thing."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def score(self) -> float: ...
+
+
 class Topics:
     """The topics of one gateway."""
 
@@ -106,6 +120,7 @@ def alert(
     media_time_s: float | None,
     evidence: Sequence[EvidenceFile],
     evidence_error: str = "",
+    check: Check | None = None,
 ) -> dict[str, object]:
     """One alert, complete but for its number: `sequence` is 0 until the outbox has stored it.
 
@@ -133,6 +148,7 @@ def alert(
             "camera": _camera(origin),
             "zone": {"id": case.zone, "polygon": [list(corner) for corner in origin.zones[case.zone]]},
             "object": _object(case, frame_px),
+            **({} if check is None else {"check": _check(check)}),
             **_times(case, origin.timezone, mono_to_wall),
             **({} if media_time_s is None else {"media_time_s": round(media_time_s, 3)}),
             "evidence": [_evidence(file, origin.timezone) for file in evidence],
@@ -170,6 +186,10 @@ def _object(case: Case, frame_px: tuple[int, int]) -> dict[str, object]:
         "box_px": _box(case, frame_px),
         "frame_px": [int(length) for length in frame_px],
     }
+
+
+def _check(check: Check) -> dict[str, object]:
+    return {"model": check.model, "label": check.label, "score": round(float(check.score), 3)}
 
 
 def _box(case: Case, frame_px: tuple[int, int]) -> list[int]:

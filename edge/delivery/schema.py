@@ -154,6 +154,7 @@ def _data() -> dict[str, object]:
                 },
                 optional={"count"},
             ),
+            "check": _object({"model": _NAME, "label": _NAME, "score": _FRACTION}),
             "started_at": _TIME,
             "opened_at": _TIME,
             "cleared_at": _TIME,
@@ -165,7 +166,7 @@ def _data() -> dict[str, object]:
             "config_sha256": _SHA256,
             "software": _NAME,
         },
-        optional={"reason", "reasons", "cleared_at", "media_time_s", "evidence_error"},
+        optional={"reason", "reasons", "check", "cleared_at", "media_time_s", "evidence_error"},
     )
 
 

@@ -63,8 +63,7 @@ class EvidenceOrigin:
     camera: str
     zones: Mapping[str, Float32]  # id -> (V, 2) fractions
     timezone: tzinfo
-    model_name: str
-    model_sha256: str
+    model_of: Callable[[str, str], tuple[str, str]]  # scenario, zone -> name and sha256 of the model that judges there
     config_sha256: Callable[[], str]  # of the configuration in force at the time
     software: str
 
@@ -334,7 +333,7 @@ class CaseRecorder:
             "cleared_at": iso(cleared_wall_ns, zone) if change.kind == CLEARED else None,
             "taken_at": iso(frame.wall_ns, zone),
             "files": [file_entry(file, zone, masked=blurred) for file, blurred in zip(files, masked, strict=True)],
-            "model": {"name": origin.model_name, "sha256": origin.model_sha256},
+            "model": dict(zip(("name", "sha256"), origin.model_of(case.scenario, case.zone), strict=True)),
             "config_sha256": origin.config_sha256(),
             "software": origin.software,
             "previous_in_case": self._previous_in_case(case.case_id),

@@ -1,6 +1,7 @@
 """The frame path: from a camera's picture to rows in the outbox, read from top to bottom.
 
-    capture -> sight -> detect -> track -> static regions -> zones -> scenarios -> cases -> evidence -> outbox
+    capture -> sight -> detect -> track -> static regions -> zones
+            -> scenarios -> second look -> cases -> evidence -> outbox
 
 The worker decides in which order; the parts compute. It knows no file, no broker and no clock: `edge.wiring` puts in
 live parts for the service and recorded ones for replay, and this is the same code for both.
@@ -19,9 +20,10 @@ from edge.core.scenarios import Scenario
 from edge.core.scene import Scene
 from edge.core.sight import Sight
 from edge.core.tracker import Tracker
-from edge.core.types import OPENED, Case, CaseChange, Findings, Float32, Frame, StaticRegions
+from edge.core.types import OPENED, Bool, Case, CaseChange, Findings, Float32, Frame, StaticRegions
 from edge.core.zones import ZoneMap, outside_masks
 from edge.ports import Detector
+from edge.runtime.second_look import SecondLook
 from edge.runtime.telling import Telling
 
 
@@ -32,12 +34,18 @@ class Watch:
     scenario: Scenario
     cases: CaseBook
     active: Callable[[int, int], bool]  # wall_ns of the look before, and now -> within the opening hours ever since
+    own_labels: Bool | None = None  # (C,) those of the model that judges this scenario, None where there is but one
+    second_look: SecondLook | None = None
 
     def judge(self, scene: Scene) -> list[CaseChange]:
+        scene = scene if self.own_labels is None else scene.seen_by(self.own_labels)
         findings = Findings.empty() if scene.blind else self.scenario.find(scene)
         # Hours that ended and began again while nobody looked have ended the cases as well.
         known_wall_ns = scene.frame.wall_ns - self.cases.unknown_ns(scene.frame.mono_ns)
-        return self.cases.advance(findings, scene, active=self.active(known_wall_ns, scene.frame.wall_ns))
+        active = self.active(known_wall_ns, scene.frame.wall_ns)
+        if active and self.second_look is not None:
+            findings = self.second_look.keep(findings, scene)
+        return self.cases.advance(findings, scene, active=active)
 
 
 class Worker:
@@ -112,8 +120,13 @@ class Worker:
     @property
     def limits(self) -> dict[str, int]:
         """How often a bound on memory was hit so far, by what was given up."""
-        refused = sum(watch.cases.refused for watch in self.watches)
-        return {"cases_refused": refused, "tracks_dropped": self._tracker.dropped}
+        checks = [watch.second_look for watch in self.watches if watch.second_look is not None]
+        return {
+            "cases_refused": sum(watch.cases.refused for watch in self.watches),
+            "tracks_dropped": self._tracker.dropped,
+            "checks_put_off": sum(check.put_off for check in checks),
+            "checks_forgotten": sum(check.forgotten for check in checks),
+        }
 
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px

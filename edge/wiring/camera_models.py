@@ -12,18 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.config.catalogue import ScenarioUse
 from edge.config.document import Loc
 from edge.config.loader import Site
 from edge.config.models import CameraConfig
+from edge.core.scenarios import rule_class
 from edge.core.types import Float32
 from edge.detect.closer import CloserDetector, crop_round
 from edge.detect.joined import AskedDetector, JoinedDetector
-from edge.detect.manifest import ModelManifest, find_model, load_manifest
+from edge.detect.manifest import CLASSES, ModelManifest, find_model, load_manifest
 from edge.errors import ModelError
-from edge.ports import Detector
+from edge.ports import Classifier, Detector
 from edge.resources import models_dir
+from edge.runtime.second_look import SecondLook
 from edge.runtime.slots import SizeClass
 
+_NAMES_SHOWN = 8
 _CROP_SIDE_MAX = 0.8  # of the frame: a larger crop shows hardly more than the whole picture
 
 
@@ -42,18 +46,38 @@ class CameraModel:
 
 @dataclass(frozen=True, slots=True)
 class CameraModels:
-    """The models of one camera."""
+    """The models of one camera, and which of them judges which of its scenarios."""
 
     detectors: tuple[CameraModel, ...]
+    classifiers: tuple[CameraModel, ...]
+    judges: tuple[int, ...]  # of each scenario, the row of its detector
+    checks: tuple[int, ...]  # of each scenario, the row of its classifier, -1 for none
 
     def __iter__(self) -> Iterator[CameraModel]:
         """In the order of the camera's slots."""
-        yield from self.detectors
+        yield from (*self.detectors, *self.classifiers)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Of all detectors, one after the other: `edge.detect.joined`."""
         return tuple(label for model in self.detectors for label in model.manifest.labels)
+
+    def rows_of(self, detector: int) -> slice:
+        """Which of all labels are those of one detector."""
+        first = sum(len(model.manifest.labels) for model in self.detectors[:detector])
+        return slice(first, first + len(self.detectors[detector].manifest.labels))
+
+    def judge_of(self, scenario: int) -> ModelManifest:
+        return self.detectors[self.judges[scenario]].manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """One camera's models, loaded or reached through slots."""
+
+    models: CameraModels
+    detector: Detector  # all of them as one
+    second_looks: tuple[SecondLook | None, ...]  # of each scenario
 
 
 def models_of(site: Site, cameras: Sequence[CameraConfig]) -> dict[str, CameraModels]:
@@ -65,14 +89,25 @@ def models_of(site: Site, cameras: Sequence[CameraConfig]) -> dict[str, CameraMo
     return {camera.id: _of_camera(site, camera, shelf) for camera in cameras}
 
 
-def detector_of(camera: CameraConfig, models: CameraModels, load: Callable[[CameraModel], AskedDetector]) -> Detector:
-    """The camera's detectors as its frame path sees them: one, with a closer look where it is asked for."""
+def eyes_of(
+    camera: CameraConfig,
+    models: CameraModels,
+    *,
+    detector: Callable[[CameraModel], AskedDetector],
+    classifier: Callable[[CameraModel], Classifier],
+) -> Eyes:
+    """Each model as the two functions have it, put together. Each is asked for once."""
     crops = _crops(camera)
     parts: list[AskedDetector] = []
     for model in models.detectors:
-        part = load(model)
+        part = detector(model)
         parts.append(CloserDetector(part, crops, iou_max=model.manifest.overlap_max) if crops else part)
-    return parts[0] if len(parts) == 1 else JoinedDetector(parts)
+    judges = [classifier(model) for model in models.classifiers]
+    second_looks = [
+        SecondLook(judges[row], labels=use.check.labels, score_min=use.check.score_min) if use.check else None
+        for use, row in zip(camera.scenarios, models.checks, strict=True)
+    ]
+    return Eyes(models, parts[0] if len(parts) == 1 else JoinedDetector(parts), tuple(second_looks))
 
 
 @dataclass
@@ -98,17 +133,57 @@ class _Shelf:
             raise self.site.fault(loc, f"{name} is a classifier, which finds nothing: name a detector")
         return manifest
 
+    def classifier(self, name: str, loc: Loc) -> ModelManifest:
+        manifest = self.take(name, loc)
+        if manifest.finds_boxes:
+            raise self.site.fault(loc, f"{name} is a detector, which judges no crops: name a model of format {CLASSES}")
+        return manifest
+
 
 def _of_camera(site: Site, camera: CameraConfig, shelf: _Shelf) -> CameraModels:
     at: Loc = ("cameras", site.config.cameras.index(camera))
     _check_crops(site, camera, at)
-    loc: Loc = (*at, "model") if camera.model else ("model",)
-    manifest = shelf.detector(camera.model or site.config.model, loc)
+    own = shelf.detector(camera.model or site.config.model, (*at, "model") if camera.model else ("model",))
+    named = [
+        shelf.detector(use.model, (*at, "scenarios", row, "model")) if use.model else own
+        for row, use in enumerate(camera.scenarios)
+    ]
+    checks = [_classifier(site, use, shelf, (*at, "scenarios", row)) for row, use in enumerate(camera.scenarios)]
+    # The camera's own model runs where a scenario asks it, where it must explain static things, or where nobody does.
+    asked = [manifest for manifest, use in zip(named, camera.scenarios, strict=True) if manifest != own]
+    explains = any(rule_class(use.kind).sees_regions for use in camera.scenarios)
+    needs_own = explains or len(asked) < len(named) or not named
+    detectors = list(dict.fromkeys([own, *asked] if needs_own else asked))
+    classifiers = list(dict.fromkeys(check for check in checks if check is not None))
     longest_side = camera.sampling.input_px
-    problem = manifest.misfit_of(longest_side) if longest_side else ""
-    if problem:
-        raise site.fault((*at, "sampling", "input_px"), f"does not suit {manifest.name}, which {problem}")
-    return CameraModels((CameraModel(manifest, longest_side),))
+    for manifest in detectors:
+        problem = manifest.misfit_of(longest_side) if longest_side else ""
+        if problem:
+            raise site.fault((*at, "sampling", "input_px"), f"does not suit {manifest.name}, which {problem}")
+    return CameraModels(
+        detectors=tuple(CameraModel(manifest, longest_side) for manifest in detectors),
+        classifiers=tuple(CameraModel(manifest, None) for manifest in classifiers),
+        judges=tuple(detectors.index(manifest) for manifest in named),
+        checks=tuple(-1 if check is None else classifiers.index(check) for check in checks),
+    )
+
+
+def _classifier(site: Site, use: ScenarioUse, shelf: _Shelf, at: Loc) -> ModelManifest | None:
+    if use.check is None:
+        return None
+    manifest = shelf.classifier(use.check.model, (*at, "check", "model"))
+    unknown = [label for label in use.check.labels if label not in manifest.labels]
+    if unknown:
+        raise site.fault(
+            (*at, "check", "labels"),
+            f"holds {unknown[0]!r}, which {manifest.name} does not know: its labels are {listed(manifest.labels)}",
+        )
+    return manifest
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of them: enough to see how they are spelt."""
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else "")
 
 
 def _check_crops(site: Site, camera: CameraConfig, at: Loc) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 
@@ -19,12 +19,12 @@ from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox
 from edge.runtime.process import run_child, sole_holder
-from edge.runtime.remote import RemoteDetector
+from edge.runtime.remote import RemoteClassifier, RemoteDetector
 from edge.runtime.requests import RequestDesk
 from edge.runtime.slots import Slot
 from edge.state.database import Database
 from edge.state.judgements import Judgements
-from edge.wiring.camera_models import CameraModel, CameraModels, detector_of
+from edge.wiring.camera_models import CameraModels, eyes_of
 from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.judging import DISMISS, applied_by
 from edge.wiring.place import PLACE_RESET, reset_by_worker
@@ -83,11 +83,18 @@ def _live_camera(
         return not stop.is_set()
 
     slot_of = dict(zip(models, slots, strict=True))
-    detector = detector_of(camera, models, lambda model: _remote(model, slot_of[model], keep_waiting))
+    eyes = eyes_of(
+        camera,
+        models,
+        detector=lambda model: RemoteDetector(
+            model.manifest, slot_of[model], longest_side=model.longest_side, keep_waiting=keep_waiting
+        ),
+        classifier=lambda model: RemoteClassifier(model.manifest, slot_of[model], keep_waiting=keep_waiting),
+    )
     recorder = recorder_for(
         site,
         camera,
-        detector,
+        models,
         root=order.folder,
         chain=SharedChain(order.folder),
         config_sha256=order.config_sha256,
@@ -95,8 +102,8 @@ def _live_camera(
     sight = sight_for(camera)
     sight_file = SightFile(order.folder, camera, sight, clock=clock)
     outbox = PatientOutbox(database, stop=stop, still_here=still_here)
-    telling = telling_for(site, camera, detector, recorder=recorder, outbox=outbox, config_sha256=order.config_sha256)
-    worker = worker_for(site, camera, detector, sight=sight, telling=telling, stopwatch=stopwatch)
+    telling = telling_for(site, camera, eyes, recorder=recorder, outbox=outbox, config_sha256=order.config_sha256)
+    worker = worker_for(site, camera, eyes, sight=sight, telling=telling, stopwatch=stopwatch)
     capture = LiveCapture(
         camera.source,
         camera=camera.id,
@@ -130,7 +137,3 @@ def _live_camera(
         silent_s=_silent_s(camera),
     )
     return live
-
-
-def _remote(model: CameraModel, slot: Slot, keep_waiting: Callable[[], bool]) -> RemoteDetector:
-    return RemoteDetector(model.manifest, slot, longest_side=model.longest_side, keep_waiting=keep_waiting)

@@ -25,26 +25,25 @@ from edge.core.cases import CaseBook
 from edge.core.scenarios import Rule, rule_class, scenario_for
 from edge.core.sight import Sight, SightSettings
 from edge.core.tracker import Tracker
-from edge.core.types import NS_PER_S, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
+from edge.core.types import NS_PER_S, OPENED, Bool, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
 from edge.core.zones import ZoneMap
 from edge.delivery.message import Origin, Tag, Topics, alert
 from edge.evidence.manifest import SharedChain
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
-from edge.ports import Detector, EvidenceFile, Outbox
+from edge.ports import EvidenceFile, Outbox
 from edge.runtime.telling import Telling, Told
 from edge.runtime.worker import Watch, Worker
-from edge.wiring.camera_models import CameraModels, models_of
+from edge.wiring.camera_models import CameraModels, Eyes, listed, models_of
 
 # Things that stand or walk about by themselves: what they cover is explained, not left behind.
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
-_NAMES_SHOWN = 8
 
 
 def worker_for(
     site: Site,
     camera: CameraConfig,
-    detector: Detector,
+    eyes: Eyes,
     *,
     sight: Sight,
     telling: Telling,
@@ -53,21 +52,24 @@ def worker_for(
     """One camera's frame path."""
     zones = polygons_of(camera)
     uses = site.scenarios[camera.id]
-    rules = [rule_for(site, camera, use, detector.labels) for use in uses]
+    models, detector = eyes.models, eyes.detector
+    rules = [rule_for(site, camera, row, models) for row in range(len(uses))]
     timezone = ZoneInfo(site.config.site.timezone)
     return Worker(
         sight=sight,
         detector=detector,
         tracker=Tracker(groups=detector.groups),
         zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted({rule.anchor for rule in rules})},
-        background=_background(rules, zones, detector.labels, ignored=arrays(camera.masks.ignore)),
+        background=_background(rules, zones, models.labels, ignored=arrays(camera.masks.ignore)),
         watches=[
             Watch(
                 scenario=scenario_for(rule, zones),
                 cases=CaseBook(rule, camera=camera.id, gateway=f"{site.config.site.id}/{site.config.gateway.id}"),
                 active=_hours(use, timezone),
+                own_labels=_own_labels(models, judge),
+                second_look=second_look,
             )
-            for rule, use in zip(rules, uses, strict=True)
+            for rule, use, judge, second_look in zip(rules, uses, models.judges, eyes.second_looks, strict=True)
         ],
         ignored=arrays(camera.masks.ignore),
         telling=telling,
@@ -82,21 +84,21 @@ def sight_for(camera: CameraConfig) -> Sight:
 def telling_for(
     site: Site,
     camera: CameraConfig,
-    detector: Detector,
+    eyes: Eyes,
     *,
     recorder: CaseRecorder,
     outbox: Outbox,
     config_sha256: Callable[[], str] | None = None,
 ) -> Telling:
     """What tells of a camera's cases. `config_sha256`: of the configuration in force, which may change meanwhile."""
-    word = _word(site, camera, detector, config_sha256 or (lambda: site.config_sha256))
+    word = _word(site, camera, eyes, config_sha256 or (lambda: site.config_sha256))
     return Telling(recorder=recorder, word=word, outbox=outbox)
 
 
 def recorder_for(
     site: Site,
     camera: CameraConfig,
-    detector: Detector,
+    models: CameraModels,
     *,
     root: Path,
     chain: SharedChain | None = None,
@@ -109,8 +111,7 @@ def recorder_for(
             camera=camera.id,
             zones=places_of(camera),
             timezone=ZoneInfo(site.config.site.timezone),
-            model_name=detector.name,
-            model_sha256=detector.sha256,
+            model_of=_judges(site, camera, models),
             config_sha256=config_sha256 or (lambda: site.config_sha256),
             software=__version__,
         ),
@@ -126,30 +127,33 @@ def check_models(site: Site) -> dict[str, CameraModels]:
     """
     models = models_of(site, site.config.cameras)
     for camera in site.config.cameras:
-        for use in camera.scenarios:
-            rule_for(site, camera, use, models[camera.id].labels)
+        for row in range(len(camera.scenarios)):
+            rule_for(site, camera, row, models[camera.id])
     return models
 
 
 # The parts of a worker
 
 
-def rule_for(site: Site, camera: CameraConfig, use: ScenarioUse, labels: tuple[str, ...]) -> Rule:
-    unknown = [label for label in use.labels if label not in labels]
+def rule_for(site: Site, camera: CameraConfig, row: int, models: CameraModels) -> Rule:
+    """The rule of the camera's scenario `row`; its labels are rows of those of all the camera's models."""
+    use, judge = camera.scenarios[row], models.judge_of(row)
+    unknown = [label for label in use.labels if label not in judge.labels]
     if unknown:
         raise site.fault(
-            ("cameras", site.config.cameras.index(camera), "scenarios", camera.scenarios.index(use), "labels"),
-            f"holds {unknown[0]!r}, which the camera's model does not know: its labels are {_listed(labels)}",
+            ("cameras", site.config.cameras.index(camera), "scenarios", row, "labels"),
+            f"holds {unknown[0]!r}, which the model {judge.name} does not know: its labels are {listed(judge.labels)}",
         )
+    own = models.rows_of(models.judges[row])
     names = tuple(use.lines) or tuple(zone.id for zone in camera.zones)
     kind = rule_class(use.kind)
     return kind(
         scenario=use.use,
         zones=tuple(names.index(place) for place in use.places),
         zone_names=names,
-        label_names=labels,
+        label_names=models.labels,
         **{
-            field.name: _as_rule_has_it(field.name, use, labels)
+            field.name: _as_rule_has_it(field.name, use, judge.labels, own.start)
             for field in fields(kind)
             if field.name not in ("scenario", "zones", "zone_names", "label_names")
             and not _is_fixed_by_kind(field, use)
@@ -163,13 +167,14 @@ def _is_fixed_by_kind(field: Field[Any], use: ScenarioUse) -> bool:
     return fixed and not hasattr(use.parameters, f"{field.name.removesuffix('_ns')}_s")
 
 
-def _as_rule_has_it(name: str, use: ScenarioUse, labels: tuple[str, ...]) -> Any:
-    """A parameter of a use by the name that its rule's field has: `after_ns` is `after_s`, labels are rows."""
+def _as_rule_has_it(name: str, use: ScenarioUse, labels: tuple[str, ...], first_row: int) -> Any:
+    """A parameter of a use by the name that its rule's field has: `after_ns` is `after_s`, labels are rows, counted
+    from its own model's first."""
     if name.endswith("_ns"):
         return seconds_to_ns(getattr(use.parameters, f"{name.removesuffix('_ns')}_s"))
     value = getattr(use.parameters, name, ())
     if name.endswith("labels"):
-        return label_rows(value, labels)
+        return label_rows(value, labels) + np.int16(first_row)
     if name == "anchor":
         return value or boxes.CENTER
     return value
@@ -182,8 +187,8 @@ def _background(
     rows = sorted({zone for rule in rules if rule.sees_regions for zone in rule.zones})
     if not rows:
         return None
-    known = tuple(label for label in EXPLAINING_LABELS if label in labels)
-    return BackgroundModel([zones[row] for row in rows], explaining_labels=label_rows(known, labels), ignored=ignored)
+    explaining = np.array([row for row, label in enumerate(labels) if label in EXPLAINING_LABELS], np.int16)
+    return BackgroundModel([zones[row] for row in rows], explaining_labels=explaining, ignored=ignored)
 
 
 def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int, int], bool]:
@@ -195,17 +200,45 @@ def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int, int], bool]:
     )
 
 
+def _own_labels(models: CameraModels, judge: int) -> Bool | None:
+    if len(models.detectors) == 1:
+        return None
+    mask = np.zeros(len(models.labels), np.bool_)
+    mask[models.rows_of(judge)] = True
+    return mask
+
+
+def _judges(site: Site, camera: CameraConfig, models: CameraModels) -> Callable[[str, str], tuple[str, str]]:
+    """Scenario and zone -> name and sha256 of the model that judges there; for what is not configured any more the
+    camera's first."""
+    first = models.detectors[0].manifest
+    known = {
+        (use.use, zone): (models.judge_of(row).name, models.judge_of(row).sha256)
+        for row, use in enumerate(site.scenarios[camera.id])
+        for zone in use.places
+    }
+    return lambda scenario, zone: known.get((scenario, zone), (first.name, first.sha256))
+
+
 def _word(
-    site: Site, camera: CameraConfig, detector: Detector, config_sha256: Callable[[], str]
+    site: Site, camera: CameraConfig, eyes: Eyes, config_sha256: Callable[[], str]
 ) -> Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told]:
     """What puts a case's change into an alert."""
-    origin = origin_of(site, camera, model_name=detector.name, model_sha256=detector.sha256)
+    origin = origin_of(site, camera, model_name="", model_sha256="")
+    judge_of = _judges(site, camera, eyes.models)
+    checks = {
+        (use.use, zone): second_look
+        for use, second_look in zip(site.scenarios[camera.id], eyes.second_looks, strict=True)
+        for zone in use.places
+    }
     tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.places}
     topics = Topics(origin.site, origin.gateway)
 
     def tell(change: CaseChange, frame: Frame, evidence: Sequence[EvidenceFile], failure: str) -> Told:
         case = change.case
-        present = replace(origin, config_sha256=config_sha256())
+        name, sha256 = judge_of(case.scenario, case.zone)
+        present = replace(origin, config_sha256=config_sha256(), model_name=name, model_sha256=sha256)
+        check = checks.get((case.scenario, case.zone)) if case.state == OPENED else None
         body = alert(
             change,
             origin=present if case.zone in origin.zones else with_last_place(present, case, frame.size_px),
@@ -216,6 +249,7 @@ def _word(
             media_time_s=frame.media_ns / NS_PER_S if frame.media_ns >= 0 else None,
             evidence=evidence,
             evidence_error=failure,
+            check=check.verdict_at(case.footprint) if check else None,
         )
         return Told(body, topics.alert(camera.id, case.scenario))
 
@@ -263,11 +297,6 @@ def stock_tag(scenario: str) -> Tag:
         return Tag("", scenario, "", True, "normal")
     category = stock_catalogue().categories[str(known.defaults["category"])]
     return Tag(category.code, category.name, category.standard, category.extension, str(known.defaults["severity"]))
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first of them: enough to see how they are spelt."""
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else "")
 
 
 def _tag(use: ScenarioUse) -> Tag:

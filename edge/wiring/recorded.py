@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import yaml
 
 from edge import __version__
@@ -25,11 +26,13 @@ from edge.capture.timeline import FrameOrigin
 from edge.clock import Stopwatch, cpu_s, elapsed_s
 from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
-from edge.core.types import NS_PER_S, Frame, seconds_to_ns
+from edge.core.types import NS_PER_S, Frame, Int16, seconds_to_ns
 from edge.delivery.broker import EmbeddedBroker
 from edge.delivery.courier import Courier
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.subscriber import Subscriber
+from edge.detect.classifier import OnnxClassifier
+from edge.detect.manifest import ModelManifest
 from edge.detect.session import OnnxDetector
 from edge.errors import CaptureError, DeliveryError, EvidenceError, OutputError, UsageError, redact
 from edge.evidence.drawing import draw_grid
@@ -43,11 +46,10 @@ from edge.runtime.output import OutputFolder
 from edge.runtime.replay import Clip, Journal, Replay
 from edge.runtime.snapshot import LOOK_FPS, first_with_something, second
 from edge.state.database import IN_MEMORY, Database
-from edge.wiring.camera_models import detector_of, models_of
+from edge.wiring.camera_models import CameraModel, CameraModels, eyes_of, models_of
 from edge.wiring.frame_path import (
     EXPLAINING_LABELS,
     arrays,
-    label_rows,
     places_of,
     recorder_for,
     sight_for,
@@ -109,18 +111,18 @@ def replay(
         ):
             journal = Journal(database, lines, on_alert=courier.wake if courier else lambda: None)
             models = models_of(site, [camera])[camera.id]
-            loaded = [
-                OnnxDetector(model.manifest, longest_side=model.longest_side, threads=order.threads)
-                for model in models.detectors
-            ]
-            detector = detector_of(camera, models, dict(zip(models.detectors, loaded, strict=True)).__getitem__)
-            sketch = _annotator(output.work, camera, detector.labels) if order.annotate else None
-            recorder = recorder_for(site, camera, detector, root=output.work)
-            telling = telling_for(site, camera, detector, recorder=recorder, outbox=journal)
+            loaded: list[OnnxDetector] = []
+            eyes = eyes_of(
+                camera,
+                models,
+                detector=lambda model: _loaded(model, loaded, order),
+                classifier=lambda model: OnnxClassifier(model.manifest, threads=order.threads),
+            )
+            sketch = _annotator(output.work, camera, models) if order.annotate else None
+            recorder = recorder_for(site, camera, models, root=output.work)
+            telling = telling_for(site, camera, eyes, recorder=recorder, outbox=journal)
             run = Replay(
-                worker=worker_for(
-                    site, camera, detector, sight=sight_for(camera), telling=telling, stopwatch=stopwatch
-                ),
+                worker=worker_for(site, camera, eyes, sight=sight_for(camera), telling=telling, stopwatch=stopwatch),
                 telling=telling,
                 clips=clips,
                 open_clip=lambda clip, origin: _recorded(clip, origin, camera),
@@ -139,7 +141,8 @@ def replay(
                     "software": __version__,
                     "config_sha256": site.config_sha256,
                     "camera": camera.id,
-                    "model": {"name": detector.name, "sha256": detector.sha256},
+                    "model": _named(models.detectors[0].manifest),
+                    "models": [_named(model.manifest) for model in models],
                 },
                 limits={
                     "detections_dropped": sum(model.candidates_dropped for model in loaded),
@@ -353,13 +356,31 @@ def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig) -> PacketCa
     return PacketCapture(str(clip.path), camera=camera.id, fps=sampling.fps, decode=sampling.decode, origin=origin)
 
 
-def _annotator(folder: Path, camera: CameraConfig, labels: tuple[str, ...]) -> Annotator:
-    asked = {label for use in camera.scenarios for label in use.labels}
+def _loaded(model: CameraModel, others: list[OnnxDetector], order: ReplayOrder) -> OnnxDetector:
+    others.append(OnnxDetector(model.manifest, longest_side=model.longest_side, threads=order.threads))
+    return others[-1]
+
+
+def _named(manifest: ModelManifest) -> dict[str, str]:
+    return {"name": manifest.name, "sha256": manifest.sha256}
+
+
+def _drawn_labels(camera: CameraConfig, models: CameraModels) -> Int16:
+    """What a scenario asks its own model for, and what explains a static thing, that once."""
+    explaining = {label: row for row, label in reversed(list(enumerate(models.labels))) if label in EXPLAINING_LABELS}
+    rows = set(explaining.values())
+    for use, judge in zip(camera.scenarios, models.judges, strict=True):
+        own = models.rows_of(judge)
+        rows |= {own.start + models.labels[own].index(label) for label in use.labels}
+    return np.array(sorted(rows), np.int16)
+
+
+def _annotator(folder: Path, camera: CameraConfig, models: CameraModels) -> Annotator:
     return Annotator(
         folder,
         fps=camera.sampling.fps,
-        labels=labels,
-        drawn_labels=label_rows([label for label in labels if label in asked or label in EXPLAINING_LABELS], labels),
+        labels=models.labels,
+        drawn_labels=_drawn_labels(camera, models),
         zones=places_of(camera),
         privacy=arrays(camera.masks.privacy),
     )
