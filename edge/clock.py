@@ -66,6 +66,11 @@ def iso(wall_ns: int, zone: tzinfo) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
+def local_day(wall_ns: int, zone: tzinfo) -> int:
+    """The number of the day, local time: what `date.fromordinal` makes a date of."""
+    return datetime.fromtimestamp(wall_ns // NS_PER_S, zone).toordinal()
+
+
 def minute_of_week(wall_ns: int, zone: tzinfo) -> int:
     """Minutes since Monday 00:00, local time: what opening hours are asked with."""
     moment = datetime.fromtimestamp(wall_ns // NS_PER_S, zone)

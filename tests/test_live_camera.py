@@ -20,7 +20,7 @@ import yaml
 
 from edge.clock import Stopwatch, SystemClock
 from edge.config.loader import Site, load_site
-from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Detections, Frame, UInt8
+from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Detections, Frame, Occurrence, UInt8
 from edge.errors import StateError
 from edge.evidence.manifest import SharedChain, verify_chain
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
@@ -31,6 +31,7 @@ from edge.runtime.live import SAVE_NS, STUCK_NS, LiveCamera, Mailbox, PatientOut
 from edge.runtime.requests import RequestDesk, Take
 from edge.state.database import Answer, Database
 from edge.state.judgements import Judgements
+from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import Eyes
 from edge.wiring.frame_path import check_models, recorder_for, sight_for, telling_for, worker_for
 from tests.alerts import a_change, alert_of
@@ -199,6 +200,7 @@ class Rig:
             telling=telling,
             outbox=self.outbox,
             cases=self.database,
+            occurrences=Occurrences(self.database.database),
             desk=RequestDesk("cam", self.database.database, self.takes, clock=self.clock),
             dismissing=self.dismissing,
             row=self.row,
@@ -694,3 +696,18 @@ def test_what_an_operator_asks_is_taken_with_the_newest_picture_even_when_no_new
     rig.idle(2)
     assert [frame.index for frame in taken] == [rig.index]
     assert rig.database.database.answer_to(number) == Answer(done=True, words="done")
+
+
+def test_the_days_on_which_it_came_outlive_the_process(rig: Rig) -> None:
+    use = {"use": "product-promotion-gathering", "zones": ["kerb"], "active": "Mon-Sun 00:00-24:00"}
+    rig.site = site_in(rig.folder, scenarios=[use])
+    came = Occurrence("product-promotion-gathering", "kerb", 739_000, 0, 7, told=True)
+    rig.start()
+    rig.look(1)
+    rig.worker.watches[0].cases.remember([came])
+    rig.look(SAVE_NS / NS_PER_S + 1)
+    rig.start()
+    book = rig.worker.watches[0].cases
+    assert book.occurrences == []
+    rig.look(1)
+    assert book.occurrences == [came]

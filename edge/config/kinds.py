@@ -114,6 +114,22 @@ class GatheringParameters(DetectedParameters, CheckedParameters):
     )
 
 
+class RepeatedGatheringParameters(GatheringParameters):
+    times_min: Annotated[int, Field(ge=2, le=31)] = Field(
+        description="So many days with such a gathering in the zone, today included, before a case opens"
+    )
+    within_days: Annotated[int, Field(ge=2, le=31)] = Field(description="Among the last so many days")
+
+    @model_validator(mode="after")
+    def _can_come_so_often(self) -> Self:
+        if self.times_min > self.within_days:
+            fault = PydanticCustomError(
+                "times", "is more than within_days, {days}: it counts once a day", {"days": self.within_days}
+            )
+            raise located("times", [(("times_min",), fault)])
+        return self
+
+
 class AbsenceParameters(DetectedParameters):
     stay_s: Annotated[float, Field(ge=0, le=60)] = Field(
         description="Somebody is there when seen in the zone this long; a shorter look may be a false one"
@@ -214,6 +230,7 @@ KINDS: Mapping[str, type[CaseParameters]] = MappingProxyType(
         "left_object": LeftObjectParameters,
         "loitering": LoiteringParameters,
         "gathering": GatheringParameters,
+        "repeated_gathering": RepeatedGatheringParameters,
         "crossing": CrossingParameters,
         "absence": AbsenceParameters,
         "occupation": OccupationParameters,

@@ -15,7 +15,7 @@ about by their track and then by nearness, gatherings by the ground that they sh
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from edge.core import appearance, boxes, finding_again
 from edge.core.appearance import SAME_THING
+from edge.core.recurrence import Diary
 from edge.core.scenarios.rule import GROUND, MOMENT, PERSON, REGION, SPOT, THING, ZONE, Rule
 from edge.core.scene import Scene
 from edge.core.types import (
@@ -39,12 +40,14 @@ from edge.core.types import (
     Findings,
     Float32,
     Grounds,
+    Occurrence,
     Tracks,
 )
 from edge.core.zones import seen_step_ns
 
 NAMESPACE = uuid.UUID("5b1f6a52-5d1c-5a0e-9d0c-3f0f4c6f9a10")  # uuid5 of every case lives under this
 
+_DAY_NS = 86_400 * NS_PER_S
 LIVE_MAX = 256  # pending and open cases of one rule; beyond, new ones are refused and counted
 DISMISSED_MAX = 64  # of one rule, as long as the dismissed things stay; beyond, the one unseen for longest is let go
 OTHER_THING = 0.35  # agreement below which a thing that is found there is another one
@@ -136,8 +139,18 @@ class _Look(NamedTuple):
 class CaseBook:
     """The live cases of one rule at one camera. `advance` once for each analysed frame, in time order."""
 
-    def __init__(self, rule: Rule, *, camera: str, gateway: str) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        *,
+        camera: str,
+        gateway: str,
+        day_of: Callable[[int], int] = lambda wall_ns: wall_ns // _DAY_NS,
+    ) -> None:
+        """`day_of`: the number of the day of a wall_ns, in the site's calendar."""
         self.rule = rule
+        self._day_of = day_of
+        self._diary = Diary(rule.scenario, rule.recurrence) if rule.recurrence is not None else None
         self.refused = 0
         self._camera = camera
         self._gateway = gateway
@@ -157,6 +170,17 @@ class CaseBook:
     def dismissed(self) -> list[Case]:
         """Withdrawn cases whose thing stays: it is followed as ever, and opens no case."""
         return [life.case for life in self._lives if life.case.state == WITHDRAWN]
+
+    @property
+    def occurrences(self) -> list[Occurrence]:
+        """What a rule that asks how often it came must know after a restart."""
+        return self._diary.rows if self._diary is not None else []
+
+    def remember(self, occurrences: Iterable[Occurrence]) -> None:
+        """Go on with the occurrences of an earlier run, as far as they are of this book's scenario and zones."""
+        zones = {self.rule.zone_names[row] for row in self.rule.zones}
+        if self._diary is not None:
+            self._diary.restore(one for one in occurrences if one.scenario == self.rule.scenario and one.zone in zones)
 
     def advance(self, findings: Findings, scene: Scene, *, active: bool = True) -> list[CaseChange]:
         """Take one frame's findings in; returns what the outside must be told, in order."""
@@ -205,6 +229,7 @@ class CaseBook:
         """Go on with cases of an earlier run, before the first look; each must be one that the book `watches`."""
         for case in cases:
             known = _seen_before(case, now_ns)
+            self.remember(case.occurrences)  # a kill may have come between the alert and the diary's own keeping
             if self.rule.keyed_by == ZONE:
                 self._lives = [life for life in self._lives if not self._is_begun_for(life, known)]
             self._lives.append(_Life.restored(known, self.rule.zone_names.index(case.zone)))
@@ -525,11 +550,15 @@ class CaseBook:
             life.keep_grounds()
             case = life.case
             seen_now = case.last_seen_ns == now_ns
+            if self._diary is not None and case.state == OPENED and seen_now:
+                self._note(case, self._diary)  # more may have come since
             if case.state == PENDING and seen_now and self._is_due(life):
                 if self._doubles(life, scene):
                     self._lives.remove(life)
                     continue
-                opened = replace(case, state=OPENED, opened_ns=now_ns, opened_wall_ns=scene.frame.wall_ns)
+                if not self._comes_often(life):
+                    continue
+                opened = replace(life.case, state=OPENED, opened_ns=now_ns, opened_wall_ns=scene.frame.wall_ns)
                 changes.append(_told(life, opened, OPENED, now_ns))
                 changes += self._replaced_by(life, now_ns)
             elif case.state == OPENED and seen_now and 0 < self.rule.repeat_ns <= now_ns - life.told_ns:
@@ -555,6 +584,22 @@ class CaseBook:
                 if life.case.state == OPENED:
                     changes.append(_ended(life.case, CLEARED, now_ns, "merged"))
         return changes
+
+    def _comes_often(self, life: _Life) -> bool:
+        """What is due is noted as an occurrence of its day; a case it is when the rule says so, once a day."""
+        if self._diary is None:
+            return True
+        case = life.case
+        day = self._note(case, self._diary)
+        told = self._diary.tell(case.zone, day)
+        if told:
+            life.case = replace(case, occurrences=self._diary.recent(case.zone, day))
+        return told
+
+    def _note(self, case: Case, diary: Diary) -> int:
+        day = self._day_of(case.started_wall_ns)
+        diary.note(case.zone, day, started_wall_ns=case.started_wall_ns, count=case.count)
+        return day
 
     def _end_of(self, life: _Life) -> str:
         """Why it is cleared."""

@@ -260,6 +260,18 @@ class Grounds:
     told_ns: int = 0  # mono; of the last alert, 0 while pending
 
 
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """That people gathered in a zone on one day: how many at most, and since when. Nothing of who they were."""
+
+    scenario: str
+    zone: str
+    day: int  # of the site's calendar, as `date.toordinal` counts
+    started_wall_ns: int
+    count: int
+    told: bool = False  # a case was opened for it
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
     """The life of one violation at one place. A pending case is not yet known to anybody outside the worker."""
@@ -284,6 +296,7 @@ class Case:
     alerts: int  # alerts told so far
     frame_px: tuple[int, int] = (0, 0)  # (width, height) of the picture that the boxes are in, (0, 0) unknown
     reasons: tuple[str, ...] = ()  # what spoke for it when it was last found, by name
+    occurrences: tuple[Occurrence, ...] = ()  # for a rule that asks how often it came: the days, this one the last
     grounds: Grounds = Grounds()
 
 

@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, tzinfo
 from typing import Protocol
 
 import numpy as np
@@ -141,6 +141,7 @@ def alert(
             **({"reason": change.reason} if change.reason else {}),
             "scenario": case.scenario,
             **({"reasons": list(case.reasons)} if case.reasons else {}),
+            **({"occurrences": _occurrences(case, origin.timezone)} if case.occurrences else {}),
             "category": _category(tag),
             "severity": tag.severity,
             "site": origin.site,
@@ -172,6 +173,18 @@ def _category(tag: Tag) -> dict[str, object]:
         "standard": tag.category_standard,
         "extension": tag.category_extension,
     }
+
+
+def _occurrences(case: Case, timezone: tzinfo) -> list[dict[str, object]]:
+    """The days on which it came, this one the last."""
+    return [
+        {
+            "day": date.fromordinal(one.day).isoformat(),
+            "started_at": iso(one.started_wall_ns, timezone),
+            "count": one.count,
+        }
+        for one in case.occurrences
+    ]
 
 
 def _camera(origin: Origin) -> dict[str, object]:

@@ -14,6 +14,7 @@ _NAME = {"type": "string", "minLength": 1}
 _UUID = {"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"}
 _SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d$"}
+_DAY = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}
 _SECONDS = {"type": "number", "minimum": 0}
 _FRACTION = {"type": "number", "minimum": 0, "maximum": 1}
 _POINT = {"type": "array", "items": _FRACTION, "minItems": 2, "maxItems": 2}
@@ -138,6 +139,11 @@ def _data() -> dict[str, object]:
             "reason": _NAME,
             "scenario": _NAME,
             "reasons": {"type": "array", "items": _NAME, "minItems": 1},
+            "occurrences": {
+                "type": "array",
+                "items": _object({"day": _DAY, "started_at": _TIME, "count": {"type": "integer", "minimum": 1}}),
+                "minItems": 1,
+            },
             "category": _object({"code": _TEXT, "name": _NAME, "standard": _TEXT, "extension": {"type": "boolean"}}),
             "severity": _NAME,
             "site": _NAME,
@@ -166,7 +172,7 @@ def _data() -> dict[str, object]:
             "config_sha256": _SHA256,
             "software": _NAME,
         },
-        optional={"reason", "reasons", "check", "cleared_at", "media_time_s", "evidence_error"},
+        optional={"reason", "reasons", "occurrences", "check", "cleared_at", "media_time_s", "evidence_error"},
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from edge.clock import Stopwatch, SystemClock, thread_cpu_s
-from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Frame, seconds_to_ns
+from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Frame, Occurrence, seconds_to_ns
 from edge.errors import StateError
 from edge.ports import CameraCapture, Outbox
 from edge.runtime.board import Row
@@ -49,6 +49,14 @@ class RunningCases(Protocol):
     def running_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]: ...
 
     def dismissed_cases(self, camera: str, *, mono_to_wall: int | None = None) -> list[Case]: ...
+
+
+class KnownOccurrences(Protocol):
+    """Which days a camera's rules have noted, kept over restarts."""
+
+    def keep(self, camera: str, occurrences: Iterable[Occurrence]) -> None: ...
+
+    def of_camera(self, camera: str) -> list[Occurrence]: ...
 
 
 class Mailbox:
@@ -143,6 +151,7 @@ class LiveCamera:
         telling: Telling,
         outbox: PatientOutbox,
         cases: RunningCases,
+        occurrences: KnownOccurrences,
         desk: RequestDesk,
         dismissing: Dismissing,
         row: Row,
@@ -163,6 +172,7 @@ class LiveCamera:
         self._telling = telling
         self._outbox = outbox
         self._cases = cases
+        self._occurrences = occurrences
         self._desk = desk
         self._dismissing = dismissing
         self._row = row
@@ -183,6 +193,7 @@ class LiveCamera:
         self._reported_ns = self._saved_ns = 0
         self._begun_ns = clock.mono_ns()
         self._saved: list[Case] = []
+        self._noted: list[Occurrence] = []
         self._restored = False
         self._held_up = ""  # what the frame path waits for
 
@@ -260,6 +271,9 @@ class LiveCamera:
             mono_to_wall = frame.wall_ns - frame.mono_ns
             known = self._cases.running_cases(self._camera, mono_to_wall=mono_to_wall)
             left_alone = self._cases.dismissed_cases(self._camera, mono_to_wall=mono_to_wall)
+            self._noted = self._occurrences.of_camera(self._camera)
+            for watch in self._worker.watches if same_street else ():
+                watch.cases.remember(self._noted)
             self._worker.resume([*known, *left_alone], frame, same_street=same_street)
             self._dismissing.apply(frame)
             self._restored = True
@@ -279,12 +293,15 @@ class LiveCamera:
         if not self._restored:
             return
         cases = [*self._worker.cases, *self._dismissing.cases]
-        if cases == self._saved:
-            return
+        noted = [one for watch in self._worker.watches for one in watch.cases.occurrences]
         try:
-            self._cases.save_running(self._camera, cases)
-            self._dismissing.keep()
-            self._saved = cases
+            if noted != self._noted:
+                self._occurrences.keep(self._camera, noted)
+                self._noted = noted
+            if cases != self._saved:
+                self._cases.save_running(self._camera, cases)
+                self._dismissing.keep()
+                self._saved = cases
         except StateError as error:
             log.warning("running cases are not saved: %s", error)
 

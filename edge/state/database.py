@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.core.types import PENDING, Case, CaseChange, Grounds
+from edge.core.types import PENDING, Case, CaseChange, Grounds, Occurrence
 from edge.errors import StateError
 
 SCHEMA_VERSION = 3
@@ -32,10 +32,18 @@ _JOURNAL_TRIES = 100  # as many gateways' processes as may open a new database a
 _CORNERS = ("x1", "y1", "x2", "y2")
 _FRAME = ("frame_width_px", "frame_height_px")
 _BEGUN = ("begun_x1", "begun_y1", "begun_x2", "begun_y2")
-_APART = ("footprint", "appearance", "frame_px", "reasons", "grounds", "begun_at")  # fields that are not one column
+_APART = (
+    "footprint",
+    "appearance",
+    "frame_px",
+    "reasons",
+    "occurrences",
+    "grounds",
+    "begun_at",
+)  # fields that are not one column
 _PLAIN = tuple(field.name for field in fields(Case) if field.name not in _APART)
 _GROUNDS = tuple(field.name for field in fields(Grounds) if field.name not in _APART)
-_COLUMNS = (*_PLAIN, *_CORNERS, "appearance", *_FRAME, "reasons", *_GROUNDS, *_BEGUN)
+_COLUMNS = (*_PLAIN, *_CORNERS, "appearance", *_FRAME, "reasons", "occurrences", *_GROUNDS, *_BEGUN)
 _SAVE_CASE = (
     f"INSERT INTO cases ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     f"ON CONFLICT (case_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
@@ -62,7 +70,10 @@ _MIGRATIONS: Mapping[int, Sequence[str]] = {
         "UPDATE cases SET begun_x1 = x1, begun_y1 = y1, begun_x2 = x2, begun_y2 = y2",
         "UPDATE cases SET told_ns = last_seen_ns WHERE state = 'opened'",
     ),
-    2: ("ALTER TABLE cases ADD COLUMN reasons TEXT NOT NULL DEFAULT '[]'",),
+    2: (
+        "ALTER TABLE cases ADD COLUMN reasons TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE cases ADD COLUMN occurrences TEXT NOT NULL DEFAULT '[]'",
+    ),
 }
 
 _ADVICE = {
@@ -385,6 +396,7 @@ def _row_of(case: Case) -> tuple[object, ...]:
         case.appearance.astype("<f4").tobytes(),
         *map(int, case.frame_px),
         json.dumps(case.reasons, ensure_ascii=False),
+        json.dumps([(one.day, one.started_wall_ns, one.count, one.told) for one in case.occurrences]),
         *(_plain(getattr(case.grounds, name)) for name in _GROUNDS),
         *map(float, case.grounds.begun_at),
     )
@@ -401,6 +413,7 @@ def _case_of(row: tuple[Any, ...]) -> Case:
     footprint, frame_px, begun_at = (tuple(named.pop(name) for name in names) for names in (_CORNERS, _FRAME, _BEGUN))
     grounds = {name: named.pop(name) for name in _GROUNDS}
     reasons = tuple(json.loads(named.pop("reasons")))
+    days = json.loads(named.pop("occurrences"))
     for name in ("arrived", "departed"):
         grounds[name] = bool(grounds[name])
     return Case(
@@ -409,6 +422,7 @@ def _case_of(row: tuple[Any, ...]) -> Case:
         appearance=patch.reshape(side, side),
         frame_px=frame_px,
         reasons=reasons,
+        occurrences=tuple(Occurrence(named["scenario"], named["zone"], *day) for day in days),
         grounds=Grounds(**grounds, begun_at=begun_at),
     )
 

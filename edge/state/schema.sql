@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS cases (
     frame_width_px  INTEGER NOT NULL DEFAULT 0,  -- 0: unknown
     frame_height_px INTEGER NOT NULL DEFAULT 0,
     reasons         TEXT NOT NULL DEFAULT '[]',  -- a JSON list of names
+    occurrences     TEXT NOT NULL DEFAULT '[]',  -- a JSON list of [day, started_wall_ns, count, told]
     -- what the case is judged by (Grounds)
     found_ns        INTEGER NOT NULL DEFAULT 0,
     found_looks     INTEGER NOT NULL DEFAULT 0,
@@ -47,6 +48,18 @@ CREATE TABLE IF NOT EXISTS cases (
 ) WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS cases_running ON cases (camera, started_wall_ns) WHERE state IN ('pending', 'opened');
+
+-- On which days it came, for the rules that ask how often. Counts and times, nothing of anybody.
+CREATE TABLE IF NOT EXISTS occurrences (
+    camera          TEXT NOT NULL,
+    scenario        TEXT NOT NULL,
+    zone            TEXT NOT NULL,
+    day             INTEGER NOT NULL,  -- of the site's calendar, 1 for the first of January of the year 1
+    started_wall_ns INTEGER NOT NULL,
+    count           INTEGER NOT NULL,
+    told            INTEGER NOT NULL,  -- a case was opened for it
+    PRIMARY KEY (camera, scenario, zone, day)
+) WITHOUT ROWID;
 
 -- AUTOINCREMENT: a number is never given twice, not even after its row was deleted; a rollback gives it back.
 CREATE TABLE IF NOT EXISTS outbox (

@@ -24,6 +24,7 @@ from edge.runtime.requests import RequestDesk
 from edge.runtime.slots import Slot
 from edge.state.database import Database
 from edge.state.judgements import Judgements
+from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import CameraModels, eyes_of
 from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.judging import DISMISS, applied_by
@@ -122,6 +123,7 @@ def _live_camera(
         telling=telling,
         outbox=outbox,
         cases=database,
+        occurrences=Occurrences(database),
         desk=RequestDesk(camera.id, database, takes, clock=clock),
         dismissing=dismissing,
         row=order.row,

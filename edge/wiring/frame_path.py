@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from edge import __version__
-from edge.clock import Stopwatch, minute_of_week
+from edge.clock import Stopwatch, local_day, minute_of_week
 from edge.config.catalogue import ScenarioUse, stock_catalogue
 from edge.config.loader import Site
 from edge.config.models import CameraConfig
@@ -64,7 +64,12 @@ def worker_for(
         watches=[
             Watch(
                 scenario=scenario_for(rule, zones),
-                cases=CaseBook(rule, camera=camera.id, gateway=f"{site.config.site.id}/{site.config.gateway.id}"),
+                cases=CaseBook(
+                    rule,
+                    camera=camera.id,
+                    gateway=f"{site.config.site.id}/{site.config.gateway.id}",
+                    day_of=lambda wall_ns: local_day(wall_ns, timezone),
+                ),
                 active=_hours(use, timezone),
                 own_labels=_own_labels(models, judge),
                 second_look=second_look,

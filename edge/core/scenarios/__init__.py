@@ -13,6 +13,7 @@ from edge.core.scenarios.gathering import Gathering, GatheringRule
 from edge.core.scenarios.left_object import LeftObject, LeftObjectRule
 from edge.core.scenarios.loitering import Loitering, LoiteringRule
 from edge.core.scenarios.occupation import Occupation, OccupationRule
+from edge.core.scenarios.repeated_gathering import RepeatedGatheringRule
 from edge.core.scenarios.rule import Rule, Scenario
 from edge.core.scenarios.stationary import Stationary, StationaryRule
 from edge.core.types import Float32
@@ -26,6 +27,7 @@ KINDS: Mapping[str, tuple[type[Rule], type[Scenario]]] = {
         (LeftObjectRule, LeftObject),
         (LoiteringRule, Loitering),
         (GatheringRule, Gathering),
+        (RepeatedGatheringRule, Gathering),
         (CrossingRule, Crossing),
         (AbsenceRule, Absence),
         (OccupationRule, Occupation),

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge.core.boxes import BOTTOM
+from edge.core.recurrence import Recurrence
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int16, Int64, Tracks
 
@@ -52,6 +53,11 @@ class Rule:
     def found_within_ns(self) -> int:
         """After a gap, what is not found by then is not there: until then the finder has to find everybody anew."""
         return 3 * NS_PER_S
+
+    @property
+    def recurrence(self) -> Recurrence | None:
+        """How often it must have come before a case is opened; None where once is enough."""
+        return None
 
     def begins(self, findings: Findings) -> Bool:
         """(N,) which findings may begin a case; the others only carry one on."""
