@@ -131,7 +131,7 @@ def test_more_candidates_than_the_bound_are_counted(tmp_path: Path) -> None:
         (
             constant_model([np.zeros((10, 85), np.float32)]),
             {},
-            r"expected outputs \(2, 126, 8\), got \(2, 10, 85\) for format yolox with 3 labels: correct the format",
+            r"expected outputs \(2, 1680, 8\), got \(2, 10, 85\) for format yolox with 3 labels: correct the format",
         ),
         (
             constant_model([np.zeros((300, 6), np.float32)]),

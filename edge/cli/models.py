@@ -1,4 +1,5 @@
-"""`edge models`: which models are there, and whether each is the file that was checked and answers as it should."""
+"""`edge models`: which models are there, whether each is the file that was checked and answers as it should, and one
+more made from weights."""
 
 from __future__ import annotations
 
@@ -7,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edge.errors import ModelError
+from edge.errors import ModelError, UsageError
 from edge.resources import models_dir
 
 if TYPE_CHECKING:
+    from edge.core.types import UInt8
     from edge.detect.manifest import ModelManifest
 
-app = typer.Typer(help="The detection models: list them, prove them.", rich_markup_mode=None)
+app = typer.Typer(help="The models: list them, prove them, make one from weights.", rich_markup_mode=None)
 
 _FOLDER = typer.Option(None, "--folder", help="Look for models here too, before those of the package.")
 
@@ -71,14 +73,78 @@ def verify_models(names: list[str] = typer.Argument(None), folder: Path | None =
         )
 
 
+@app.command("export")
+def export(
+    weights: Path = typer.Argument(
+        help="A .pt of the ultralytics project; a .yaml of it gives random weights, to try."
+    ),
+    out: Path = typer.Option(..., "--out", help="The model's folder, which must not be there yet."),
+    labels: str = typer.Option(
+        "", "--labels", help="What an open-vocabulary model is to look for: cart,stall,gas bottle"
+    ),
+    input_px: int = typer.Option(640, "--input", help="Longest side of the input, a multiple of 32."),
+    fixed: bool = typer.Option(
+        False, "--fixed", help="A square input of this one size, for accelerators that need it."
+    ),
+    nms_free: bool = typer.Option(False, "--nms-free", help="The end-to-end head of YOLO26 and YOLOv10."),
+    licence: str = typer.Option("", "--licence", help="Under which you hold the weights; AGPL-3.0 if left out."),
+    picture: Path | None = typer.Option(
+        None, "--picture", help="What both are tried on; the demo's street if left out."
+    ),
+) -> None:
+    """Make a model folder from weights, and prove that it answers as ultralytics does.
+
+    Needs ultralytics (AGPL-3.0), in a virtual environment of its own: docs/models.md.
+
+    Example: edge models export yolo11n.pt --out models/yolo11n
+
+    Exit status: 0 made, 1 it cannot be made or answers otherwise, 2 misused.
+    """
+    from edge.detect.exporting import LICENCE, ExportOrder, export_model
+
+    order = ExportOrder(
+        weights=weights,
+        out=out,
+        labels=tuple(label.strip() for label in labels.split(",") if label.strip()),
+        longest_side=input_px,
+        fixed=fixed,
+        nms_free=nms_free,
+        licence=licence or LICENCE,
+    )
+    manifest, comparison = export_model(order, _picture(picture))
+    print(
+        f"{out}: ok: {manifest.format}, {len(manifest.labels)} labels, {manifest.path.stat().st_size / 1e6:.1f} MB; "
+        f"{comparison.numbers} numbers are ultralytics' to {comparison.off_max:.1g}, "
+        f"{comparison.matched} of {comparison.boxes} boxes the same"
+    )
+
+
+def _picture(path: Path | None) -> UInt8:
+    import cv2
+    import numpy as np
+
+    from edge.capture.packets import PacketCapture
+    from edge.capture.timeline import FrameOrigin
+    from edge.resources import configs_dir
+
+    if path is None:
+        clip = configs_dir() / "demo" / "plaza.mp4"
+        capture = PacketCapture(str(clip), camera="export", fps=1, origin=FrameOrigin(mono_ns=0, wall_ns=0, index=0))
+        return next(iter(capture)).bgr
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise UsageError(f"{path}: is no picture that can be read")
+    return np.asarray(picture, np.uint8)
+
+
 def _verify(path: Path) -> bool:
     """Print the verdict on one model; True when it can be used."""
     from edge.detect.manifest import load_manifest
-    from edge.detect.session import OnnxDetector
+    from edge.detect.models import open_model
 
     try:
         manifest = load_manifest(path)
-        OnnxDetector(manifest, threads=1)
+        open_model(manifest, threads=1)
     except ModelError as error:
         print(f"{path.name}: FAILED: {error}")
         return False

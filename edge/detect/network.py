@@ -127,9 +127,12 @@ class Network:
         return batch, (width, height) if width and height else None
 
     def _try_out(self) -> None:
-        """Run once on a small picture that is not square: wrong outputs show at start, not in the street."""
+        """Run once on a small picture that is not square: wrong outputs show at start, not in the street.
+
+        Large enough for end-to-end heads, which pick the best 300 of all places and fail where there are fewer.
+        """
         step = self._manifest.input_multiple
-        width, height = self._manifest.fixed_px or (_at_least(96, step), _at_least(64, step))
+        width, height = self._manifest.fixed_px or (_at_least(320, step), _at_least(256, step))
         batch = self._fixed_batch or 2
         outputs = self.run(np.zeros((batch, height, width, 3), np.uint8))
         shapes = [output.shape for output in outputs]
