@@ -97,7 +97,7 @@ class BackgroundModel:
         """What is to be kept over a restart; None until the empty place is learned."""
         if self._grid is None or self._layers is None or self._doubts:
             return None
-        place = self._layers.place(self._grid.frame_hw)
+        place = self._layers.place(self._grid)
         self._regions.date(place.thing_since_ns, place.has_thing)
         return place
 
@@ -105,7 +105,7 @@ class BackgroundModel:
         """The place as a picture (H, W, 3) of it without things shows it, to be given to `restore`."""
         grid = make_grid(self._zones, self._ignored, (bgr.shape[0], bgr.shape[1]), self.settings)
         layers = Layers.learned([grid.features(bgr)], [np.ones(grid.shape, np.bool_)], self.settings, 0)
-        return layers.place(grid.frame_hw)
+        return layers.place(grid)
 
     def empty_picture(self) -> UInt8:
         """(rows, columns, 3) BGR: the place without things, as it is remembered; nothing before it is learned."""
@@ -121,7 +121,7 @@ class BackgroundModel:
         self._shift_meter = ShiftMeter(self._grid.shape)
         self._forget(mono_ns)
         place, self._restored = self._restored, None
-        if place is not None and (place.frame_hw, place.known.shape) == (self._grid.frame_hw, self._grid.shape):
+        if place is not None and _fits(place, self._grid):
             self._layers = Layers.restored(place, self.settings, mono_ns)
             self._doubts = _DOUBTS_MAX
             self._looked_ns = mono_ns - self.settings.look_ns
@@ -275,3 +275,9 @@ class BackgroundModel:
         if self._explaining is None:
             return tracks
         return tracks.take(np.isin(tracks.label, self._explaining))
+
+
+def _fits(place: Place, grid: Grid) -> bool:
+    """Whether a place was seen through this window."""
+    seen = (place.frame_hw, place.window_px, place.known.shape)
+    return seen == (grid.frame_hw, grid.window_px, grid.shape)

@@ -28,7 +28,8 @@ from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import CameraModels, eyes_of
 from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.judging import DISMISS, applied_by
-from edge.wiring.place import PLACE_RESET, reset_by_worker
+from edge.wiring.place import place_takes
+from edge.wiring.place_file import PlaceFile
 from edge.wiring.process_order import ProcessOrder
 from edge.wiring.sight_file import SightFile
 
@@ -115,7 +116,15 @@ def _live_camera(
         stop=stop,
     )
     dismissing = Dismissing(camera.id, worker, telling, Judgements(database))
-    takes = {PLACE_RESET: reset_by_worker(worker), DISMISS: applied_by(dismissing)}
+    background = worker.background
+    place_file = PlaceFile(order.folder, camera, background, clock=clock) if background is not None else None
+    takes = {**place_takes(background, place_file), DISMISS: applied_by(dismissing)}
+
+    def keep(now: bool) -> None:
+        sight_file.save(now)
+        if place_file is not None:
+            place_file.save(now)
+
     live = LiveCamera(
         camera=camera.id,
         capture=capture,
@@ -134,7 +143,7 @@ def _live_camera(
             "stills_thinned": recorder.counts.stills_thinned,
             "stills_refused": recorder.counts.stills_refused,
         },
-        keep=sight_file.save,
+        keep=keep,
         same_street=sight_file.same_street,
         silent_s=_silent_s(camera),
     )

@@ -47,7 +47,7 @@ from edge.runtime.systemd import Notifier
 from edge.state.database import DamagedError, Database
 from edge.wiring.camera_models import CameraModels
 from edge.wiring.frame_path import check_models
-from edge.wiring.process_order import DATABASE, LogSettings, ProcessOrder
+from edge.wiring.process_order import DATABASE, GATEWAY_LOCK, LogSettings, ProcessOrder
 from edge.wiring.withdrawal import withdraw_cases
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
     _allow_descriptors()
     site = load_site(config, environ=environ)
     logs.set_up(process="supervisor", level=log_settings.level, form=log_settings.form, secrets=site.secrets)
-    with _state(folder), sole_holder(folder / "gateway.lock", what="this state folder"):
+    with _state(folder), sole_holder(folder / GATEWAY_LOCK, what="this state folder"):
         set_aside = _make_database(folder / DATABASE, wall_ns=SystemClock().wall_ns())
         board, clock = Board.create(), SystemClock()
         fleet = Fleet(config, folder=folder, environ=environ, board=board, clock=clock, log_settings=log_settings)

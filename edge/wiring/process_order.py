@@ -11,6 +11,7 @@ from edge.runtime.board import SUPERVISOR_ROW, Board, Row
 from edge.runtime.health import SupervisorReport, read_report
 
 DATABASE = "edge.db"
+GATEWAY_LOCK = "gateway.lock"  # held by whoever runs in a state folder
 
 
 @dataclass(frozen=True, slots=True)

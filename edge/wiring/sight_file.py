@@ -6,28 +6,19 @@ is the street of before is then asked of the first picture: if not, the cases of
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-import logging
 import math
-import re
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import numpy as np
 
 from edge.clock import SystemClock
 from edge.config.models import CameraConfig
 from edge.core.sight import VIEW_SHAPE, Sight, recognises, shows_nothing
-from edge.core.types import NS_PER_S, Float32, Frame
-from edge.errors import redact
-from edge.evidence.store import write_atomically
+from edge.core.types import Float32, Frame
+from edge.wiring.kept_file import SAVE_NS, KeptFile
 
-log = logging.getLogger(__name__)
-
-_CHANNEL_LETTERS = 3
-_SAVE_NS = 300 * NS_PER_S
+_BYTES_MAX = 1 << 20
 
 
 class SightFile:
@@ -35,20 +26,17 @@ class SightFile:
     the worker."""
 
     def __init__(self, folder: Path, camera: CameraConfig, sight: Sight, *, clock: SystemClock) -> None:
-        self._camera_id = camera.id
         self._sight = sight
         self._clock = clock
         self._saved_ns = clock.mono_ns()
-        seen = [*_place(camera.source), [zone.model_dump() for zone in camera.zones]]
-        fingerprint = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:12]
-        self._path = folder / "sight" / f"{camera.id}-{fingerprint}.npy"
+        self._file = KeptFile(folder, kind="sight", ending=".npy", camera=camera, bytes_max=_BYTES_MAX)
         self._former: Float32 | None = None  # of other zones or another source, to be compared with the first picture
-        view = _load(self._path)
-        former = self._former_paths()
+        view = self._file.load(_read)
+        former = self._file.former_paths()
         if view is not None:
             self._take(view)
         elif former:
-            self._former = _load(max(former, key=lambda path: path.stat().st_mtime_ns))
+            self._former = self._file.load(_read, max(former, key=lambda path: path.stat().st_mtime_ns))
         if self._former is None:
             self._write()
 
@@ -71,7 +59,7 @@ class SightFile:
     def save(self, now: bool) -> None:
         """When five minutes have passed, or `now`."""
         mono_ns = self._clock.mono_ns()
-        if self._former is None and (now or mono_ns - self._saved_ns >= _SAVE_NS):
+        if self._former is None and (now or mono_ns - self._saved_ns >= SAVE_NS):
             self._saved_ns = mono_ns
             self._write()
 
@@ -82,39 +70,7 @@ class SightFile:
     def _write(self) -> None:
         """Zeros stand for a view that is not learned yet: that there is a file says which zones and source it was."""
         view = self._sight.view
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._path, _written(np.zeros(VIEW_SHAPE, np.float32) if view is None else view))
-            for path in self._former_paths():
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("%s: not saved: %s", self._path, error)
-
-    def _former_paths(self) -> list[Path]:
-        """Views of this camera from before it was given other zones or another source."""
-        former = re.compile(re.escape(self._camera_id) + r"-[0-9a-f]{12}\.npy")  # no glob: `gate` is no `gate-2`
-        try:
-            present = list(self._path.parent.iterdir())
-        except OSError:
-            return []
-        return [path for path in present if former.fullmatch(path.name) and path != self._path]
-
-
-def _load(path: Path) -> Float32 | None:
-    try:
-        return _read(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        log.warning("%s: not read, the view is learned anew: %s", path, error)
-        return None
-
-
-def _place(source: str) -> list[object]:
-    """What tells views apart, without a secret: a recorder's channels differ only in what they ask for. What is so
-    short is no password."""
-    query = source.partition("?")[2]
-    return [redact(source), sorted(pair for pair in parse_qsl(query) if len(pair[1]) <= _CHANNEL_LETTERS)]
+        self._file.write(_written(np.zeros(VIEW_SHAPE, np.float32) if view is None else view))
 
 
 def _written(view: Float32) -> bytes:

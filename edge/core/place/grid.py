@@ -41,6 +41,11 @@ class Grid:
         rows, columns = self.zone.shape
         return rows, columns
 
+    @property
+    def window_px(self) -> tuple[int, int, int]:
+        """Left, top, and the size of a cell."""
+        return self.x_px, self.y_px, self.cell_px
+
     def to_px(self, xyxy: Float32) -> Float32:
         offset = np.array([self.x_px, self.y_px, self.x_px, self.y_px], np.float32)
         return np.asarray(xyxy * self.cell_px + offset, np.float32)

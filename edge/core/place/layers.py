@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from edge.core.place.grid import Grid
 from edge.core.place.settings import BackgroundSettings
 from edge.core.place.shift import moved
 from edge.core.types import Bool, Float32, Int64
@@ -26,6 +27,7 @@ class Place:
     """What is worth keeping over a restart. `thing` and `thing_since_ns` mean something where `has_thing`."""
 
     frame_hw: tuple[int, int]
+    window_px: tuple[int, int, int]  # left, top and the size of a cell
     empty: Float32  # (3, rows, columns) log luma and chroma
     noise: Float32  # (3, rows, columns)
     thing: Float32  # (3, rows, columns)
@@ -78,9 +80,10 @@ class Layers:
         layers.renew_tolerance(mono_ns)
         return layers
 
-    def place(self, frame_hw: tuple[int, int]) -> Place:
+    def place(self, grid: Grid) -> Place:
         return Place(
-            frame_hw=frame_hw,
+            frame_hw=grid.frame_hw,
+            window_px=grid.window_px,
             empty=self.empty.copy(),
             noise=self.noise.copy(),
             thing=self.thing.copy(),
