@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
+from edge.clock import SystemClock
 from edge.config.loader import Site, load_site
 from edge.errors import ConfigError, ModelError
+from edge.runtime.board import Board
+from edge.runtime.slots import SizeClass
 from edge.wiring.camera_models import CameraModels
 from edge.wiring.frame_path import check_models
+from edge.wiring.live import Fleet
+from edge.wiring.process_order import LogSettings
 from tests.tiny_models import brightness_model, constant_model, write_classifier, write_model
 
 ZONES = [
@@ -122,3 +127,32 @@ def test_a_classifier_cannot_be_a_cameras_model(models: Path) -> None:
     assert (
         fault(models, model=judge) == "cameras.gate: model judge is a classifier, which finds nothing: name a detector"
     )
+
+
+# Memory
+
+
+def test_the_memory_that_is_asked_for_is_that_of_every_slot_that_is_not_there_yet(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera with three models, and after that with a larger input; what runs already is not counted again."""
+    asked: list[int] = []
+    monkeypatch.setattr("edge.wiring.live.check_memory", lambda wanted, purpose: asked.append(wanted))
+    zones = ZONES[:1]
+    carts = {"use": "non-motor-parking", "zones": ["kerb"], "labels": ["cart"], "model": str(models / "carts")}
+    carts["check"] = {"model": str(models / "judge"), "labels": ["bright"]}
+    parking = {"use": "illegal-parking", "zones": ["kerb"], "labels": ["car"]}
+    site = site_of(models, zones=zones, scenarios=[parking, carts])
+    clock = SystemClock()
+    fleet = Fleet(site.path, folder=tmp_path, environ={}, board=Board.create(), clock=clock, log_settings=LogSettings())
+    used = models_of_gate(site)
+    fleet.start_with(site)
+    for model in used:
+        fleet._links[model.manifest].add("gate", model.size_class)
+    fleet.start_with(site)
+    larger = site_of(models, zones=zones, scenarios=[parking, carts], sampling={"input_px": 128})
+    fleet.start_with(larger)
+    fleet.close()
+    detector, classifier = SizeClass(64).slot_bytes, SizeClass(64, rows_max=2).slot_bytes
+    print(f"slots of {detector} and {classifier} bytes; asked for {asked}")
+    assert asked == [2 * detector + classifier, 0, 2 * SizeClass(128).slot_bytes]

@@ -65,7 +65,7 @@ class Kerb:
             width, height = frame.size_px
             presence = {"bottom": self.zones.locate(tracks, width=width, height=height, mono_ns=now_ns)}
             scene = Scene(frame, Detections.empty(), tracks, presence, StaticRegions.empty(), self.memory)
-            changes += self.watch.judge(scene)
+            changes += self.watch.judge(self.watch.find(scene), scene)
             self.memory.keep(frame)
         return changes
 

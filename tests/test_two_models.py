@@ -14,11 +14,24 @@ import pytest
 from edge.clock import Stopwatch
 from edge.core.memory import StreetMemory
 from edge.core.scene import Scene
-from edge.core.types import Case, CaseChange, Detections, Frame, Presence, StaticRegions, Tracks, UInt8, seconds_to_ns
+from edge.core.types import (
+    Case,
+    CaseChange,
+    Detections,
+    Float32,
+    Frame,
+    Presence,
+    StaticRegions,
+    Tracks,
+    UInt8,
+    seconds_to_ns,
+)
 from edge.delivery.schema import alert_schema
 from edge.detect.classifier import OnnxClassifier
+from edge.detect.manifest import ModelManifest
 from edge.detect.session import OnnxDetector
 from edge.ports import EvidenceFile
+from edge.runtime.remote import DetectorLostError
 from edge.wiring.camera_models import eyes_of
 from edge.wiring.frame_path import check_models, sight_for, telling_for, worker_for
 from tests.street import HEIGHT, WIDTH, texture
@@ -220,6 +233,43 @@ def test_the_same_pictures_give_the_same_alerts(models: Path) -> None:
     first, second = (watch(models, scenarios, bgr=picture(cart_level=230)) for _ in range(2))
     assert len(first.alerts) == 2
     assert first.alerts == second.alerts
+
+
+def test_a_wait_for_a_classifier_that_is_given_up_leaves_every_case_as_it_was(models: Path) -> None:
+    """The process is told to stop while the classifier's is away: what was about to open is told by the next one."""
+    check = {"model": str(models / "judge"), "labels": ["cart"]}
+    site = site_of(models, zones=[KERB], scenarios=[parking(after_s=2), cart_rule(models, check=check)])
+    camera, loaded = site.config.cameras[0], check_models(site)["gate"]
+    eyes = eyes_of(
+        camera,
+        loaded,
+        detector=lambda model: OnnxDetector(model.manifest, threads=1, longest_side=model.longest_side),
+        classifier=lambda model: Lost(model.manifest),
+    )
+    told = Told()
+    telling = telling_for(site, camera, eyes, recorder=told, outbox=told)  # type: ignore[arg-type]
+    worker = worker_for(site, camera, eyes, sight=sight_for(camera), telling=telling, stopwatch=Stopwatch())
+    lost = 0
+    for row in range(8):
+        now_ns = seconds_to_ns(10 + row / 2)
+        before = worker.cases
+        try:
+            worker.step(Frame("gate", row, now_ns, now_ns, picture()))
+        except DetectorLostError:
+            lost += 1
+            assert worker.cases == before
+    assert lost > 3
+    assert told.alerts == []
+
+
+class Lost:
+    """A classifier whose process does not come back."""
+
+    def __init__(self, manifest: ModelManifest) -> None:
+        self.name, self.sha256, self.labels = manifest.name, manifest.sha256, manifest.labels
+
+    def classify(self, pictures: Sequence[UInt8]) -> list[Float32]:
+        raise DetectorLostError("gone")
 
 
 # What is refused

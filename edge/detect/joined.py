@@ -39,15 +39,16 @@ class JoinedDetector:
         self.groups: Int16 = np.concatenate(groups).astype(np.int16)
 
     def detect(self, pictures: Sequence[UInt8]) -> list[Detections]:
-        """One answer for each picture (H, W, 3) BGR, in order; the models' rows one after the other."""
+        """One answer for each picture (H, W, 3) BGR, in order, best score first."""
         collect = [part.ask(pictures) for part in self._parts]
         found = [fetch() for fetch in collect]
         return [self._together([answers[row] for answers in found]) for row in range(len(pictures))]
 
     def _together(self, answers: Sequence[Detections]) -> Detections:
         label = [answer.label + first for answer, first in zip(answers, self._first_row[:-1], strict=True)]
-        return Detections(
+        together = Detections(
             np.concatenate([answer.xyxy for answer in answers]),
             np.concatenate([answer.score for answer in answers]),
             np.concatenate(label).astype(np.int16),
         )
+        return together.take(np.argsort(-together.score, kind="stable"))

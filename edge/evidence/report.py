@@ -41,6 +41,8 @@ CHINESE = {
     "open": "未清除",
     "cases_refused": "未受理案件",
     "tracks_dropped": "放弃跟踪",
+    "checks_put_off": "推迟复核",
+    "checks_forgotten": "遗忘复核",
     "detections_dropped": "舍弃检测",
     "stills_thinned": "抽稀留证",
     "stills_refused": "未留证",
@@ -138,6 +140,7 @@ class CaseView:
     evidence: tuple[EvidenceRow, ...]
     evidence_error: str
     model: Mapping[str, Any]
+    check: Mapping[str, Any] | None  # what the classifier said of it, where one was asked
     config_sha256: str
     software: str
 
@@ -303,6 +306,7 @@ def _case(folder: Path, told: Sequence[Mapping[str, Any]], *, number: int, zone:
         evidence=tuple(_evidence_row(entry, zone) for entry in entries),
         evidence_error=str(last.get("evidence_error") or ""),
         model=first["model"],
+        check=first.get("check"),
         config_sha256=str(first["config_sha256"]),
         software=str(first["software"]),
     )

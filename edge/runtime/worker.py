@@ -9,8 +9,10 @@ live parts for the service and recorded ones for replay, and this is the same co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from edge.clock import Stopwatch
 from edge.core.background import BackgroundModel
@@ -37,15 +39,34 @@ class Watch:
     own_labels: Bool | None = None  # (C,) those of the model that judges this scenario, None where there is but one
     second_look: SecondLook | None = None
 
-    def judge(self, scene: Scene) -> list[CaseChange]:
-        scene = scene if self.own_labels is None else scene.seen_by(self.own_labels)
+    def find(self, scene: Scene) -> Findings:
+        """The things for which the condition holds, and to which the classifier agrees."""
+        scene = self._as_seen(scene)
         findings = Findings.empty() if scene.blind else self.scenario.find(scene)
+        if self.second_look is None or not self._is_active(scene):
+            return findings
+        return self.second_look.keep(findings, scene)
+
+    def judge(self, findings: Findings, scene: Scene) -> list[CaseChange]:
+        return self.cases.advance(findings, self._as_seen(scene), active=self._is_active(scene))
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """See `Worker.limits`."""
+        check = self.second_look
+        return {
+            "cases_refused": self.cases.refused,
+            "checks_put_off": check.put_off if check else 0,
+            "checks_forgotten": check.forgotten if check else 0,
+        }
+
+    def _as_seen(self, scene: Scene) -> Scene:
+        return scene if self.own_labels is None else scene.seen_by(self.own_labels)
+
+    def _is_active(self, scene: Scene) -> bool:
         # Hours that ended and began again while nobody looked have ended the cases as well.
         known_wall_ns = scene.frame.wall_ns - self.cases.unknown_ns(scene.frame.mono_ns)
-        active = self.active(known_wall_ns, scene.frame.wall_ns)
-        if active and self.second_look is not None:
-            findings = self.second_look.keep(findings, scene)
-        return self.cases.advance(findings, scene, active=active)
+        return self.active(known_wall_ns, scene.frame.wall_ns)
 
 
 class Worker:
@@ -93,7 +114,10 @@ class Worker:
             self._interrupt(frame.mono_ns)
         scene = Scene.unseen(frame, self._memory) if self.blind else self._look(frame)
         with self._stage("rules"):
-            changes = [change for watch in self.watches for change in watch.judge(scene)]
+            # All have found before one judges: a wait for a classifier that is given up leaves every case as it was.
+            found = [watch.find(scene) for watch in self.watches]
+            judged = [watch.judge(findings, scene) for watch, findings in zip(self.watches, found, strict=True)]
+            changes = list(chain.from_iterable(judged))
         with self._stage("evidence"):
             if not self.blind:
                 self._telling.watch(self.cases, frame)
@@ -120,13 +144,10 @@ class Worker:
     @property
     def limits(self) -> dict[str, int]:
         """How often a bound on memory was hit so far, by what was given up."""
-        checks = [watch.second_look for watch in self.watches if watch.second_look is not None]
-        return {
-            "cases_refused": sum(watch.cases.refused for watch in self.watches),
-            "tracks_dropped": self._tracker.dropped,
-            "checks_put_off": sum(check.put_off for check in checks),
-            "checks_forgotten": sum(check.forgotten for check in checks),
-        }
+        hits = Counter(tracks_dropped=self._tracker.dropped)
+        for watch in self.watches:
+            hits.update(watch.limits)
+        return dict(hits)
 
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px

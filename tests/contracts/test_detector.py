@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from edge.core.types import Detections, UInt8
+from edge.detect.closer import CloserDetector
+from edge.detect.joined import JoinedDetector
 from edge.detect.manifest import find_model, load_manifest
 from edge.detect.session import OnnxDetector
 from edge.ports import Detector
@@ -13,8 +15,15 @@ from edge.resources import models_dir
 
 
 @pytest.fixture(scope="module")
-def detector() -> Detector:
+def network() -> OnnxDetector:
     return OnnxDetector(load_manifest(find_model("yolox-nano", [models_dir()])), threads=1, longest_side=320)
+
+
+@pytest.fixture(scope="module", params=["alone", "closer", "joined"])
+def detector(request: pytest.FixtureRequest, network: OnnxDetector) -> Detector:
+    """The network alone, with a closer look, and with that as the only one of several that are joined."""
+    closer = CloserDetector(network, [np.array([0.5, 0, 1, 0.5], np.float32)], iou_max=0.5)
+    return {"alone": network, "closer": closer, "joined": JoinedDetector([closer])}[str(request.param)]
 
 
 @pytest.fixture(scope="module")
