@@ -97,7 +97,10 @@ class LeftObjectParameters(Parameters, CheckedParameters):
 
 
 class LoiteringParameters(DetectedParameters, CheckedParameters):
-    pass
+    sum_visits_within_s: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=0,
+        description="Visits no further apart than this count as one, if the person was followed between; 0: never",
+    )
 
 
 class GatheringParameters(DetectedParameters, CheckedParameters):

@@ -400,6 +400,15 @@ class CaseBook:
             life.changed_looks += look.agrees < SAME_THING
         self._credit(life, scene.frame.mono_ns, step_ns)
 
+    def _is_waited_for(self, life: _Life, scene: Scene) -> bool:
+        """Somebody in the making is followed outside the zone, and comes back in time."""
+        away_ns = scene.frame.mono_ns - life.case.last_seen_ns
+        return (
+            life.case.state == PENDING
+            and away_ns <= self.rule.waits_ns
+            and bool((scene.tracks.track_id == life.track_id).any())
+        )
+
     def _is_outside(self, life: _Life, scene: Scene) -> bool:
         """The walker's own track is seen in this frame, and not in the zone."""
         own = (scene.tracks.track_id == life.track_id) & (scene.tracks.detection >= 0)
@@ -426,7 +435,8 @@ class CaseBook:
             life.outside_looks += self._is_outside(life, scene)
             if self.rule.keyed_by == SPOT and _hidden_share(life, self._strangers(scene.tracks)) >= HIDDEN_SHARE:
                 return
-            if scene.frame.mono_ns - self._watched_since_ns > self.rule.found_within_ns:
+            finds_anew = scene.frame.mono_ns - self._watched_since_ns <= self.rule.found_within_ns
+            if not finds_anew and not self._is_waited_for(life, scene):
                 life.empty_ns += step_ns
             return
         if look.agrees >= SAME_THING:
@@ -650,7 +660,7 @@ class CaseBook:
         if life.case.state == WITHDRAWN:
             return self._is_clear(life, now_ns)
         gone_ns = PENDING_GONE_NS if self.rule.keyed_by in _PLACES else finding_again.FOLLOW_GAP_NS
-        return life.empty_ns >= gone_ns or now_ns - life.case.last_seen_ns >= PENDING_UNSEEN_NS
+        return life.empty_ns >= gone_ns or now_ns - life.case.last_seen_ns >= max(PENDING_UNSEEN_NS, self.rule.waits_ns)
 
     def _replaced_by(self, newcomer: _Life, now_ns: int) -> list[CaseChange]:
         """Cases whose place the newcomer has taken: another car in the same bay."""

@@ -1,4 +1,8 @@
-"""A person who stays in a zone, moving or not. A visit ends when the person leaves; visits are not summed."""
+"""A person who stays in a zone, moving or not. A visit ends when the person leaves.
+
+Visits are summed only where it is asked for, and only of somebody who was followed all the while: who steps out of the
+zone and back. Whoever was out of sight is somebody else; people are not recognised again, here or anywhere.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,12 @@ from edge.core.types import Findings
 class LoiteringRule(Rule):
     kind: ClassVar[str] = "loitering"
     keyed_by: ClassVar[str] = PERSON
+
+    sum_visits_within_ns: int = 0  # 0: not summed
+
+    @property
+    def waits_ns(self) -> int:
+        return self.sum_visits_within_ns
 
 
 class Loitering(Scenario):

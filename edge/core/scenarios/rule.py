@@ -55,6 +55,11 @@ class Rule:
         return 3 * NS_PER_S
 
     @property
+    def waits_ns(self) -> int:
+        """For how long somebody in the making who stepped out of the zone, and is still followed, is waited for."""
+        return 0
+
+    @property
     def recurrence(self) -> Recurrence | None:
         """How often it must have come before a case is opened; None where once is enough."""
         return None
