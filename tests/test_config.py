@@ -253,7 +253,8 @@ FAULTS = {
     "parameter of another kind": (
         changed(PARKING, "{use: illegal-parking, zones: [kerb], people_min: 3}"),
         "site.yaml:18: cameras.gate.scenarios.illegal-parking: unknown key people_min; known keys: active, after_s, "
-        "anchor, category, check, clear_after_s, labels, model, repeat_s, score_min, severity, size_min, use, zones",
+        "anchor, category, check, clear_after_s, except_hours, labels, model, queue_max_s, repeat_s, score_min, "
+        "severity, size_min, use, zones",
     ),
     "unknown scenario": (
         changed("use: illegal-parking", "use: ilegal-parking"),
@@ -280,7 +281,7 @@ FAULTS = {
     "labels for what has none": (
         changed(PARKING, "{use: piled-goods, zones: [kerb], labels: [person]}"),
         "site.yaml:18: cameras.gate.scenarios.piled-goods: unknown key labels; known keys: active, after_s, category, "
-        "check, clear_after_s, repeat_s, score_min, severity, size_min, use, zones",
+        "check, clear_after_s, except_hours, repeat_s, score_min, severity, size_min, use, zones",
     ),
     "an anchor for what has a centre": (
         changed(PARKING, "{use: piled-goods, zones: [kerb], anchor: bottom}"),
@@ -309,6 +310,14 @@ FAULTS = {
     "wrong hours": (
         changed("07:00-22:00", "7-22"),
         "site.yaml:19: cameras.gate.scenarios.out-of-store-trading: active has '7-22', which is no span of time",
+    ),
+    "wrong hours in which it is allowed": (
+        changed("after_s: 45", "except_hours: 6-9"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: except_hours ",
+    ),
+    "hours that leave none": (
+        changed("after_s: 45", "active: Mon 08:00-09:00, except_hours: Mon-Fri 06:00-09:00"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: except_hours leaves no time in which it is active",
     ),
     "a negative time": (
         changed("after_s: 45", "after_s: -1"),

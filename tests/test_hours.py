@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.clock import minute_of_week
-from edge.config.schedule import Schedule, parse_schedule
+from edge.config.schedule import ALWAYS, Schedule, parse_schedule
 from edge.core.cases import CaseBook
 from edge.core.memory import StreetMemory
 from edge.core.scenarios import scenario_for
@@ -38,7 +38,8 @@ def held(schedule: Schedule, known_wall_ns: int, now_wall_ns: int, zone: ZoneInf
 class Kerb:
     """A watch over a kerb where a car stands; its monotonic clock begins at the first of its times."""
 
-    def __init__(self, begin: str) -> None:
+    def __init__(self, begin: str, hours: Schedule = HOURS) -> None:
+        self.hours = hours
         self.begin_wall_ns = wall_ns(begin)
         self.street = Street(parking_rule())
         self.zones = ZoneMap([np.array(KERB, np.float32)])
@@ -50,7 +51,7 @@ class Kerb:
         if cases:
             book.restore(cases, now_ns=wall_ns(at) - self.begin_wall_ns)
         scenario = scenario_for(rule, [np.array(KERB, np.float32)])
-        self.watch = Watch(scenario, book, lambda known, now: held(HOURS, known, now, SHANGHAI))
+        self.watch = Watch(scenario, book, lambda known, now: held(self.hours, known, now, SHANGHAI))
         self.memory = StreetMemory()
 
     def look(self, at: str, seconds: float) -> list[CaseChange]:
@@ -106,6 +107,16 @@ def test_a_gap_within_the_hours_ends_nothing(restart: bool) -> None:
         kerb.start_process([case], at="2026-05-04T21:59:00")
     assert kerb.look("2026-05-04T21:59:00", 20) == []
     assert [live.case_id for live in kerb.watch.cases.live] == [case.case_id]
+
+
+def test_a_case_is_cleared_when_the_time_begins_in_which_it_is_allowed() -> None:
+    kerb = Kerb("2026-05-04T05:59:30", hours=ALWAYS.without(parse_schedule("Mon-Fri 06:00-09:00")))
+    (opened,) = kerb.look("2026-05-04T05:59:30", 29)
+    (cleared,) = kerb.look("2026-05-04T06:00:00", 30)
+    assert (opened.kind, cleared.kind, cleared.reason) == ("opened", "cleared", "hours")
+    (again,) = kerb.look("2026-05-04T08:59:45", 30)
+    assert again.kind == "opened"
+    assert again.case.started_wall_ns >= wall_ns("2026-05-04T08:59:59")
 
 
 def test_hours_that_begin_now_hold_from_their_first_look() -> None:

@@ -100,6 +100,17 @@ def test_a_week_that_begins_on_another_day_holds_at_the_shifted_minutes(
     assert minutes(written((day + shift) % 7, begin, end)) == moved
 
 
+@given(*[st.integers(0, DAY_MIN - 1)] * 4, st.integers(0, 6))
+def test_hours_without_others_are_the_minutes_that_only_the_first_holds(
+    begin: int, end: int, other: int, other_end: int, day: int
+) -> None:
+    if begin == end or other == other_end:
+        return
+    text, left_out = written(day, begin, end), f"Mon-Sun {written(0, other, other_end)[4:]}"
+    left = parse_schedule(text).without(parse_schedule(left_out))
+    assert {minute for minute in range(WEEK_MIN) if left.holds(minute)} == minutes(text) - minutes(left_out)
+
+
 @given(
     st.text(max_size=60) | st.lists(st.sampled_from([*DAYS, "-", ",", ";", " ", "07:00", "22:00", "9"])).map("".join)
 )

@@ -22,7 +22,7 @@ from edge.config.document import Document, Loc, read_document
 from edge.config.fields import NOT_EMPTY, Ends, Id, Name, Severity, Strict, Text
 from edge.config.kinds import KINDS, CaseParameters, CheckParameters, LineParameters
 from edge.config.problems import Problem, problems_of, raise_first
-from edge.config.schedule import Schedule, parse_schedule
+from edge.config.schedule import ALWAYS, Schedule, parse_schedule
 from edge.core.scenarios import rule_class
 from edge.errors import ConfigError
 from edge.resources import configs_dir
@@ -157,9 +157,21 @@ class Catalogue:
             use=scenario.id,
             kind=scenario.kind,
             category=self.categories[parameters.category],
-            active=parse_schedule(parameters.active) if parameters.active is not None else None,
+            active=_active(parameters, value),
             parameters=parameters,
         )
+
+
+def _active(parameters: CaseParameters, value: object) -> Schedule | None:
+    """The opening hours without those in which it is allowed."""
+    active = parse_schedule(parameters.active) if parameters.active is not None else None
+    if parameters.except_hours is None:
+        return active
+    left = (active or ALWAYS).without(parse_schedule(parameters.except_hours))
+    if not left.spans:
+        never = PydanticCustomError("never_active", "leaves no time in which it is active")
+        raise _fault(("except_hours",), never, value)
+    return left
 
 
 def _fault(loc: Loc, fault: str | PydanticCustomError, value: object) -> ValidationError:

@@ -53,6 +53,9 @@ class CaseParameters(Strict):
     active: Annotated[str, AfterValidator(_hours)] | None = Field(
         default=None, description="Opening hours, such as Mon-Sun 07:00-22:00; always if left out"
     )
+    except_hours: Annotated[str, AfterValidator(_hours)] | None = Field(
+        default=None, description="Hours in which it is allowed, such as Mon-Fri 06:00-09:00 for loading"
+    )
     severity: Severity
     category: Name = Field(description="Code of configs/categories.yaml")
 
@@ -84,6 +87,11 @@ class DetectedParameters(Parameters):
 class StationaryParameters(DetectedParameters, CheckedParameters):
     size_min: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0015, description="Smallest box, as a fraction of the frame's area"
+    )
+    queue_max_s: Seconds = Field(
+        default=0,
+        description="What halts with others that came the same way is not counted while it may be waiting in a queue, "
+        "at most this long in one place; 0: everything that stands counts",
     )
 
 

@@ -105,6 +105,7 @@ _COMPLETE = frozenset(
         "line",
         "direction",
         "schedule",
+        "never_active",
         "broker_url",
         "source_url",
         "listen",

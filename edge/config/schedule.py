@@ -47,6 +47,15 @@ class Schedule:
         moments = (*range(first_ns, wall_ns, _MINUTE_NS), wall_ns)
         return all(self.holds(minute_of(moment)) for moment in moments)
 
+    def without(self, other: Schedule) -> Schedule:
+        """The minutes of this one that are not the other's."""
+        gaps = zip((0, *(end for _, end in other.spans)), (*(begin for begin, _ in other.spans), WEEK_MIN), strict=True)
+        pieces = [(max(begin, left), min(end, right)) for left, right in gaps for begin, end in self.spans]
+        return Schedule(f"{self.text} without {other.text}", _merge([span for span in pieces if span[0] < span[1]]))
+
+
+ALWAYS = Schedule("always", ((0, WEEK_MIN),))
+
 
 def parse_schedule(text: str) -> Schedule:
     """Raises ConfigError, the end of a sentence: the caller knows where the text stands and what it is called."""

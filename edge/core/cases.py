@@ -4,6 +4,7 @@ A finding begins a *pending* case. It opens when the condition held for `after_n
 cleared when its place was seen to be empty for `clear_after_ns`. Between looks a place is one of
 
     seen      found there again, or its pixels still show the same thing although the detector missed it
+    waiting   found there, but the finder says that it may have an innocent end: what is seen counts only if it has not
     hidden    something else stands before it: no clock runs
     unknown   it looks different but is not at rest: something moves there, no clock runs
     empty     it looks different, at rest, with nothing before it; or its own track was seen to go
@@ -28,11 +29,11 @@ from edge.core.scenarios.rule import GROUND, MOMENT, PERSON, REGION, SPOT, THING
 from edge.core.scene import Scene
 from edge.core.types import (
     CLEARED,
-    HOLDS,
     LASTS,
     NS_PER_S,
     OPENED,
     PENDING,
+    WAITS,
     WITHDRAWN,
     Bool,
     Case,
@@ -59,7 +60,7 @@ FOUND_SHARE = 0.3
 # the first look, or looks as it did minutes ago, must therefore be a surer thing: the mean score that it needs.
 FIXTURE_SCORE_MIN = 0.5
 PENDING_GONE_NS = 2 * NS_PER_S  # a pending thing that left starts anew when it comes back
-PENDING_UNSEEN_NS = 30 * NS_PER_S  # a pending thing hidden for longer is forgotten
+PENDING_UNSEEN_NS = 120 * NS_PER_S  # a pending thing hidden for longer is forgotten: a queue stands before it for less
 # A rule that asks for next to no dwell would take one false look, and one trembling box on the line of the zone.
 AT_ONCE_NS = NS_PER_S  # such a rule has a shorter `after_ns`
 LOOKS_MIN = 3  # in which somebody must be found, or two if they are a second apart
@@ -89,6 +90,9 @@ class _Life:
     empty_ns: int = 0
     departed: bool = False
     told_ns: int = 0
+    waits: bool = False  # when it was last found
+    waited_ns: int = 0  # seen time that counts as soon as it waits no more; not kept over a restart
+    halt_known_ns: int = 0  # when it was first found in its present halt
     lent_from: int = -1  # the track that the case had before a walker near the place where it was lost took over
     outside_looks: int = 0  # in which a walker in the making was seen, but not in the zone; not kept over a restart
 
@@ -204,7 +208,7 @@ class CaseBook:
         looks = [self._look(life, scene) for life in self._lives]
         rows = self._match(findings, looks, scene)
         for life, look, row in zip(self._lives, looks, rows, strict=True):
-            if row >= 0 and findings.extent[row] >= (HOLDS if life.case.state == PENDING else LASTS):
+            if row >= 0 and findings.extent[row] >= (WAITS if life.case.state == PENDING else LASTS):
                 self._see(life, look, (findings, row), scene, step_ns if active else 0)
             elif row < 0:
                 self._judge_unfound(life, look, scene, step_ns)
@@ -379,6 +383,10 @@ class CaseBook:
         if not same_track:
             life.lent_from = -1 if track_id == life.lent_from else life.track_id
         life.track_id = track_id
+        life.waits = bool(findings.extent[row] == WAITS)
+        if findings.since_ns[row] > life.halt_known_ns:
+            life.halt_known_ns = scene.frame.mono_ns
+            life.waited_ns *= not same_track  # it moved up: what it waited before is no parking
         if self.rule.keyed_by == GROUND:  # reported late, as after a restart: what was seen meanwhile counts as well
             since_ns = max(int(findings.since_ns[row]), self._watched_since_ns, life.case.last_seen_ns)
             step_ns = max(step_ns, scene.frame.mono_ns - since_ns)
@@ -457,18 +465,21 @@ class CaseBook:
     def _credit(self, life: _Life, now_ns: int, step_ns: int) -> None:
         life.empty_ns = 0
         life.departed = False
+        life.waited_ns += step_ns
+        counts_ns = 0 if life.waits and life.case.state == PENDING else life.waited_ns
+        life.waited_ns -= counts_ns
         life.case = replace(
             life.case,
             footprint=_corners(life.footprint),
             appearance=life.patch,
             last_seen_ns=now_ns,
-            visible_ns=life.case.visible_ns + step_ns,
+            visible_ns=life.case.visible_ns + counts_ns,
         )
 
     # Beginnings and ends
 
     def _begin(self, findings: Findings, rows: list[int], scene: Scene) -> None:
-        fresh = self.rule.begins(findings) & (findings.extent == HOLDS)
+        fresh = self.rule.begins(findings) & (findings.extent >= WAITS)
         fresh[[row for row in rows if row >= 0]] = False
         for row in np.nonzero(fresh)[0]:
             box = findings.xyxy[row]
@@ -479,7 +490,14 @@ class CaseBook:
             if len(self._lives) >= LIVE_MAX:
                 self.refused += 1
                 continue
+            self._lives = [life for life in self._lives if not self._gives_way(life, box, scene.frame.mono_ns)]
             self._lives.append(self._pending(findings, int(row), scene))
+
+    def _gives_way(self, life: _Life, box: Float32, now_ns: int) -> bool:
+        """A thing in the making, long out of sight, on whose ground another stands: it has left."""
+        unseen = life.case.state == PENDING and now_ns - life.case.last_seen_ns >= PENDING_GONE_NS
+        same = self.rule.keyed_by == THING and bool(finding_again.same_ground(box, life.footprint[None])[0])
+        return unseen and same
 
     def _known_tracks(self, now_ns: int) -> set[int]:
         """Of cases that are or were open, and of whatever was seen at this very look."""
@@ -549,6 +567,7 @@ class CaseBook:
         )
         life = _Life(case, zone, int(findings.track_id[row]), box, patch, begun_at=box, last_patch=patch)
         life.found_ns, life.found_looks, life.score_sum = seen_ns, 1, case.score
+        life.waits, life.halt_known_ns = bool(findings.extent[row] == WAITS), now_ns
         life.arrived = self.rule.keyed_by not in _FIXTURES or finding_again.has_arrived(box, patch, since_ns, scene)
         return life
 
@@ -629,6 +648,8 @@ class CaseBook:
         return life.case.last_seen_ns < now_ns and life.empty_ns > 0 and life.empty_ns >= self.rule.clear_after_ns
 
     def _is_due(self, life: _Life) -> bool:
+        if life.waits:
+            return False
         visible_ns = life.case.visible_ns
         found_min_ns = max(min(self.rule.after_ns, NS_PER_S), round(visible_ns * FOUND_SHARE))
         long_enough = visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns

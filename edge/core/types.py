@@ -118,7 +118,7 @@ class Tracks:
         return len(self.track_id)
 
     def take(self, rows: Bool | Int64) -> Tracks:
-        return Tracks(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return Tracks(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
 
     @classmethod
     def empty(cls) -> Tracks:
@@ -184,7 +184,8 @@ class Presence:
 
 HIDDEN = 0  # something stands before it: no clock runs
 LASTS = 1  # too little to make a case of, enough for an open one to go on
-HOLDS = 2  # the condition holds
+WAITS = 2  # it holds, but may have an innocent end: the time counts only if it has not
+HOLDS = 3  # the condition holds
 _ALL_HOLD = np.zeros(0, np.int8)
 
 
@@ -203,7 +204,7 @@ class Findings:
     since_ns: Int64  # (N,) when the condition began to hold for this thing
     count: Int16  # (N,) how many things it is made of
     reasons: Bool  # (N, R) which of the rule's named reasons speak for it
-    extent: Int8 = field(default_factory=lambda: _ALL_HOLD)  # (N,) HIDDEN | LASTS | HOLDS; left out, it holds for all
+    extent: Int8 = field(default_factory=lambda: _ALL_HOLD)  # (N,) HIDDEN .. HOLDS; left out, it holds for all
 
     def __post_init__(self) -> None:
         count = len(self.zone)

@@ -1,21 +1,23 @@
 """A thing of a known class that stands still in a zone: a parked car, a chair on the pavement.
 
 Still means that the track's box has kept its place for `SETTLE_NS`; a queue that crawls leaves its place again and
-again. That the thing was there before it was looked at does not matter: it stands there.
+again. That the thing was there before it was looked at does not matter: it stands there. What waits in a queue is told
+of as waiting (see `core/queues.py`), wherever in the picture its companions are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from edge.core import boxes
+from edge.core.queues import Halts, Queues
 from edge.core.scenarios.rule import THING, Rule, Scenario, findings_of, wanted
 from edge.core.scene import Scene
-from edge.core.types import NS_PER_S, Findings, Float32
+from edge.core.types import HOLDS, NS_PER_S, WAITS, Findings, Float32
 
 SETTLE_NS = NS_PER_S
 
@@ -26,18 +28,36 @@ class StationaryRule(Rule):
     keyed_by: ClassVar[str] = THING
 
     size_min: float = 0.0  # fraction of the frame
+    queue_max_ns: int = 0  # nothing waits in a queue for longer; 0: nothing does
 
 
 class Stationary(Scenario):
     def __init__(self, rule: StationaryRule, zones: Sequence[Float32]) -> None:
         super().__init__(rule, zones)
         self._size_min = rule.size_min
+        self._queues = Queues(queue_max_ns=rule.queue_max_ns) if rule.queue_max_ns else None
 
     def find(self, scene: Scene) -> Findings:
         tracks, presence = scene.tracks, scene.presence[self.rule.anchor]
-        still = wanted(tracks, self.rule) & (scene.frame.mono_ns - tracks.rest_since_ns >= SETTLE_NS)
+        halts = self._halts(scene)
         width, height = scene.frame.size_px
+        still = wanted(tracks, self.rule) & halts.stands
         still &= boxes.area(tracks.xyxy) >= self._size_min * width * height
         zone, row = np.nonzero(presence.inside & self.rule.zone_mask()[:, None] & still[None, :])
-        since_ns = np.maximum(tracks.rest_since_ns[row], presence.entered_ns[zone, row])
-        return findings_of(tracks, zone=zone, row=row, since_ns=since_ns)
+        since_ns = np.maximum(halts.since_ns[row], presence.entered_ns[zone, row])
+        extent = np.where(halts.waits[row], WAITS, HOLDS).astype(np.int8)
+        return replace(findings_of(tracks, zone=zone, row=row, since_ns=since_ns), extent=extent)
+
+    def interrupt(self) -> None:
+        if self._queues is not None:
+            self._queues.interrupt()
+
+    def _halts(self, scene: Scene) -> Halts:
+        """(T,) of all tracks. A dim vehicle, or one beyond the zone, is as good a neighbour in a queue."""
+        tracks, mono_ns = scene.tracks, scene.frame.mono_ns
+        stands = mono_ns - tracks.rest_since_ns >= SETTLE_NS
+        waits, since_ns = np.zeros(len(tracks), np.bool_), tracks.rest_since_ns.copy()
+        if self._queues is not None:
+            rows = np.flatnonzero(np.isin(tracks.label, self.rule.labels))
+            stands[rows], waits[rows], since_ns[rows] = self._queues.update(tracks.take(rows), mono_ns)
+        return Halts(np.asarray(stands), waits, since_ns)

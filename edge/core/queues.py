@@ -1,0 +1,235 @@
+"""Which of the vehicles that stand are waiting for the traffic, and which are parked.
+
+Nobody tells the gateway of lanes or of traffic lights. It goes by what a queue does: vehicles that came driving the
+same way halt beside or behind one another within some seconds, and move off one after the other. So a halt *queues*
+from the moment at which such a companion halts near it, for as long as one of its companions still stands. It is
+parking again when all of them have been gone for a while, or when nothing has moved for longer than any red light.
+
+    stands alone, or was there before, or came back unseen      parked, at once
+    halts within seconds of a neighbour, or behind a queue      queues
+    companions gone for GONE_NS, or longer than queue_max_ns    parked, since it halted
+
+State is rows beside the tracks' ids, and those of vehicles lately lost from sight: a bus that passes hides a queue.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.core import boxes, finding_again
+from edge.core.types import NS_PER_S, Bool, Float32, Int64, Tracks
+from edge.core.zones import seen_step_ns
+
+Float64 = npt.NDArray[np.float64]
+
+STANDS_NS = 3 * NS_PER_S // 2  # at rest for so long, a vehicle stands, even one that is looked at twice a second
+# Halts this near in time are one halt of the traffic: vehicles in a street follow one another by 2 to 5 s,
+# and two drivers who park within 10 s of one another beside each other are rare, and found when one of them leaves.
+TOGETHER_NS = 10 * NS_PER_S
+# A driver starts about two seconds after the one ahead; who has not after four times that was not waiting for him.
+GONE_NS = 8 * NS_PER_S
+HIDDEN_NS = (
+    120 * NS_PER_S
+)  # a vehicle lost while it stood is known again in its place: a queue hides it for a red light
+HIDDEN_MAX = 256
+THERE_NS = 2 * NS_PER_S  # who stands so soon after the first look may have stood there before it
+# In sizes (roots of the boxes' areas): jitter of a box is below a fifth, and a car moves up by its length, 1 to 1.7.
+OTHER_PLACE = 0.5  # who is this far from where it halted does not stand there any more
+KNOWN_WAY = 0.25  # who was not seen to come as far may have come any way
+# Gaps between the boxes, in widths and heights of the smaller: a car seen from the side leaves half its length to the
+# next, or a lorry's driver the whole; seen from the front their boxes overlap.
+NEAR = 1.0
+FAR = 3.0  # a companion that moved up no further than this still queues
+SAME_WAY = 0.5  # cosine: within 60 degrees in the picture, where lanes of one direction converge
+# Beside the line of its way, in widths, and twice as many heights: the next lane is further off.
+IN_LINE = 0.6
+
+_DRIVES, _ALONE, _QUEUES, _PARKED = range(4)
+
+_ROW = np.dtype(
+    [
+        ("track_id", np.int64),
+        ("seen_ns", np.int64),
+        ("box", np.float32, 4),  # when last seen
+        ("towed", np.float64, 2),  # a point that it drags behind it by one size: from there to it is its way
+        ("state", np.int8),
+        ("came", np.bool_),  # it was not always there: it has been seen to drive, or was first seen later on
+        ("since_ns", np.int64),  # when it came to stand, or, while it drives, when it left the last place
+        ("halt_ns", np.int64),  # the same, or earlier: of a vehicle lost from sight whose place it has
+        ("halt_at", np.float64, 2),
+        ("alone_ns", np.int64),  # for how long it has been seen to stand with no companion left
+    ],
+    align=True,
+)
+
+
+class Halts(NamedTuple):
+    """Of (T,) vehicles."""
+
+    stands: Bool
+    waits: Bool  # and that in a queue
+    since_ns: Int64  # when it came to stand
+
+
+class Queues:
+    """The halts of one camera's vehicles. `update` once for each analysed frame, in time order."""
+
+    def __init__(self, *, queue_max_ns: int) -> None:
+        """`queue_max_ns`: nobody is taken to wait for longer than this in one place."""
+        self._queue_max_ns = queue_max_ns
+        self._table: npt.NDArray[np.void] = np.zeros(0, _ROW)
+        self._companions = np.zeros((0, 0), np.bool_)  # (V, V) whose halt is held by whose, while that one stands
+        self._looked_ns = -1
+        self._watched_since_ns = 0  # no look has been missing since
+
+    def update(self, tracks: Tracks, mono_ns: int) -> Halts:
+        """What these vehicles do at this look."""
+        step_ns = seen_step_ns(self._looked_ns, mono_ns)
+        if self._looked_ns < 0:
+            self._watched_since_ns = mono_ns
+        self._looked_ns = mono_ns
+        self._carry_over(tracks, mono_ns)
+        self._move(tracks, mono_ns)
+        self._link()
+        self._judge(len(tracks), step_ns, mono_ns)
+        state, since_ns = self._table["state"][: len(tracks)], self._table["since_ns"][: len(tracks)]
+        return Halts(np.asarray(state != _DRIVES), np.asarray(state == _QUEUES), since_ns.copy())
+
+    def interrupt(self) -> None:
+        """The time until the next look is unknown: nobody was seen to stand alone in it."""
+        self._looked_ns = -1
+
+    def _carry_over(self, tracks: Tracks, mono_ns: int) -> None:
+        """Rows of the present tracks, in their order, and after them of those lost while they stood."""
+        table = self._table
+        order = np.argsort(table["track_id"], kind="stable")
+        place = np.searchsorted(table["track_id"], tracks.track_id, sorter=order)
+        row = order[np.minimum(place, len(table) - 1)] if len(table) else np.zeros(len(tracks), np.int64)
+        known = np.zeros(len(tracks), np.bool_)
+        if len(table):
+            known = table["track_id"][row] == tracks.track_id
+        source = np.where(known, row, -1)
+        lost = np.ones(len(table), np.bool_)
+        lost[row[known]] = False
+        lost &= (table["state"] != _DRIVES) & (mono_ns - table["seen_ns"] <= HIDDEN_NS)
+        source = np.concatenate([source, np.flatnonzero(lost)[-HIDDEN_MAX:]])
+
+        carried = np.zeros(len(source), _ROW)
+        carried[source >= 0] = table[source[source >= 0]]
+        middle = _middles(tracks.xyxy)
+        fresh = np.flatnonzero(source[: len(tracks)] < 0)
+        carried["towed"][fresh] = middle[fresh]
+        carried["came"][fresh] = tracks.first_seen_ns[fresh] - self._watched_since_ns >= THERE_NS
+        carried["track_id"][: len(tracks)] = tracks.track_id
+        held = np.zeros((len(source), len(source)), np.bool_)
+        old = np.flatnonzero(source >= 0)
+        held[np.ix_(old, old)] = self._companions[np.ix_(source[old], source[old])]
+        self._table, self._companions = carried, held
+
+    def _move(self, tracks: Tracks, mono_ns: int) -> None:
+        """Halts that began and ended. A box that trembles, or that a passer-by cuts short, is where it was."""
+        table = self._table[: len(tracks)]  # a view
+        middle, size = _middles(tracks.xyxy), _sizes(tracks.xyxy)
+        seen = tracks.last_seen_ns == mono_ns
+        table["box"], table["seen_ns"] = tracks.xyxy, tracks.last_seen_ns
+        rope = middle - table["towed"]
+        length = np.hypot(*rope.T)
+        slack = np.maximum(1 - size / np.maximum(length, 1e-6), 0)
+        table["towed"] += rope * slack[:, None]
+
+        away = np.hypot(*(middle - table["halt_at"]).T) >= OTHER_PLACE * size
+        moved_off = seen & (table["state"] != _DRIVES) & away & (tracks.rest_since_ns > table["since_ns"])
+        table["state"][moved_off], table["since_ns"][moved_off] = _DRIVES, mono_ns
+        self._companions[np.flatnonzero(moved_off)] = False
+        since_ns = np.maximum(tracks.rest_since_ns, table["since_ns"])
+        begins = np.flatnonzero(seen & (table["state"] == _DRIVES) & (mono_ns - since_ns >= STANDS_NS))
+        table["came"][begins] |= (tracks.rest_since_ns > tracks.first_seen_ns)[begins]
+        table["state"][begins], table["alone_ns"][begins] = _ALONE, 0
+        table["since_ns"][begins] = table["halt_ns"][begins] = since_ns[begins]
+        table["halt_at"][begins] = middle[begins]
+        self._go_on(begins, len(tracks))
+
+    def _go_on(self, begins: Int64, seen: int) -> None:
+        """Who begins to stand where somebody stood who was lost from sight stands in for him."""
+        table = self._table
+        begun, lost = _same_place(table["box"], begins, np.arange(seen, len(table)))
+        for name in ("state", "came", "halt_ns", "alone_ns"):
+            table[name][begun] = table[name][lost]
+        self._companions[begun] = self._companions[lost]
+        self._companions[:, begun] = self._companions[:, lost]
+        table["state"][lost] = _DRIVES  # forgotten with the next look
+
+    def _link(self) -> None:
+        """Companions: who halts together, who halts behind or beside a queue, and who is followed while it queues."""
+        table = self._table
+        able = table["came"] & ((table["state"] == _ALONE) | (table["state"] == _QUEUES))
+        rows = np.flatnonzero(able)
+        if len(rows) < 2:
+            return
+        box, halt_ns, queues = table["box"][rows], table["halt_ns"][rows], table["state"][rows] == _QUEUES
+        way = _middles(box) - table["towed"][rows]
+        length = np.hypot(*way.T)
+        known = length >= KNOWN_WAY * _sizes(box)
+        way /= np.maximum(length, 1e-6)[:, None]
+        near = (_gap(box) <= NEAR) & ((way @ way.T >= SAME_WAY) | ~known[:, None] | ~known[None, :])
+        np.fill_diagonal(near, False)
+        apart_ns = halt_ns[:, None] - halt_ns[None, :]
+        together = near & (np.abs(apart_ns) <= TOGETHER_NS)
+        queues |= together.any(axis=1)
+        joins = near & (apart_ns > 0) & queues[None, :]
+        followed = (joins & _in_line(box, way)).T
+        self._companions[np.ix_(rows, rows)] |= together | joins | followed
+
+    def _judge(self, seen: int, step_ns: int, mono_ns: int) -> None:
+        table = self._table
+        unparked = (table["state"] == _ALONE) | (table["state"] == _QUEUES)
+        table["state"][unparked & self._companions.any(axis=1)] = _QUEUES
+        queues = table["state"] == _QUEUES
+        stands = (table["state"] != _DRIVES) & (mono_ns - table["seen_ns"] <= GONE_NS)
+        held = (self._companions & stands[None, :] & (_gap(table["box"]) <= FAR)).any(axis=1)
+        looked = np.arange(len(table)) < seen
+        table["alone_ns"] = np.where(held, 0, table["alone_ns"] + np.where(looked & queues, step_ns, 0))
+        over = (table["alone_ns"] > GONE_NS) | (mono_ns - table["halt_ns"] >= self._queue_max_ns)
+        table["state"][queues & over] = _PARKED
+
+
+def _same_place(box: Float32, begins: Int64, lost: Int64) -> tuple[Int64, Int64]:
+    """Of (N, 4) the rows that begin to stand and the lost ones in whose place they do, pair by pair, each used once."""
+    if not len(begins) or not len(lost):
+        return begins[:0], lost[:0]
+    overlap = finding_again.place_overlap(box[lost], box[begins]).T
+    best = overlap.argmax(axis=1)
+    mutual = (overlap.argmax(axis=0)[best] == np.arange(len(begins))) & (overlap.max(axis=1) >= 0.5)
+    return begins[mutual], lost[best[mutual]]
+
+
+def _middles(xyxy: Float32) -> Float64:
+    """(N, 4) -> (N, 2) the middles of the boxes' lower edges: where things stand."""
+    return boxes.anchors(xyxy).astype(np.float64)
+
+
+def _sizes(xyxy: Float32) -> Float64:
+    return np.sqrt(np.maximum(boxes.area(xyxy), 1)).astype(np.float64)
+
+
+def _gap(xyxy: Float32) -> Float64:
+    """(N, 4) -> (N, N) how far apart the boxes are, in the smaller's widths or heights, whichever is more; 0 if they
+    meet."""
+    begin, end = xyxy[:, :2].astype(np.float64), xyxy[:, 2:].astype(np.float64)
+    between = np.maximum(begin[:, None], begin[None, :]) - np.minimum(end[:, None], end[None, :])
+    smaller_wh = np.minimum((end - begin)[:, None], (end - begin)[None, :])
+    return np.asarray((np.maximum(between, 0) / np.maximum(smaller_wh, 1e-6)).max(axis=2), np.float64)
+
+
+def _in_line(xyxy: Float32, way: Float64) -> Bool:
+    """(N, 4), (N, 2) -> (N, N): the first stands behind the second, on the line of its own way."""
+    middle = _middles(xyxy)
+    ahead = middle[None, :] - middle[:, None]
+    along = (ahead * way[:, None]).sum(axis=2)
+    beside = np.abs(ahead - along[..., None] * way[:, None])
+    wh = (xyxy[:, 2:] - xyxy[:, :2]).astype(np.float64)
+    narrower = np.minimum(wh[:, None], wh[None, :]) * np.array([1, 0.5])
+    return np.asarray((along > 0) & ((beside / np.maximum(narrower, 1e-6)).max(axis=2) <= IN_LINE))

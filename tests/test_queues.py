@@ -1,0 +1,163 @@
+"""A queue is told from parking: simulated traffic, seen by the real tracker through noisy boxes, at two looks a second.
+
+Every vehicle's stops are known, so each case that opens is about somebody.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.core.queues import Queues
+from edge.core.scenarios import Rule
+from edge.core.types import NS_PER_S, Tracks
+from tests.street import parking_rule
+from tests.traffic import Driver, Traffic, View, queue_of
+
+RED_FROM_S, RED_S = 8, 40
+KERB_M = 3.2  # beside the lane
+VIEWS = {"behind": View(0), "aslant": View(60), "across": View(90), "ahead": View(150)}
+
+
+def rule(**changes: int) -> Rule:
+    return parking_rule(**{"after_ns": 20 * NS_PER_S, "queue_max_ns": 180 * NS_PER_S, **changes})
+
+
+def at_red(time_s: float) -> bool:
+    return RED_FROM_S <= time_s < RED_FROM_S + RED_S
+
+
+def play(traffic: Traffic, seconds: float) -> list[tuple[float, int]]:
+    """When whose case opened, by the driver's place in the list."""
+    traffic.play(seconds)
+    opened = [(when, traffic.drivers.index(driver)) for when, driver in traffic.opened]
+    print(opened)
+    return opened
+
+
+def halted_s(traffic: Traffic) -> float:
+    """When the first that opened came to its place, by its case."""
+    return next(change.case.started_ns for _, change, _ in traffic.changes if change.kind == "opened") / NS_PER_S
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_queue_at_a_red_light_of_40_s_raises_nothing_and_the_car_parked_beside_it_is_found(view: str) -> None:
+    parked = Driver(seed=77, x=KERB_M, z=-7, parks_at=-7)
+    drivers = [*queue_of(5, first_s=4, headway_s=4), parked]
+    opened = play(Traffic(rule(), VIEWS[view], drivers, red=at_red, fps=2), 65)
+    assert opened == [(pytest.approx(21, abs=2), 5)]
+
+
+def test_without_the_rule_of_queues_the_same_queue_is_five_cases() -> None:
+    opened = play(Traffic(rule(queue_max_ns=0), VIEWS["ahead"], queue_of(5, first_s=4), red=at_red, fps=2), 65)
+    assert len(opened) >= 4
+
+
+@pytest.mark.parametrize("view", ["behind", "across"])
+def test_two_lanes_that_queue_side_by_side_raise_nothing(view: str) -> None:
+    drivers = [*queue_of(3, first_s=4), *queue_of(3, lane=-3.5, first_s=5, headway_s=5)]
+    assert play(Traffic(rule(), VIEWS[view], drivers, red=at_red, fps=2), 65) == []
+
+
+@pytest.mark.parametrize("view", ["aslant", "ahead"])
+def test_who_parks_beside_a_queue_is_found_when_it_has_moved_off_and_has_stood_since_then(view: str) -> None:
+    parks = Driver(seed=77, x=0, z=-60, enters_s=0, parks_at=-9, parks_x=KERB_M)
+    drivers = [parks, *queue_of(4, first_s=5)]
+    traffic = Traffic(rule(), VIEWS[view], drivers, red=at_red, fps=2)
+    opened = play(traffic, 80)
+    assert [driver for _, driver in opened] == [0]
+    assert opened[0][0] <= RED_FROM_S + RED_S + 20
+    assert halted_s(traffic) == pytest.approx(parks.stopped_s, abs=3)
+
+
+@pytest.mark.parametrize("view", ["behind", "across"])
+def test_who_stays_when_the_queue_moves_off_is_found(view: str) -> None:
+    """The last of the queue parks at its end."""
+    drivers = [*queue_of(2, first_s=4), Driver(seed=77, x=0, z=-60, enters_s=11, parks_at=-10)]
+    traffic = Traffic(rule(), VIEWS[view], drivers, red=at_red, fps=2, stop_line=8)
+    opened = play(traffic, 80)
+    assert [driver for _, driver in opened] == [2]
+    assert RED_FROM_S + RED_S < opened[0][0] <= RED_FROM_S + RED_S + 20
+    assert halted_s(traffic) == pytest.approx(drivers[2].stopped_s, abs=3)
+
+
+@pytest.mark.parametrize("view", ["behind", "across"])
+def test_two_who_park_in_a_row_one_after_the_other_are_both_found(view: str) -> None:
+    drivers = [
+        Driver(seed=77, x=0, z=-60, enters_s=1, parks_at=2, parks_x=KERB_M),
+        Driver(seed=78, x=0, z=-60, enters_s=20, parks_at=-5, parks_x=KERB_M),
+        *queue_of(6, first_s=4, headway_s=7),  # they pass
+    ]
+    opened = play(Traffic(rule(), VIEWS[view], drivers, fps=2), 65)
+    assert [driver for _, driver in opened] == [0, 1]
+    for when, driver in opened:
+        assert when == pytest.approx(drivers[driver].stopped_s + 20, abs=4)
+
+
+def test_a_car_that_stops_alone_counts_at_once() -> None:
+    driver = Driver(seed=77, x=0, z=-60, enters_s=1, parks_at=0)
+    opened = play(Traffic(rule(), VIEWS["behind"], [driver], fps=2), 50)
+    assert opened == [(pytest.approx(driver.stopped_s + 20, abs=3), 0)]
+
+
+@pytest.mark.parametrize("view", ["behind", "across"])
+def test_stop_and_go_raises_nothing(view: str) -> None:
+    """Red for 25 s, green for 5, five times: each cycle lets two or three through, the others move up."""
+    drivers = queue_of(12, first_s=4, headway_s=5)
+    traffic = Traffic(rule(), VIEWS[view], drivers, red=lambda time_s: time_s % 30 < 25, fps=2)
+    assert play(traffic, 110) == []
+
+
+def test_what_nobody_moves_for_longer_than_any_red_light_is_told() -> None:
+    traffic = Traffic(
+        rule(queue_max_ns=60 * NS_PER_S), VIEWS["behind"], queue_of(2, first_s=4), red=lambda time_s: True, fps=2
+    )
+    opened = play(traffic, 100)
+    assert [driver for _, driver in opened] == [0, 1]
+    assert min(when for when, _ in opened) >= 60
+
+
+@functools.cache
+def looks() -> tuple[tuple[int, Tracks], ...]:
+    """What the tracker says of a queue of four at a red light."""
+    traffic = Traffic(rule(), VIEWS["ahead"], queue_of(4, first_s=4), red=at_red, fps=2)
+    seen: list[tuple[int, Tracks]] = []
+    find = traffic.scenario.find
+    traffic.scenario.find = lambda scene: seen.append((scene.frame.mono_ns, scene.tracks)) or find(scene)  # type: ignore
+    traffic.play(40)
+    return tuple(seen)
+
+
+def waiting(ids: dict[int, int], shift: tuple[float, float] = (0, 0)) -> list[set[int]]:
+    """Who waits at each look, by the first number, when tracks have other numbers and stand elsewhere."""
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    told = []
+    for mono_ns, tracks in looks():
+        renamed = np.array([ids[number] for number in tracks.track_id.tolist()], np.int64)
+        moved = tracks.xyxy + np.array([*shift, *shift], np.float32)
+        other = replace(tracks, track_id=renamed, xyxy=moved).take(np.argsort(renamed))
+        halts = queues.update(other, mono_ns)
+        told.append({number for number in ids if ids[number] in other.track_id[halts.waits]})
+    return told
+
+
+def first_numbers() -> list[int]:
+    return sorted({number for _, tracks in looks() for number in tracks.track_id.tolist()})
+
+
+def test_all_four_wait() -> None:
+    assert len(waiting({number: number for number in first_numbers()})[-1]) == 4
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000), x=st.integers(-300, 900), y=st.integers(-300, 900))
+def test_neither_numbers_nor_place_matter(seed: int, x: int, y: int) -> None:
+    numbers = first_numbers()
+    renamed = dict(zip(numbers, np.random.default_rng(seed).permutation(numbers).tolist(), strict=True))
+    same = {number: number for number in numbers}
+    assert waiting(renamed, (x, y)) == waiting(same)
