@@ -160,6 +160,20 @@ def test_a_person_seen_by_two_models_is_one_in_a_gathering(models: Path) -> None
     assert _found(own) == []
 
 
+def test_goods_put_out_may_be_of_a_custom_model_while_the_cameras_own_explains_static_things(models: Path) -> None:
+    stall = {
+        "use": "out-of-store-trading",
+        "zones": ["kerb"],
+        "labels": ["cart"],
+        "after_s": 2,
+        "active": "Mon-Sun 00:00-24:00",
+    }
+    told = watch(models, [{**stall, "model": str(models / "carts"), "evidence": ["labels"]}], seconds=12)
+    assert _found(told) == [("out-of-store-trading", "cart", "carts")]
+    site = site_of(models, zones=[KERB], scenarios=[{**stall, "model": str(models / "carts")}])
+    assert [model.manifest.name for model in models_of_gate(site).detectors] == ["street", "carts"]
+
+
 def test_a_model_that_no_scenario_asks_is_not_run(models: Path) -> None:
     carts = str(models / "carts")
     assert [model.manifest.name for model in models_of_gate(site_of(models)).detectors] == ["street"]

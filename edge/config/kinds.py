@@ -177,9 +177,10 @@ class CrossingParameters(LineParameters, CaseParameters, CheckedParameters):
     model: Name | None = Field(default=None, description="Instead of the camera's model")
 
 
-class OccupationParameters(Parameters):
+class OccupationParameters(Parameters, CheckedParameters):
     """Things put out on the ground, with a label or without, and the people who stay beside them."""
 
+    model: Name | None = Field(default=None, description="Instead of the camera's model")
     evidence: Annotated[
         tuple[Literal["labels", "regions", "people"], ...],
         Field(max_length=3, json_schema_extra=ONE_OR_MORE),

@@ -131,6 +131,8 @@ def _loaded(order: ExportOrder, work: Path) -> Any:
     except ImportError as error:
         raise ModelError(f"ultralytics is not installed here ({error}): {INSTALL}") from None
     # The export is written beside the weights: beside a copy of ours.
+    if random:
+        _seed()
     source = str(order.weights) if random else str(shutil.copy(order.weights, work / order.weights.name))
     try:
         model = Model(source)
@@ -145,12 +147,17 @@ def _loaded(order: ExportOrder, work: Path) -> Any:
     return model
 
 
+def _seed() -> None:
+    import torch
+
+    torch.manual_seed(5)
+
+
 def _enliven(model: Any) -> None:
     """Weights as they are initialised fade from layer to layer until every place looks the same, which would prove
     nothing."""
     import torch
 
-    torch.manual_seed(5)
     for layer in model.model.modules():
         if isinstance(layer, torch.nn.Conv2d):
             layer.weight.data *= 1.8
