@@ -14,9 +14,11 @@ import pytest
 from edge.core.cases import DISMISSED_MAX
 from edge.core.types import NS_PER_S, seconds_to_ns
 from edge.errors import UsageError
+from edge.runtime.reenactment import reenact
 from edge.state import judgements as table
 from edge.state.database import Answer, Database
 from edge.state.judgements import CONFIRMED, DISMISSED, REVOKED, Judgements
+from edge.state.kept_cases import KeptCases
 from edge.wiring.judging import DISMISS, Word, applied_by, judge
 from tests.alerts import a_case, a_change, alert_of, closed_schema, topic_of
 from tests.street import Street, Thing, parking_rule, person_rule
@@ -341,3 +343,17 @@ def test_the_request_reaches_the_worker_by_the_desk(rig: Rig) -> None:
     assert answer is not None
     assert answer.done
     assert rig.kinds() == ["opened", "withdrawn"]
+
+
+def test_a_camera_keeps_its_opened_case_below_the_state_folder(rig: Rig) -> None:
+    case_id = case_of(rig)
+    rig.look(5)
+    rig.detector.sees = False
+    rig.look(15)
+    assert rig.kinds() == ["opened", "cleared"]
+    (kept,) = KeptCases(rig.folder).read()
+    assert (kept.case_id, kept.over) == (case_id, True)
+    assert (rig.folder / "kept" / "cam" / f"{case_id}.npz").is_file()
+    came = reenact(kept, list(kept.scenes()), kept.rule)
+    assert came.opened_ns is not None
+    assert abs(came.opened_ns - kept.opened_ns) <= NS_PER_S

@@ -34,6 +34,7 @@ from edge.state.judgements import Judgements
 from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import Eyes
 from edge.wiring.frame_path import check_models, recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.keeping import recording_for
 from tests.alerts import a_change, alert_of
 
 START_WALL_NS = 1_777_858_200 * NS_PER_S
@@ -193,6 +194,9 @@ class Rig:
         stopwatch = Stopwatch()
         self.worker = worker_for(self.site, camera, eyes, sight=sight_for(camera), telling=telling, stopwatch=stopwatch)
         self.dismissing = Dismissing("cam", self.worker, telling, Judgements(self.database.database))
+        self.recording = recording_for(
+            self.site, camera, self.worker, folder=self.folder, database=self.database.database
+        )
         self.live = LiveCamera(
             camera="cam",
             capture=self.capture,
@@ -203,6 +207,7 @@ class Rig:
             occurrences=Occurrences(self.database.database),
             desk=RequestDesk("cam", self.database.database, self.takes, clock=self.clock),
             dismissing=self.dismissing,
+            recording=self.recording,
             row=self.row,
             clock=self.clock,
             stopwatch=stopwatch,

@@ -62,7 +62,7 @@ def _say(case_id: str, verdict: str, reason: str, note: str, by: str, config: Pa
     from edge.wiring.judging import Word, judge
     from edge.wiring.review import opened_state
 
-    with opened_state(state=state, config=config, environ=os.environ) as (database, running):
+    with opened_state(state=state, config=config, environ=os.environ) as (_, database, running):
         site = None if running or config is None else load_site(config, environ=os.environ)
         _, words = judge(database, Word(case_id, verdict, reason, note, by), running=running, site=site)
     print(words)

@@ -17,7 +17,7 @@ from types import FrameType
 import typer
 
 from edge import __version__
-from edge.cli import check, demo, dismiss, evaluate, models, place, replay, scenarios, snapshot, status
+from edge.cli import check, demo, dismiss, evaluate, models, place, replay, review, scenarios, snapshot, status
 from edge.cli import run as run_command
 from edge.errors import EdgeError
 
@@ -42,6 +42,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("status")(status.status)
 app.command("dismiss")(dismiss.dismiss)
 app.command("confirm")(dismiss.confirm)
+app.command("tune")(review.tune)
+app.add_typer(review.app, name="review")
 app.add_typer(models.app, name="models")
 app.add_typer(place.app, name="place")
 

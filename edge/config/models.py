@@ -126,6 +126,14 @@ class ConsoleConfig(Strict):
     )
 
 
+class ReviewConfig(Strict):
+    """What is kept of opened cases for `edge tune`."""
+
+    kept_mb: Annotated[float, Field(ge=0, le=100_000)] = Field(
+        default=64.0, description="Disk space of each camera's kept cases; the oldest that nobody judged go first"
+    )
+
+
 class SamplingConfig(Strict):
     decode: Literal["auto", "all", "keyframes"] = "auto"
     fps: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Frames analysed a second, at most")
@@ -247,6 +255,7 @@ class SiteConfig(Strict):
     mqtt: Annotated[MqttConfig | None, BeforeValidator(_mqtt_shorthand)] = None
     detector: DetectorConfig = DetectorConfig()
     console: Annotated[ConsoleConfig | None, BeforeValidator(_console_shorthand)] = ConsoleConfig()
+    review: ReviewConfig = ReviewConfig()
     cameras: Annotated[tuple[CameraConfig, ...], NOT_EMPTY] = Field(
         max_length=CAMERAS_MAX, json_schema_extra=ONE_OR_MORE
     )

@@ -22,6 +22,7 @@ from edge.ports import CameraCapture, Outbox
 from edge.runtime.board import Row
 from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import BLIND, SILENT_S, STREAMING, CameraReport, read_report, short, write_report
+from edge.runtime.recording import CaseRecording
 from edge.runtime.remote import DetectorLostError
 from edge.runtime.requests import RequestDesk
 from edge.runtime.telling import Telling
@@ -154,6 +155,7 @@ class LiveCamera:
         occurrences: KnownOccurrences,
         desk: RequestDesk,
         dismissing: Dismissing,
+        recording: CaseRecording,
         row: Row,
         clock: SystemClock,
         stopwatch: Stopwatch,
@@ -175,6 +177,7 @@ class LiveCamera:
         self._occurrences = occurrences
         self._desk = desk
         self._dismissing = dismissing
+        self._recording = recording
         self._row = row
         self._clock = clock
         self._stopwatch = stopwatch
@@ -203,6 +206,7 @@ class LiveCamera:
         try:
             while not self._stop.is_set():
                 self._turn()
+            self._recording.close()
             self._save()  # not after a failure: a case whose alert was not stored must not be kept as told
         finally:
             self._stop.set()
@@ -253,11 +257,12 @@ class LiveCamera:
         if not self._restored:
             self._restore(frame)
         try:
-            self._worker.step(frame)
+            scene = self._worker.step(frame)
         except DetectorLostError:
             if not self._stop.is_set():
                 raise
             return  # told to stop while the detector was away: this picture is given up, the cases are as before
+        self._recording.look(scene)
         if self._worker.blind:
             self._unseen += 1
         else:

@@ -28,6 +28,7 @@ from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import CameraModels, eyes_of
 from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.judging import DISMISS, applied_by
+from edge.wiring.keeping import recording_for
 from edge.wiring.place import place_takes
 from edge.wiring.place_file import PlaceFile
 from edge.wiring.process_order import ProcessOrder
@@ -125,6 +126,7 @@ def _live_camera(
         if place_file is not None:
             place_file.save(now)
 
+    recording = recording_for(site, camera, worker, folder=order.folder, database=database)
     live = LiveCamera(
         camera=camera.id,
         capture=capture,
@@ -135,6 +137,7 @@ def _live_camera(
         occurrences=Occurrences(database),
         desk=RequestDesk(camera.id, database, takes, clock=clock),
         dismissing=dismissing,
+        recording=recording,
         row=order.row,
         clock=clock,
         stopwatch=stopwatch,
@@ -142,6 +145,7 @@ def _live_camera(
         limits=lambda: {
             "stills_thinned": recorder.counts.stills_thinned,
             "stills_refused": recorder.counts.stills_refused,
+            "cases_not_kept": recording.refused,
         },
         keep=keep,
         same_street=sight_file.same_street,
