@@ -33,6 +33,7 @@ from edge.errors import EdgeError, UsageError
 from edge.runtime.announcing import gateway_health
 from edge.runtime.board import SUPERVISOR_ROW
 from edge.runtime.health import CAMERA, STAGES, WAITING, CourierReport, GatewayStatus, from_document
+from edge.state.judgements import Tally
 from tests.boards import BROKER, COURIER_REPORT, Gateway, a_camera_report
 from tests.brokers import WAIT_S, free_port
 
@@ -44,8 +45,11 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 # --- metrics ---------------------------------------------------------------------------------------------------
 
 
+TALLY = Tally("cam-01", "illegal-parking", opened=9, confirmed=3, dismissed=2, reasons=(("allowed", 2),))
+
+
 def families_of(status: GatewayStatus, accept: str = "") -> list[Metric]:
-    body, content_type = exposition(status, accept)
+    body, content_type = exposition(status, accept, [TALLY])
     parse = parse_openmetrics if "openmetrics" in content_type else parse_text
     return list(parse(body.decode()))
 
@@ -132,6 +136,13 @@ def test_a_gateway_that_has_not_reported_yet_has_metrics_too() -> None:
     body, _ = exposition(gateway.status(), "")
     healthy = next(family for family in parse_text(body.decode()) if family.name == "edge_healthy")
     assert healthy.samples[0].value == 0
+
+
+def test_cases_are_counted_by_what_was_said_of_them() -> None:
+    series = Series(families_of(Gateway(1).status()))
+    where = {"camera": "cam-01", "scenario": "illegal-parking"}
+    assert series("edge_cases_opened", **where) == 9
+    assert [series("edge_cases_judged", **where, verdict=verdict) for verdict in ("confirmed", "dismissed")] == [3, 2]
 
 
 def test_the_operators_page_tells_of_every_metric_and_of_no_other() -> None:

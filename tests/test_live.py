@@ -21,6 +21,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from edge.cli.main import run as edge
 from edge.runtime.health import CameraStatus, GatewayStatus
 from tests.bench.cameras import StreetCameras
 from tests.bench.drills import (
@@ -344,6 +345,33 @@ def test_a_reload_touches_only_the_cameras_that_changed(place: Street) -> None:
     assert {name: len(ids) for name, ids in opened(gateway.alerts()).items()} == dict.fromkeys(place.names, CASES_EACH)
     place.check_delivery()
     gateway.write_config(gateway.site)
+
+
+def open_cases(gateway: RunningGateway, name: str = "cam-00") -> list[str]:
+    """By what was told: a case is counted as open just before its alert is stored."""
+    alerts = told(gateway, name)
+    ended = {case_id for kind, case_id in alerts if kind in ("cleared", "withdrawn")}
+    return [case_id for kind, case_id in alerts if kind == "opened" and case_id not in ended]
+
+
+def test_a_dismissed_case_is_withdrawn_by_its_camera_and_its_thing_is_left_alone(
+    place: Street, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway, state = place.gateway, str(place.gateway.state)
+    gateway.wait_until(lambda status: len(open_cases(gateway)) == CASES_EACH, 5, "the cases are told")
+    before, case_id = told(gateway), open_cases(gateway)[0]
+    assert edge(["dismiss", case_id[:8], "--reason", "allowed", "--by", "Li", "--state", state]) == 0
+    assert "the case is withdrawn, and its thing is left alone" in capsys.readouterr().out
+    assert told(gateway) == [*before, ("withdrawn", case_id)]
+    gateway.wait_until(has_cases("cam-00", CASES_EACH - 1), 5, "one case less")
+    analysed = of(gateway.status(), "cam-00").report.analysed
+    gateway.wait_until(lambda status: of(status, "cam-00").report.analysed >= analysed + 20, 30, "ten seconds of looks")
+    assert told(gateway) == [*before, ("withdrawn", case_id)]
+    assert edge(["review", "list", "--state", state]) == 0
+    assert "its thing is left alone while it stays" in capsys.readouterr().out
+    assert edge(["dismiss", case_id, "--revoke", "--state", state]) == 0
+    gateway.wait_until(lambda status: len(open_cases(gateway)) == CASES_EACH, 20, "the thing is found anew")
+    assert [kind for kind, _ in told(gateway)[len(before) :]] == ["withdrawn", "opened"]
 
 
 def test_a_stop_is_orderly_while_a_camera_hangs(place: Street) -> None:

@@ -6,7 +6,7 @@ and the gateway, so that many gateways can be looked at together without relabel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
@@ -28,12 +28,16 @@ from edge.runtime.health import (
     GatewayStatus,
     ProcessEntry,
 )
+from edge.state.judgements import CONFIRMED, DISMISSED, Tally
 
 
-def exposition(status: GatewayStatus, accept: str) -> tuple[bytes, str]:
-    """The page of metrics and its content type, in the format that `accept` asks for: OpenMetrics or plain text."""
+def exposition(status: GatewayStatus, accept: str, tallies: Sequence[Tally] = ()) -> tuple[bytes, str]:
+    """The page of metrics and its content type, in the format that `accept` asks for: OpenMetrics or plain text.
+
+    `tallies`: what was said of the gateway's cases.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(status))
+    registry.register(_Collected(status, tallies))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
@@ -43,12 +47,13 @@ class _Collected:
     """prometheus_client asks a collector for its families."""
 
     status: GatewayStatus
+    tallies: Sequence[Tally]
 
     def collect(self) -> Iterator[Metric]:
-        return metrics_of(self.status)
+        return metrics_of(self.status, self.tallies)
 
 
-def metrics_of(status: GatewayStatus) -> Iterator[Metric]:
+def metrics_of(status: GatewayStatus, tallies: Sequence[Tally]) -> Iterator[Metric]:
     families = _Families((status.supervisor.site, status.supervisor.gateway))
     _tell_gateway(families, status)
     for entry in status.processes:
@@ -59,6 +64,8 @@ def metrics_of(status: GatewayStatus) -> Iterator[Metric]:
         _tell_detector(families, detector)
     if status.courier is not None:
         _tell_courier(families, status.courier)
+    for tally in tallies:
+        _tell_cases(families, tally)
     yield from families.made.values()
 
 
@@ -192,6 +199,14 @@ def _tell_detector(families: _Families, status: DetectorStatus) -> None:
         families.gauge(
             "edge_detector_beat_age_seconds", "Since its last sign of life.", status.beat_age_s, detector=name
         )
+
+
+def _tell_cases(families: _Families, tally: Tally) -> None:
+    """Gauges: a word may be taken back."""
+    labels = {"camera": tally.camera, "scenario": tally.scenario}
+    families.gauge("edge_cases_opened", "Cases that were ever opened.", tally.opened, **labels)
+    for verdict, count in ((CONFIRMED, tally.confirmed), (DISMISSED, tally.dismissed)):
+        families.gauge("edge_cases_judged", "Cases by what people said of them.", count, **labels, verdict=verdict)
 
 
 def _tell_courier(families: _Families, report: CourierReport) -> None:

@@ -16,7 +16,7 @@ import re
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -28,6 +28,7 @@ from edge.console.verdict import verdict
 from edge.core.types import seconds_to_ns
 from edge.errors import EdgeError, UsageError
 from edge.runtime.health import GatewayStatus, as_document
+from edge.state.judgements import Tally
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +94,12 @@ class ConsoleServer:
         connections_max: int = 64,
         request_s: float = 5.0,
         fresh_s: float = 0.5,
+        tallies: Callable[[], Sequence[Tally]] = lambda: (),
     ) -> None:
         """Raises EdgeError where the address cannot be listened on. `request_s` bounds a whole connection;
-        `fresh_s` is how old a status may be that is given out.
+        `fresh_s` is how old a status may be that is given out; `tallies`: what was said of the gateway's cases.
         """
-        pages = _Pages(status, fresh_s)
+        pages = _Pages(status, fresh_s, tallies)
         try:
             self._server = _Server(listen, pages, connections_max=connections_max, request_s=request_s)
         except (OSError, UnicodeError) as error:
@@ -160,8 +162,11 @@ def _plain(name: str) -> str:
 class _Pages:
     """What each path answers. The status, and the metrics made of it, are shared by all who ask in the same moment."""
 
-    def __init__(self, status: Callable[[], GatewayStatus], fresh_s: float) -> None:
+    def __init__(
+        self, status: Callable[[], GatewayStatus], fresh_s: float, tallies: Callable[[], Sequence[Tally]]
+    ) -> None:
         self._read = status
+        self._tallies = tallies
         self._fresh_ns = seconds_to_ns(fresh_s)
         self._clock = SystemClock()
         self._lock = threading.Lock()
@@ -195,7 +200,8 @@ class _Pages:
     def _exposed(self, status: GatewayStatus, accept: str) -> tuple[bytes, str]:
         kind = "openmetrics" if "application/openmetrics-text" in accept else ""
         if kind not in self._metrics:
-            self._metrics[kind] = exposition(status, "application/openmetrics-text; version=1.0.0" if kind else "")
+            asked = "application/openmetrics-text; version=1.0.0" if kind else ""
+            self._metrics[kind] = exposition(status, asked, self._tallies())
         return self._metrics[kind]
 
 
