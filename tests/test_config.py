@@ -243,7 +243,7 @@ FAULTS = {
     "unknown key at the top": (
         changed("model: yolox-nano", "modle: yolox-nano"),
         "site.yaml:4: unknown key modle; did you mean model?; "
-        "known keys: cameras, console, detector, gateway, model, mqtt, site, state_dir, version",
+        "known keys: cameras, console, detector, gateway, model, mqtt, review, site, state_dir, version",
     ),
     "unknown key of a camera": (
         changed("    grid: G-17", "    gird: G-17"),
@@ -405,8 +405,8 @@ FAULTS = {
     ),
     "two faults, the later one found first": (
         changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),
-        "site.yaml:2: unknown key zzz; known keys: cameras, console, detector, gateway, model, mqtt, site, state_dir, "
-        "version (and 1 more)",
+        "site.yaml:2: unknown key zzz; known keys: cameras, console, detector, gateway, model, mqtt, review, site, "
+        "state_dir, version (and 1 more)",
     ),
     # YAML's surprises
     "a number as id": (

@@ -16,6 +16,8 @@ from edge.clock import SystemClock
 from edge.config.loader import Site, load_site
 from edge.core.types import PENDING, WITHDRAWN, CaseChange
 from edge.state.database import Database
+from edge.state.judgements import DISMISSED, Judgements
+from edge.wiring.judging import Word, judge
 from edge.wiring.withdrawal import withdraw_cases
 from tests.alerts import START_WALL_NS, a_case, alert_of, closed_schema, topic_of
 
@@ -121,3 +123,13 @@ def test_what_was_withdrawn_stays_in_the_database(site: Site, database: Database
         states = dict(connection.execute("SELECT case_id, state FROM cases").fetchall())
     assert [states[a_case(number).case_id] for number in (1, 2, 4)] == [WITHDRAWN] * 3
     assert a_case(5).case_id not in states
+
+
+def test_the_dismissed_things_of_a_removed_camera_are_left_alone_no_longer(site: Site, database: Database) -> None:
+    for number in (1, 3):
+        judge(database, Word(a_case(number).case_id, DISMISSED, "allowed"), running=False)
+    kept = Judgements(database)
+    assert (len(kept.standing("removed")), len(kept.standing("stays"))) == (1, 1)
+    withdraw_cases(site, database, clock=Clock())
+    assert (len(kept.standing("removed")), len(kept.standing("stays"))) == (0, 1)
+    assert len(kept.judged()) == 2

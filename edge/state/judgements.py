@@ -6,6 +6,7 @@ they stay is a table of its own (`dismissals`): set here, cleared by the camera'
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
@@ -114,6 +115,15 @@ class Judgements:
         """These things have gone."""
         with self._database.writing() as connection:
             connection.executemany("DELETE FROM dismissals WHERE case_id = ?", [(one,) for one in case_ids])
+
+    def end_elsewhere(self, cameras: Iterable[str]) -> None:
+        """Nobody looks any more at the things of cameras other than these."""
+        here = json.dumps(sorted(cameras))
+        with self._database.writing() as connection:
+            connection.execute(
+                "DELETE FROM dismissals WHERE camera NOT IN (SELECT value FROM json_each(?))",
+                (here,),
+            )
 
     def listed(self, *, camera: str | None = None, limit: int = 50) -> list[tuple[Judgement, bool]]:
         """The newest words, the newest first, each with whether its dismissal still holds."""

@@ -9,6 +9,7 @@ from edge.core.cases import withdrawn
 from edge.core.types import OPENED, Case
 from edge.delivery.message import Topics, alert
 from edge.state.database import Database
+from edge.state.judgements import Judgements
 from edge.state.occurrences import Occurrences
 from edge.wiring.frame_path import origin_of, stock_tag, with_last_place
 
@@ -28,6 +29,7 @@ def withdraw_cases(site: Site, database: Database, *, clock: SystemClock) -> int
                     _withdraw(site, case, database, clock)
                     told += 1
             database.save_running(name, [])
+    Judgements(database).end_elsewhere(configured)
     Occurrences(database).forget_other_cameras(configured)
     return told
 
