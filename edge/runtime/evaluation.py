@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,15 @@ def evaluate(clips: Sequence[TruthClip], replays: Iterable[ClipReplay]) -> Evalu
         clip_score = score([_event(event, replayed.dwells) for event in clip.events], told_cases(replayed.alerts))
         names = tuple(dict.fromkeys(scenario for scenario, _ in replayed.dwells))
         results.append(ClipResult(clip.path.name, replayed.media_s, names, clip_score))
+    return _summed(results)
+
+
+def joined(parts: Sequence[Evaluation], *, only: Callable[[ClipResult], bool] = lambda clip: True) -> Evaluation:
+    """Some evaluations as one, or a choice of their clips."""
+    return _summed([clip for part in parts for clip in part.clips if only(clip)])
+
+
+def _summed(results: Sequence[ClipResult]) -> Evaluation:
     return Evaluation(tuple(results), _totals(results), _totals_by_scenario(results))
 
 

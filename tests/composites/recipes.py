@@ -32,6 +32,10 @@ POSITIVE = (
     Recipe("goods-tipped", streets.goods_tipped, 6),
     Recipe("goods-behind-people", streets.goods_behind_people, 6),
     Recipe("goods-under-light", streets.goods_under_light, 12),
+    Recipe("light-dimmed", streets.light_dimmed, 4),
+    Recipe("light-headlights", streets.light_headlights, 4),
+    Recipe("light-lamp", streets.light_lamp, 4),
+    Recipe("light-infra-red", streets.light_infra_red, 4),
     Recipe("goods-from-start", streets.goods_from_start, 6),
     Recipe("person-stands-still", streets.person_stands_still, 6),
     Recipe("crowd-gathering", people.gathering, 12),
@@ -50,10 +54,18 @@ NEGATIVE: dict[str, Callable[..., Take]] = {
     "traffic": negatives.traffic_and_walkers,
     "real-loop": negatives.real_in_a_loop,
 }
+# Two takes of the shorter recipes: what must be shown and needs no long footage.
+SHORT = (
+    "parking-from-start", "parking-hidden-28", "parking-replaced", "queue-at-light", "goods", "goods-heap",
+    "goods-under-light", "light-dimmed", "light-headlights", "light-lamp", "light-infra-red", "crowd-gathering",
+    "loitering",
+)  # fmt: skip
 NAMES = (*(recipe.name for recipe in POSITIVE), *NEGATIVE)
 
 
-def standard(media: Path, *, seed: int = 0, events_min: int = 0, only: Sequence[str] = ()) -> list[Take]:
+def standard(
+    media: Path, *, seed: int = 0, events_min: int = 0, only: Sequence[str] = (), takes_max: int = 100
+) -> list[Take]:
     """Takes of the standard set; more rounds of it until there are `events_min` events. Different for each seed."""
     takes: list[Take] = []
     for around in range(20):
@@ -62,11 +74,23 @@ def standard(media: Path, *, seed: int = 0, events_min: int = 0, only: Sequence[
             recipe.make(first + number, media)
             for recipe in POSITIVE
             if not only or recipe.name in only
-            for number in range(recipe.takes)
+            for number in range(min(recipe.takes, takes_max))
         ]
         if sum(len(take.events) for take in takes) >= events_min:
             break
     return takes
+
+
+def short(media: Path, *, seed: int = 0) -> list[Take]:
+    chosen = [recipe for recipe in POSITIVE if recipe.name in SHORT]
+    return [recipe.make(1000 * seed + number, media) for recipe in chosen for number in range(2)]
+
+
+def one(name: str, seed: int, media: Path) -> Take:
+    """A take by its recipe and seed, as a table of misses names it."""
+    if name in NEGATIVE:
+        return NEGATIVE[name](seed, media, NEGATIVE_S)
+    return next(recipe for recipe in POSITIVE if recipe.name == name).make(seed, media)
 
 
 def empty_hours(

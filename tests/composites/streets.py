@@ -298,6 +298,39 @@ def goods_under_light(seed: int, media: Path) -> Take:
     return director.take()
 
 
+def _light_alone(recipe: str, seed: int, media: Path, *programs: Program) -> Take:
+    """An empty street with a walker or two, and one change of the light at 25 s: nothing."""
+    director = _goods(recipe, seed, media, 60, stages=("plaza", "overpass", "bricks", "hall", "wall", "korea"))
+    director.passers_by(2)
+    director.programs += programs
+    return director.take()
+
+
+def light_dimmed(seed: int, media: Path) -> Take:
+    """The whole frame is dimmed to a half over 2 s, and stays so."""
+    return _light_alone("light-dimmed", seed, media, light.Dimming(25, over_s=2, to=0.5))
+
+
+def light_headlights(seed: int, media: Path) -> Take:
+    """Headlights sweep over the zone at dusk, three times."""
+    ground = _stage(("plaza", "overpass", "bricks", "hall", "wall", "korea"), seed).ground
+    near, far = ground[0], ground[len(ground) // 2]
+    sweeps = [light.Headlights(25 + 8 * number, 3.5, *((near, far), (far, near))[number % 2]) for number in range(3)]
+    return _light_alone("light-headlights", seed, media, light.Dimming(-9, to=0.5), *sweeps)
+
+
+def light_lamp(seed: int, media: Path) -> Take:
+    """A street lamp over the zone is switched on at dusk."""
+    ground = np.array(_stage(("plaza", "overpass", "bricks", "hall", "wall", "korea"), seed).ground)
+    x, y = (float(value) for value in ground.mean(axis=0))
+    return _light_alone("light-lamp", seed, media, light.Lamp(25, x, y))
+
+
+def light_infra_red(seed: int, media: Path) -> Take:
+    """The camera switches from colour to infra-red."""
+    return _light_alone("light-infra-red", seed, media, light.InfraRed(25))
+
+
 def goods_from_start(seed: int, media: Path) -> Take:
     """A thing that was there from the start is no case, nor is its absence when it is taken away."""
     director = _goods("goods-from-start", seed, media, 60)
