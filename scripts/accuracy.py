@@ -43,21 +43,24 @@ NAMED = {  # clip of the shared media -> scenario whose event must be found ther
 
 def main() -> None:
     asked = _arguments()
-    takes = (
-        recipes.short(asked.media)
-        if asked.short
-        else recipes.standard(asked.media, seed=asked.seed, events_min=asked.events)
-    )
-    takes += recipes.empty_hours(0 if asked.short else asked.hours, asked.media, seed=asked.seed)
-    takes, unknown = _of_the_catalogue(takes, asked.only)
+    takes, unknown = _of_the_catalogue(_asked_takes(asked), asked.only)
     with tempfile.TemporaryDirectory() as folder:
         work = asked.work or Path(folder)
         composited = joined([_batch(work, batch, asked) for batch in _batches(takes)])
         recorded = _recorded(work, asked)
     text = report(composited, recorded, unknown, asked)
     print(text)
-    if not asked.short and not asked.only:
+    if not (asked.short or asked.only or asked.takes):
         PAGE.write_text(BLOCK.sub(lambda match: f"{match[1]}{text}\n{match[2]}", PAGE.read_text(encoding="utf-8")))
+
+
+def _asked_takes(asked: argparse.Namespace) -> list[Take]:
+    if asked.short:
+        return recipes.short(asked.media)
+    events_min = asked.events if asked.takes is None else 0
+    takes_max = 100 if asked.takes is None else asked.takes
+    takes = recipes.standard(asked.media, seed=asked.seed, events_min=events_min, takes_max=takes_max)
+    return takes + recipes.empty_hours(asked.hours, asked.media, seed=asked.seed)
 
 
 def _arguments() -> argparse.Namespace:
@@ -65,6 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="some minutes' worth; prints only")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other clips")
     parser.add_argument("--events", type=int, default=EVENTS_MIN, help="so many composited events at least")
+    parser.add_argument("--takes", type=int, help="at most so many of each recipe; prints only")
     parser.add_argument("--hours", type=float, default=HOURS, help="so much footage without a case")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument(
@@ -191,7 +195,8 @@ def _must_show(composited: Evaluation, recorded: Evaluation, both: Evaluation) -
     rows = [
         _row(f"event F1 >= {F1_MIN} over at least {EVENTS_MIN} events", f"{_number(totals.f1)} over {events}",
              totals.f1 >= F1_MIN and composited.totals.events >= EVENTS_MIN),
-        _row(f"onset RMSE <= {ONSET_RMSE_MAX_S:g} s", f"{_number(totals.onset_rmse_s)} s", totals.onset_rmse_s <= ONSET_RMSE_MAX_S),
+        _row(f"onset RMSE <= {ONSET_RMSE_MAX_S:g} s", f"{_number(totals.onset_rmse_s)} s",
+             totals.onset_rmse_s <= ONSET_RMSE_MAX_S),
         _row("no duplicate", str(totals.duplicates), totals.duplicates == 0),
         _row(f"no false alarm on clips without a case, {HOURS:g} camera-hours and more",
              f"{empty.false_alarms} in {empty.camera_hours:.2f} hours: {false_alarm_rate(empty)}",
