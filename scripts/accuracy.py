@@ -31,7 +31,7 @@ from tests.composites.directing import Take  # noqa: E402
 
 PAGE = ROOT / "docs" / "accuracy.md"
 BLOCK = re.compile(r"(<!-- accuracy: written by scripts/accuracy -->\n).*?(<!-- end of accuracy -->)", re.DOTALL)
-BATCH = 16  # clips
+BATCH = 8  # clips
 EVENTS_MIN, HOURS = 200, 3.0
 F1_MIN, ONSET_RMSE_MAX_S = 0.95, 3.0
 NAMED = {  # clip of the shared media -> scenario whose event must be found there
