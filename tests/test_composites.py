@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.composites import light, people, streets
+from edge.core.scoring import Totals
+from edge.runtime.evaluation import Evaluation, as_text, joined
+from edge.wiring.recorded import evaluate
+from tests.composites import library, light, people, recipes, streets
 from tests.composites.composition import Composition, Placed, Renderer, Waypoint
+from tests.composites.directing import Take
 from tests.composites.footage import BY_NAME
 
 SEED = 5
@@ -87,3 +91,108 @@ def test_truth_is_what_was_directed(media: Path) -> None:
     share = float(np.prod(shared) / np.prod(car[2:] - car[:2]))
     print(f"hidden: {share:.3f}")
     assert abs(share - 0.28) < 0.04
+
+
+# The rules on a short set. Three pictures a second are enough for things that stand, and cost half of five.
+
+FPS = 3
+LIGHT_S = 42.0  # the light changes at 25 s, and goods are told of 12 s after they appeared
+SET = (
+    ("parking", 3),
+    ("parking-hidden-28", 2),
+    ("parking-replaced", 4),
+    ("queue-and-parked", 1),
+    ("goods", 2),
+    ("goods-under-light", 3),
+    ("person-stands-still", 3),
+    ("crowd-gathering", 2),
+    ("loitering", 2),
+    ("light-dimmed", 0),
+    ("light-headlights", 1),
+    ("light-lamp", 2),
+    ("light-infra-red", 3),
+)
+
+
+@pytest.fixture(scope="module")
+def measured(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """The short set, made and replayed once for all tests here."""
+    folder = tmp_path_factory.mktemp("composites")
+    takes = [_short(recipes.one(name, seed, media)) for name, seed in SET]
+    truth = library.make(takes, folder / "clips", media, seed=0, jobs=2)
+    evaluation = evaluate(truth, media=folder / "clips", out=folder / "out", only=(), jobs=2, evidence=False)
+    print("\n" + as_text(evaluation))
+    return evaluation
+
+
+def _short(take: Take) -> Take:
+    seconds = LIGHT_S if take.recipe.startswith("light-") else take.composition.duration_s
+    return replace(take, composition=replace(take.composition, fps=FPS, duration_s=seconds))
+
+
+def _of(measured: Evaluation, *names: str) -> Totals:
+    totals = joined([measured], only=lambda clip: clip.name.rpartition("_")[0] in names).totals
+    print(f"{names}: {totals}")
+    return totals
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does_and_leave_no_pictures_where_none_are_wanted(
+    media: Path, tmp_path: Path
+) -> None:
+    takes = [recipes.one("parking-from-start", seed, media) for seed in (0, 2)]
+    short = [replace(take, composition=replace(take.composition, fps=FPS, duration_s=15.0)) for take in takes]
+    clips = tmp_path / "clips"
+    truth = library.make(short, clips, media, seed=0)
+    for out, jobs, evidence in ((tmp_path / "one", 1, True), (tmp_path / "two", 2, False)):
+        evaluation = evaluate(truth, media=clips, out=out, only=(), jobs=jobs, evidence=evidence)
+        assert evaluation.totals.found == 2
+    documents = [(tmp_path / out / "evaluation.json").read_text() for out in ("one", "two")]
+    assert documents[0] == documents[1]
+    assert list((tmp_path / "one").glob("*/evidence/*/*.jpg"))
+    assert not list((tmp_path / "two").glob("**/*.jpg"))
+    assert len(list((tmp_path / "two").glob("*/alerts.jsonl"))) == 2
+
+
+@pytest.mark.slow
+def test_parked_cars_are_found_once_each_behind_people_and_one_after_another(measured: Evaluation) -> None:
+    totals = _of(measured, "parking", "parking-hidden-28", "parking-replaced")
+    assert totals.events >= 4
+    assert (totals.found, totals.duplicates, totals.false_alarms) == (totals.events, 0, 0)
+
+
+@pytest.mark.slow
+def test_of_a_queue_at_a_light_and_a_parked_car_beside_it_only_the_car_is_a_case(measured: Evaluation) -> None:
+    totals = _of(measured, "queue-and-parked")
+    assert (totals.events, totals.found, totals.duplicates, totals.false_alarms) == (1, 1, 0, 0)
+
+
+@pytest.mark.slow
+def test_goods_are_found_and_somebody_who_stands_still_is_none(measured: Evaluation) -> None:
+    totals = _of(measured, "goods", "goods-under-light", "person-stands-still")
+    assert totals.events >= 3
+    assert (totals.found, totals.duplicates, totals.false_alarms) == (totals.events, 0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["light-dimmed", "light-headlights", "light-lamp", "light-infra-red"])
+def test_a_change_of_light_raises_nothing(measured: Evaluation, change: str) -> None:
+    totals = _of(measured, change)
+    assert totals.camera_hours > 0
+    assert totals.false_alarms == 0
+
+
+@pytest.mark.slow
+def test_a_crowd_and_a_loiterer_are_found(measured: Evaluation) -> None:
+    totals = _of(measured, "crowd-gathering", "loitering")
+    assert (totals.events, totals.found, totals.duplicates, totals.false_alarms) == (2, 2, 0, 0)
+
+
+@pytest.mark.slow
+def test_all_together_are_as_right_as_was_promised(measured: Evaluation) -> None:
+    """The figures of the whole set are in docs/accuracy.md."""
+    totals = measured.totals
+    assert totals.events >= 12
+    assert totals.f1 >= 0.95
+    assert totals.onset_rmse_s <= 3
+    assert totals.duplicates == 0
