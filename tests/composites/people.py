@@ -75,12 +75,10 @@ def loitering(seed: int, media: Path) -> Take:
     director = _director("loitering", seed, media, 80)
     zone = director.stage.ground
     director.watch("loitering", "square", zone, after_s=LOITERING_S, clear_after_s=PEOPLE_CLEAR_S)
-    places = [director.spot(zone, apart=0.3, rim=0.06) for _ in range(9)]
     points = [director.gate()]
     now_s = 8.0
-    for place in places:  # until he has been about for some forty seconds
-        if now_s > 44:
-            break
+    while now_s < 44:  # until he has been about for more than half a minute
+        place = director.spot(zone, apart=0.0, rim=0.06)
         now_s += director.walk_s(points[-1], place, pace=0.5)
         points.append(place)
     person = director.walks([*points, director.gate()], 8.0, pace=0.5)
