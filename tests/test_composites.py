@@ -20,6 +20,8 @@ from tests.composites.composition import Composition, Placed, Renderer, Waypoint
 from tests.composites.directing import Take
 from tests.composites.footage import BY_NAME
 
+# The fixture that replays the short set may be slow where other tests run beside it.
+pytestmark = pytest.mark.timeout(900)
 SEED = 5
 
 
@@ -98,12 +100,11 @@ def test_truth_is_what_was_directed(media: Path) -> None:
 FPS = 3
 LIGHT_S = 42.0  # the light changes at 25 s, and goods are told of 12 s after they appeared
 SET = (
-    ("parking", 3),
     ("parking-hidden-28", 2),
     ("parking-replaced", 4),
     ("queue-and-parked", 1),
-    ("goods", 2),
-    ("goods-under-light", 3),
+    ("goods", 4),
+    ("goods-under-light", 2),
     ("person-stands-still", 3),
     ("crowd-gathering", 2),
     ("loitering", 2),
@@ -156,8 +157,8 @@ def test_two_processes_measure_what_one_does_and_leave_no_pictures_where_none_ar
 
 @pytest.mark.slow
 def test_parked_cars_are_found_once_each_behind_people_and_one_after_another(measured: Evaluation) -> None:
-    totals = _of(measured, "parking", "parking-hidden-28", "parking-replaced")
-    assert totals.events >= 4
+    totals = _of(measured, "parking-hidden-28", "parking-replaced")
+    assert totals.events == 3
     assert (totals.found, totals.duplicates, totals.false_alarms) == (totals.events, 0, 0)
 
 
@@ -192,7 +193,7 @@ def test_a_crowd_and_a_loiterer_are_found(measured: Evaluation) -> None:
 def test_all_together_are_as_right_as_was_promised(measured: Evaluation) -> None:
     """The figures of the whole set are in docs/accuracy.md."""
     totals = measured.totals
-    assert totals.events >= 12
+    assert totals.events >= 10
     assert totals.f1 >= 0.95
     assert totals.onset_rmse_s <= 3
     assert totals.duplicates == 0

@@ -52,8 +52,15 @@ def gathering(seed: int, media: Path) -> Take:
         director.stays(place, arrives_s, leaves_s, who=name)
         for place, name, arrives_s in zip(_circle(director, count), names, arrivals, strict=True)
     ]
+    # It ends when fewer are left in the zone; to walk out of it takes some seconds.
+    departures = sorted(director.left_s(person, zone) for person in people)
     director.note(
-        "crowd-gathering", "square", arrivals[PEOPLE_MIN - 1], leaves_s, *people, look_s=arrivals[-1] + GATHERING_S
+        "crowd-gathering",
+        "square",
+        arrivals[PEOPLE_MIN - 1],
+        departures[count - PEOPLE_MIN],
+        *people,
+        look_s=arrivals[-1] + GATHERING_S,
     )
     director.passers_by(2)
     return director.take()
