@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 from edge.core.types import NS_PER_S
 
@@ -75,3 +75,15 @@ def minute_of_week(wall_ns: int, zone: tzinfo) -> int:
     """Minutes since Monday 00:00, local time: what opening hours are asked with."""
     moment = datetime.fromtimestamp(wall_ns // NS_PER_S, zone)
     return moment.weekday() * 1440 + moment.hour * 60 + moment.minute
+
+
+def interval_of(wall_ns: int, every_s: int, zone: tzinfo) -> tuple[int, int]:
+    """The interval [from, to) in which a moment lies, in wall_ns; intervals are counted from local midnight.
+
+    The last one of a day ends with it, also where summer time makes that day shorter or longer.
+    """
+    midnight = datetime.fromtimestamp(wall_ns // NS_PER_S, zone).replace(hour=0, minute=0, second=0, fold=0)
+    begin_s = round(midnight.timestamp())
+    end_s = round((midnight.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=zone).timestamp())
+    from_s = begin_s + (wall_ns // NS_PER_S - begin_s) // every_s * every_s
+    return from_s * NS_PER_S, min(from_s + every_s, end_s) * NS_PER_S

@@ -117,6 +117,22 @@ class Recorder(Protocol):
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class WordedMeasure:
+    """A measure as it is published."""
+
+    topic: str
+    body: dict[str, object]
+
+
+class MeasureBox(Protocol):
+    """Where measures wait for whoever sends them; it holds so many, and gives up the oldest for new ones."""
+
+    def put_measures(self, measures: Sequence[WordedMeasure]) -> int:
+        """Returns how many older ones were given up. Raises StateError."""
+        ...
+
+
 class Outbox(Protocol):
     """Cases and their alerts, committed together."""
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.config.catalogue import ScenarioUse, load_catalogue, stock_catalogue
+from edge.config.catalogue import MeasureUse, ScenarioUse, load_catalogue, stock_catalogue
 from edge.config.kinds import KINDS
 from edge.config.loader import Site, load_site
 from edge.config.outline import outline_fault
@@ -713,6 +713,72 @@ def test_two_lines_of_one_name_are_refused(tmp_path: Path) -> None:
     )
 
 
+# Measures
+
+FLOW = "{use: people-flow, line: [[0.2, 0.5], [0.8, 0.5]], direction: down}"
+OCCUPANCY = "{use: occupancy, zones: [kerb]}"
+
+
+def test_measures_stand_among_the_scenarios_and_are_told_apart(tmp_path: Path) -> None:
+    named = FLOW.replace("people-flow,", "people-flow, id: shop-door, every_s: 60,")
+    site = load(tmp_path, with_uses(FLOW, named, OCCUPANCY))
+    assert [use.use for use in site.scenarios["gate"]] == ["illegal-parking", "out-of-store-trading"]
+    flow, door, people = site.measures["gate"]
+    assert [(use.name, use.places) for use in (flow, door, people)] == [
+        ("people-flow", ("people-flow",)),
+        ("shop-door", ("shop-door",)),
+        ("occupancy", ("kerb",)),
+    ]
+    assert (flow.parameters.every_s, door.parameters.every_s) == (300, 60)
+    assert site.config_sha256 != load(tmp_path, with_uses(FLOW, OCCUPANCY)).config_sha256
+
+
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        (FLOW.replace("}", ", after_s: 5}"), "people-flow: unknown key after_s; known keys: anchor, direction, "),
+        (FLOW.replace("}", ", severity: low}"), "people-flow: unknown key severity; known keys: anchor, direction, "),
+        (FLOW.replace("}", ", zones: [kerb]}"), "people-flow: unknown key zones; known keys: "),
+        (FLOW.replace("}", ", every_s: 7}"), "people-flow: every_s must be 10 or more, has 7"),
+        (FLOW.replace("}", ", every_s: 70}"), "people-flow: every_s must divide a day without a rest, such as 60, 300"),
+        (FLOW.replace("down", "left"), "people-flow: direction runs along the line; here it is up or down"),
+        (FLOW.replace("[0.8, 0.5]", "[0.2, 0.5]"), "people-flow: line has both its points at one place"),
+        (OCCUPANCY.replace("kerb", "kreb"), "occupancy: zones[0] kreb is no zone of this camera; did you mean kerb?"),
+        (OCCUPANCY.replace("zones: [kerb]", "line: [[0, 0], [1, 1]]"), "occupancy: "),
+        (OCCUPANCY.replace(", zones: [kerb]", ""), "occupancy: zones is missing"),
+    ],
+)
+def test_a_measure_that_is_wrong_is_told_with_its_line(tmp_path: Path, use: str, expected: str) -> None:
+    assert fault(tmp_path, with_uses(use)).startswith(f"site.yaml:18: cameras.gate.scenarios.{expected}")
+
+
+def test_two_measures_of_one_name_and_zone_are_refused(tmp_path: Path) -> None:
+    words = fault(tmp_path, with_uses(OCCUPANCY, OCCUPANCY))
+    assert words.startswith(
+        "site.yaml:19: cameras.gate.scenarios[1]: zones[0] kerb is watched by this scenario already"
+    )
+    load(tmp_path, with_uses(OCCUPANCY, OCCUPANCY.replace("occupancy,", "occupancy, id: cars, labels: [car],")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("needs:", "severity: low\nneeds:", "occupancy.yaml:5: severity does not belong to a measure"),
+        ("needs:", 'category: "0505"\nneeds:', "occupancy.yaml:5: category does not belong to a measure"),
+        ("  every_s: 300", "  after_s: 3\n  every_s: 300", "occupancy.yaml:10: defaults: unknown key after_s; "),
+    ],
+)
+def test_a_fault_in_a_measure_file_is_told_with_its_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    (tmp_path / "scenarios").mkdir()
+    text = (configs_dir() / "scenarios" / "occupancy.yaml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "scenarios" / "occupancy.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    (tmp_path / "categories.yaml").write_bytes((configs_dir() / "categories.yaml").read_bytes())
+    with pytest.raises(ConfigError) as caught:
+        load_catalogue(tmp_path)
+    assert expected in str(caught.value)
+
+
 # The catalogue
 
 
@@ -726,9 +792,12 @@ def test_every_stock_scenario_can_be_used_with_its_place_alone_or_with_what_it_r
     }
     for scenario in catalogue.scenarios.values():
         use = catalogue.resolve({"use": scenario.id, **{name: given[name] for name in scenario.needed}})
+        assert scenario.needs
+        if isinstance(use, MeasureUse):
+            print(f"{use.use:22} {use.kind:12} every {use.parameters.every_s} s")
+            continue
         assert use.kind in KINDS
         assert use.category.extension == use.category.code.startswith("X")
-        assert scenario.needs
         print(f"{use.use:22} {use.kind:12} {use.category.code} {use.category.name} after {use.after_s:g} s")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import jsonschema
 import numpy as np
 import pytest
 import yaml
@@ -21,6 +22,7 @@ import yaml
 from edge.clock import Stopwatch, SystemClock
 from edge.config.loader import Site, load_site
 from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Detections, Frame, Occurrence, UInt8
+from edge.delivery.schema import measure_schema
 from edge.errors import StateError
 from edge.evidence.manifest import SharedChain, verify_chain
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
@@ -33,9 +35,9 @@ from edge.state.database import Answer, Database
 from edge.state.judgements import Judgements
 from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import Eyes
-from edge.wiring.frame_path import check_models, recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.frame_path import check_models, measuring_for, recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.keeping import recording_for
-from tests.alerts import a_change, alert_of
+from tests.alerts import a_change, alert_of, closed_schema
 
 START_WALL_NS = 1_777_858_200 * NS_PER_S
 STEP_S = 0.5
@@ -192,7 +194,15 @@ class Rig:
         self.outbox = PatientOutbox(self.database, stop=self.stop, still_here=self.still_here)
         telling = telling_for(self.site, camera, eyes, recorder=recorder, outbox=self.outbox)
         stopwatch = Stopwatch()
-        self.worker = worker_for(self.site, camera, eyes, sight=sight_for(camera), telling=telling, stopwatch=stopwatch)
+        self.worker = worker_for(
+            self.site,
+            camera,
+            eyes,
+            sight=sight_for(camera),
+            telling=telling,
+            measuring=measuring_for(self.site, camera, models, box=self.database.database),
+            stopwatch=stopwatch,
+        )
         self.dismissing = Dismissing("cam", self.worker, telling, Judgements(self.database.database))
         self.recording = recording_for(
             self.site, camera, self.worker, folder=self.folder, database=self.database.database
@@ -341,6 +351,24 @@ def test_accounts_hold_while_threads_run(rig: Rig) -> None:
     print(f"{report.taken} taken, {report.analysed} analysed, {report.dropped} dropped")
     assert report.taken == seen
     assert accounts_hold(report)
+
+
+def test_measures_wait_for_the_courier_and_an_end_tells_what_was_measured_so_far(rig: Rig) -> None:
+    measured = {"use": "occupancy", "zones": ["kerb"], "labels": ["car"], "every_s": 10}
+    rig.site = site_in(rig.folder, scenarios=[measured])
+    rig.start()
+    rig.look(25)
+    rig.stop.set()
+    rig.live.run()
+    bodies = [json.loads(body) for _, body in rig.database.database.take_measures(10)]
+    for body in bodies:
+        jsonschema.validate(body, closed_schema(measure_schema()))
+    seen_s = [body["data"]["seen_s"] for body in bodies]
+    print(f"{len(bodies)} measures of {sum(seen_s):.1f} s, {[body['data']['values'] for body in bodies]}")
+    assert 3 <= len(bodies) <= 4
+    assert sum(seen_s) == pytest.approx(25 - STEP_S, abs=0.01)
+    assert all(body["data"]["values"]["max"] == 1 for body in bodies if body["data"]["seen_s"] > 1)
+    assert rig.alerts() == []
 
 
 def test_counts_go_on_from_the_process_before(rig: Rig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +17,8 @@ from edge.clock import Stopwatch
 from edge.core.sight import Sight
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Detections, Frame, UInt8
+from edge.ports import WordedMeasure
+from edge.runtime.measuring import Measuring
 from edge.runtime.replay import Clip, Journal, Replay
 from edge.runtime.telling import Telling, Told
 from edge.runtime.worker import Worker
@@ -46,7 +49,7 @@ def a_replay(
     on_frame: Callable[[Frame], None] = lambda frame: None,
 ) -> Replay:
     """Clips through a worker that finds nothing."""
-    journal = Journal(database, lines, on_alert=lambda: None)
+    journal = Journal(database, lines, StringIO(), on_alert=lambda: None)
     stopwatch = Stopwatch()
     telling = Telling(recorder=NoRecorder(), word=lambda change, frame, evidence, failure: Told({}, ""), outbox=journal)
     worker = Worker(
@@ -58,6 +61,7 @@ def a_replay(
         watches=(),
         ignored=(),
         telling=telling,
+        measuring=Measuring([], word=lambda measure, wall_ns: WordedMeasure("", {}), box=journal),
         stopwatch=stopwatch,
     )
     return Replay(
@@ -105,5 +109,11 @@ def test_the_summary_says_how_often_bounds_were_hit(tmp_path: Path) -> None:
         replay = a_replay(database, lines, [Clip(path, inspect(str(path)), NS_PER_S)], tracker=tracker)
         replay.run()
     summary = replay.summary(wall_s=1, cpu_s=1, timezone=UTC, identity={}, limits={"stills_refused": 2})
-    told = {"cases_refused": 0, "tracks_dropped": 3, "stills_refused": 2, "timestamps_repaired": 0}
+    told = {
+        "tracks_dropped": 3,
+        "stills_refused": 2,
+        "timestamps_repaired": 0,
+        "measures_lost": 0,
+        "measures_dropped": 0,
+    }
     assert summary["limits"] == told

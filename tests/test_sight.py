@@ -21,13 +21,15 @@ import pytest
 
 from edge.clock import Stopwatch
 from edge.core.background import BackgroundModel
+from edge.core.measures import Measure
 from edge.core.scene import Scene
 from edge.core.sight import BLACK, COVERED, FROZEN, MOVED, VIEW_SHAPE, Sight, SightSettings
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Case, CaseChange, Detections, Frame, Tracks, UInt8, seconds_to_ns
 from edge.core.zones import ZoneMap
-from edge.ports import EvidenceFile
+from edge.ports import EvidenceFile, WordedMeasure
 from edge.resources import configs_dir
+from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling, Told
 from edge.runtime.worker import Worker
 from tests.street import KERB, Street, Thing, parking_rule, texture
@@ -507,6 +509,12 @@ class _Counting:
     def commit(self, change: CaseChange, alert: dict[str, object], topic: str) -> int:
         raise AssertionError("nothing is told here")
 
+    def put_measures(self, measures: Sequence[WordedMeasure]) -> int:
+        raise AssertionError("nothing is measured here")
+
+    def word_measure(self, measure: Measure, wall_ns: int) -> WordedMeasure:
+        raise AssertionError("nothing is measured here")
+
     def word(self, change: CaseChange, frame: Frame, evidence: Sequence[EvidenceFile], failure: str) -> Told:
         raise AssertionError("nothing is told here")
 
@@ -522,6 +530,7 @@ def test_nothing_looks_at_a_blind_frame(plaza: list[UInt8]) -> None:
         watches=[],
         ignored=[],
         telling=Telling(recorder=part, word=part.word, outbox=part),
+        measuring=Measuring([], word=part.word_measure, box=part),
         stopwatch=Stopwatch(),
     )
     black = np.zeros_like(plaza[0])

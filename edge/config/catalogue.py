@@ -20,7 +20,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.config.document import Document, Loc, read_document
 from edge.config.fields import NOT_EMPTY, Ends, Id, Name, Severity, Strict, Text
-from edge.config.kinds import KINDS, CaseParameters, CheckParameters, LineParameters
+from edge.config.kinds import KINDS, MEASURES, CaseParameters, CheckParameters, LineParameters, MeasureParameters
 from edge.config.problems import Problem, problems_of, raise_first
 from edge.config.schedule import ALWAYS, Schedule, parse_schedule
 from edge.core.scenarios import rule_class
@@ -39,18 +39,21 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
-class ScenarioUse:
-    """One scenario as one camera uses it, every parameter filled in."""
+class _Use:
+    """What a camera uses of the catalogue, every parameter filled in."""
 
     use: str
-    kind: str  # of KINDS
-    category: Category
-    active: Schedule | None  # None: always
-    parameters: CaseParameters  # of its kind
+    kind: str
+    parameters: CaseParameters | MeasureParameters  # of its kind
+
+    @property
+    def name(self) -> str:
+        """What it is called where a camera uses several of its sort: its own `id`, or that of the catalogue."""
+        return getattr(self.parameters, "id", None) or self.use
 
     @property
     def places(self) -> tuple[str, ...]:
-        """What its cases are told apart by: its zones, or the name of its line."""
+        """What its cases or measures are told apart by: its zones, or the name of its line."""
         return self.zones or tuple(self.lines)
 
     @property
@@ -62,14 +65,7 @@ class ScenarioUse:
     @property
     def lines(self) -> Mapping[str, Ends]:
         """Its line by name, {} for a kind that looks at zones."""
-        if not isinstance(self.parameters, LineParameters):
-            return {}
-        return {self.parameters.id or self.use: self.parameters.line}
-
-    @property
-    def after_s(self) -> float:
-        """0 for a moment, which has no dwell."""
-        return float(getattr(self.parameters, "after_s", 0.0))
+        return {self.name: self.parameters.line} if isinstance(self.parameters, LineParameters) else {}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -90,8 +86,31 @@ class ScenarioUse:
 
     def written(self) -> dict[str, object]:
         """As plain values, for the fingerprint of the configuration."""
-        named = {"use": self.use, "kind": self.kind, **self.parameters.model_dump()}
-        return {**named, "category": dataclasses.asdict(self.category)}
+        return {"use": self.use, "kind": self.kind, **self.parameters.model_dump()}
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioUse(_Use):
+    """One scenario as one camera uses it."""
+
+    parameters: CaseParameters
+    category: Category
+    active: Schedule | None  # None: always
+
+    @property
+    def after_s(self) -> float:
+        """0 for a moment, which has no dwell."""
+        return float(getattr(self.parameters, "after_s", 0.0))
+
+    def written(self) -> dict[str, object]:
+        return {**_Use.written(self), "category": dataclasses.asdict(self.category)}
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureUse(_Use):
+    """One measure as one camera uses it."""
+
+    parameters: MeasureParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +128,12 @@ class Scenario:
     reasons: Mapping[str, str]  # why a default is what it is, as the file says beside it
 
     @property
-    def parameters(self) -> type[CaseParameters]:
-        return KINDS[self.kind]
+    def parameters(self) -> type[CaseParameters] | type[MeasureParameters]:
+        return KINDS[self.kind] if self.kind in KINDS else MEASURES[self.kind]
+
+    @property
+    def is_measure(self) -> bool:
+        return self.kind in MEASURES
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -121,7 +144,7 @@ class Scenario:
     @property
     def sees_regions(self) -> bool:
         """Whether it asks the static-object model."""
-        return rule_class(self.kind).sees_regions
+        return not self.is_measure and rule_class(self.kind).sees_regions
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -135,7 +158,7 @@ class Catalogue:
     scenarios: Mapping[str, Scenario]
     categories: Mapping[str, Category]
 
-    def resolve(self, value: object) -> ScenarioUse:
+    def resolve(self, value: object) -> ScenarioUse | MeasureUse:
         """One member of a camera's `scenarios:` with its defaults. Raises pydantic's ValidationError, located."""
         if not isinstance(value, dict):
             raise _fault((), PydanticCustomError("model_type", "must be a mapping"), value)
@@ -150,6 +173,8 @@ class Catalogue:
         for name in scenario.requires:
             if getattr(parameters, name) is None:
                 raise _fault((name,), "missing", value)
+        if isinstance(parameters, MeasureParameters):
+            return MeasureUse(scenario.id, scenario.kind, parameters)
         if parameters.category not in self.categories:
             unknown = PydanticCustomError("unknown_category", "is no category")
             raise _fault(("category",), unknown, parameters.category)
@@ -179,8 +204,8 @@ def _fault(loc: Loc, fault: str | PydanticCustomError, value: object) -> Validat
 
 
 def _known_kind(kind: str) -> str:
-    if kind not in KINDS:
-        raise PydanticCustomError("unknown_kind", "must be {kinds}", {"kinds": ", ".join(KINDS)})
+    if kind not in KINDS and kind not in MEASURES:
+        raise PydanticCustomError("unknown_kind", "must be {kinds}", {"kinds": ", ".join((*KINDS, *MEASURES))})
     return kind
 
 
@@ -192,8 +217,8 @@ class _ScenarioFile(Strict):
     kind: Annotated[str, AfterValidator(_known_kind)]
     title: Name
     title_zh: Name
-    category: Name
-    severity: Severity
+    category: Name | None = None  # of a scenario; a measure has none
+    severity: Severity | None = None
     needs: Text
     scenes: Annotated[tuple[Annotated[int, Field(ge=1, le=999)], ...], NOT_EMPTY] | None = None
     requires: tuple[Literal["active"], ...] = ()
@@ -252,7 +277,13 @@ def _load_scenario(path: Path, categories: Mapping[str, Category]) -> Scenario:
         raise_first(document, problems_of(error, document, model=_ScenarioFile))
     if file.id != path.stem:
         raise_first(document, [Problem(document.line(("id",)), f"id must be {path.stem}, as the file's name")])
-    if file.category not in categories:
+    filed = {"category": file.category, "severity": file.severity}
+    for key, value in filed.items():
+        if file.kind in MEASURES and value is not None:
+            raise_first(document, [Problem(document.line((key,)), f"{key} does not belong to a measure")])
+        if file.kind in KINDS and value is None:
+            raise_first(document, [Problem(document.line(()), f"{key} is missing")])
+    if file.category is not None and file.category not in categories:
         raise_first(document, [Problem(document.line(("category",)), "category is not in categories.yaml")])
     scenario = Scenario(
         id=file.id,
@@ -262,7 +293,7 @@ def _load_scenario(path: Path, categories: Mapping[str, Category]) -> Scenario:
         needs=file.needs,
         scenes=file.scenes or (),
         requires=file.requires,
-        defaults=MappingProxyType({**file.defaults, "category": file.category, "severity": file.severity}),
+        defaults=MappingProxyType(file.defaults if file.kind in MEASURES else {**file.defaults, **filed}),
         reasons=MappingProxyType(dict(_REASONED.findall(path.read_text(encoding="utf-8")))),
     )
     _check_defaults(scenario, document)

@@ -29,6 +29,15 @@ def _hours(text: str) -> str:
 DIRECTION_MIN = 0.25
 
 Seconds = Annotated[float, Field(ge=0, le=7 * 86_400)]
+DAY_S = 86_400
+
+
+def _whole_day(every_s: int) -> int:
+    if DAY_S % every_s:
+        raise PydanticCustomError("whole_day", "must divide a day without a rest, such as 60, 300, 900 or 3600")
+    return every_s
+
+
 ZoneIds = Annotated[
     tuple[Id, ...], Field(max_length=64, json_schema_extra=ONE_OR_MORE), NOT_EMPTY, AfterValidator(distinct)
 ]
@@ -236,6 +245,34 @@ class OccupationParameters(Parameters, CheckedParameters):
         return needed
 
 
+class MeasureParameters(Strict):
+    """What every measure has. A measure opens no case, so it has neither dwell nor severity nor category."""
+
+    id: Id | None = Field(default=None, description="The measure's name in its topic; that of the use if left out")
+    labels: Labels = Field(description="The model's labels that count")
+    anchor: Anchor = Field(
+        default="bottom", description="The point of a box that says where it is: middle of its lower edge, or centre"
+    )
+    score_min: Annotated[float, Field(ge=0, le=1)] = Field(description="What has a lower score does not count")
+    every_s: Annotated[int, Field(ge=10, le=DAY_S), AfterValidator(_whole_day)] = Field(
+        description="One measure for each interval of this length, counted from local midnight"
+    )
+
+
+class FlowParameters(LineParameters, MeasureParameters):
+    """`direction` is the way that counts as in."""
+
+
+class OccupancyParameters(MeasureParameters):
+    zones: ZoneIds = Field(description="Zones of this camera that it looks at")
+    count_min: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="`share` is that of the seen time with so many or more"
+    )
+    speed_max: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        default=None, description="Box heights a second: who is faster does not count; without it everybody does"
+    )
+
+
 KINDS: Mapping[str, type[CaseParameters]] = MappingProxyType(
     {
         "stationary": StationaryParameters,
@@ -246,5 +283,12 @@ KINDS: Mapping[str, type[CaseParameters]] = MappingProxyType(
         "crossing": CrossingParameters,
         "absence": AbsenceParameters,
         "occupation": OccupationParameters,
+    }
+)
+
+MEASURES: Mapping[str, type[MeasureParameters]] = MappingProxyType(
+    {
+        "flow": FlowParameters,
+        "occupancy": OccupancyParameters,
     }
 )

@@ -12,17 +12,19 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from edge.config.catalogue import Catalogue, ScenarioUse, stock_catalogue
+from edge.config.catalogue import Catalogue, MeasureUse, ScenarioUse, stock_catalogue
 from edge.config.document import Document, Loc, read_document, short
 from edge.config.kinds import CheckParameters
-from edge.config.models import SiteConfig
+from edge.config.models import CameraConfig, SiteConfig
 from edge.config.problems import Problem, locate, problems_of, raise_first
 from edge.errors import ConfigError
 
+_Kind = TypeVar("_Kind", ScenarioUse, MeasureUse)
 _OPENING = re.compile(r"\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -33,6 +35,7 @@ class Site:
 
     config: SiteConfig
     scenarios: Mapping[str, tuple[ScenarioUse, ...]]  # by camera id
+    measures: Mapping[str, tuple[MeasureUse, ...]]  # by camera id
     config_sha256: str  # of the canonical JSON, defaults filled in, `${NAME}` not
     path: Path = field(compare=False)
     document: Document = field(compare=False, repr=False)
@@ -61,12 +64,17 @@ def load_site(path: Path, *, environ: Mapping[str, str], catalogue: Catalogue | 
         raise_first(document, problems)
     return Site(
         config=config,
-        scenarios={camera.id: camera.scenarios for camera in config.cameras},
+        scenarios={camera.id: _of(ScenarioUse, camera) for camera in config.cameras},
+        measures={camera.id: _of(MeasureUse, camera) for camera in config.cameras},
         config_sha256=_fingerprint(config, filled.written),
         path=path,
         document=document,
         secrets=tuple(sorted(filled.used)),
     )
+
+
+def _of(kind: type[_Kind], camera: CameraConfig) -> tuple[_Kind, ...]:
+    return tuple(use for use in camera.scenarios if isinstance(use, kind))
 
 
 class _Expansion:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from edge.config.catalogue import ScenarioUse, stock_catalogue
+from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
 from edge.config.document import Loc
 from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Polygon, Secret, Strict, Text, TimeZone, distinct, located
 
@@ -156,19 +156,23 @@ class ZoneConfig(Strict):
     polygon: Polygon = Field(description="Points [x, y] in fractions 0..1 of the frame, in order round the zone")
 
 
-def _resolve(value: object, info: ValidationInfo) -> ScenarioUse:
-    if isinstance(value, ScenarioUse):
+def _resolve(value: object, info: ValidationInfo) -> ScenarioUse | MeasureUse:
+    if isinstance(value, ScenarioUse | MeasureUse):
         return value
     catalogue = (info.context or {}).get("catalogue") or stock_catalogue()
-    resolved: ScenarioUse = catalogue.resolve(value)
+    resolved: ScenarioUse | MeasureUse = catalogue.resolve(value)
     return resolved
 
 
-def _unresolve(use: ScenarioUse) -> dict[str, object]:
+def _unresolve(use: ScenarioUse | MeasureUse) -> dict[str, object]:
     return use.written()
 
 
-Use = Annotated[ScenarioUse, PlainValidator(_resolve), PlainSerializer(_unresolve, return_type=dict[str, Any])]
+Use = Annotated[
+    ScenarioUse | MeasureUse,
+    PlainValidator(_resolve),
+    PlainSerializer(_unresolve, return_type=dict[str, Any]),
+]
 
 
 def _source_url(source: str) -> str:
@@ -234,9 +238,9 @@ class CameraConfig(Strict):
                 loc = ("scenarios", row, "zones", place)
                 if zone not in known:
                     faults.append((loc, unknown_zone))
-                elif (scenario.use, zone) in used:
+                elif (scenario.name, zone) in used:
                     faults.append((loc, PydanticCustomError("repeated_use", "has this scenario already")))
-                used.add((scenario.use, zone))
+                used.add((scenario.name, zone))
         if faults:
             raise located("camera", faults)
         return self

@@ -104,6 +104,7 @@ _COMPLETE = frozenset(
         "polygon",
         "line",
         "direction",
+        "whole_day",
         "schedule",
         "never_active",
         "broker_url",

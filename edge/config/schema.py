@@ -34,7 +34,8 @@ def _use_schema(scenario: Scenario, catalogue: Catalogue) -> dict[str, Any]:
     properties: dict[str, Any] = schema["properties"]
     for name, value in scenario.defaults.items():
         properties[name]["default"] = list(value) if isinstance(value, tuple) else value
-    properties["category"]["enum"] = list(catalogue.categories)
+    if not scenario.is_measure:
+        properties["category"]["enum"] = list(catalogue.categories)
     schema["title"] = f"{scenario.title} {scenario.title_zh}"
     schema["description"] = scenario.needs
     schema["properties"] = {"use": {"const": scenario.id}, **properties}

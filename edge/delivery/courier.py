@@ -26,6 +26,7 @@ from edge.errors import DeliveryError, EdgeError, StateError
 log = logging.getLogger(__name__)
 
 _GOODBYE_S = 1.0  # how long the last notice may take to be confirmed
+_MEASURES_A_TURN = 64
 _STEADY_NS = 10 * NS_PER_S  # a connection that stood for so long was a good one
 
 
@@ -111,9 +112,21 @@ class Publisher(Protocol):
 
     def publish(self, topic: str, body: str, *, retain: bool = False) -> int: ...
 
+    def publish_once(self, topic: str, body: str) -> None: ...
+
     def recalled(self) -> set[str]: ...
 
     def close(self) -> None: ...
+
+
+class MeasureQueue(Protocol):
+    """Measures that wait; taken, they are gone, whatever becomes of them."""
+
+    def take_measures(self, limit: int) -> Sequence[tuple[str, str]]:
+        """Topic and body, oldest first."""
+        ...
+
+    def waiting_measures(self) -> int: ...
 
 
 class Courier:
@@ -125,6 +138,7 @@ class Courier:
         publisher: Publisher,
         *,
         notices: Notices | None = None,
+        measures: MeasureQueue | None = None,
         window: int = 32,
         poll_s: float = 1.0,
         notice_s: float = 0.5,
@@ -138,6 +152,7 @@ class Courier:
         self._outbox = outbox
         self._publisher = publisher
         self._notices = notices
+        self._measures = measures
         self._window = window
         self._poll_s = poll_s if notices is None else min(poll_s, notice_s)
         self._notice_ns = seconds_to_ns(notice_s)
@@ -185,8 +200,11 @@ class Courier:
         with self._changed:
             self._woken = self._hurried = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._outbox.unsent_count() == 0, timeout=limit_s)
+            self._changed.wait_for(self._is_drained, timeout=limit_s)
         return self._outbox.unsent_count()
+
+    def _is_drained(self) -> bool:
+        return self._outbox.unsent_count() == 0 and (self._measures is None or not self._measures.waiting_measures())
 
     def state(self) -> CourierState:
         """How the delivery stands now; may be called from any thread. Where the outbox fails, its last numbers."""
@@ -266,9 +284,10 @@ class Courier:
                 handed_over = rows[-1].sequence
                 self._hand_over(rows, in_flight)
             self._post_notices()
+            self._post_measures()
             waiting = len(in_flight) + self._retained.in_flight
-            if answered := self._wait_for_news():
-                self._settle(answered, in_flight)
+            answered = self._wait_for_news()
+            if answered and self._settle(answered, in_flight):
                 progress_ns = self._clock.mono_ns()
             elif waiting and self._clock.mono_ns() - progress_ns > self._confirm_ns:
                 raise DeliveryError(f"the broker has not confirmed {waiting} messages; connecting anew")
@@ -297,11 +316,26 @@ class Courier:
         except DeliveryError as error:
             self._on_lost(str(error))
 
-    def _settle(self, answered: Sequence[int], in_flight: dict[int, int]) -> None:
-        """Mark what the broker has confirmed. Raises DeliveryError where it has refused an alert."""
+    def _post_measures(self) -> None:
+        """At most a handful a turn, so that a backlog of numbers holds up no alert."""
+        if self._measures is None:
+            return
+        try:
+            for topic, body in self._measures.take_measures(_MEASURES_A_TURN):
+                self._publisher.publish_once(topic, body)
+        except DeliveryError as error:
+            self._on_lost(str(error))
+
+    def _settle(self, answered: Sequence[int], in_flight: dict[int, int]) -> bool:
+        """Mark what the broker has confirmed; whether it was any of what we wait for, and not a measure's departure.
+
+        Raises DeliveryError where it has refused an alert.
+        """
         refused = self._refused_of(answered)
+        awaited = any(ticket in in_flight for ticket in answered)
         for ticket in answered:
             topic = self._retained.answered(ticket)
+            awaited |= topic is not None
             if topic is not None and ticket in refused:
                 log.warning("%s: %s", topic, refused[ticket])
             elif topic is not None and self._recalling:
@@ -313,6 +347,7 @@ class Courier:
         for ticket in in_flight.keys() & refused.keys():
             raise DeliveryError(refused[ticket])
         self._tell_drain()
+        return awaited
 
     def _take_leave(self, in_flight: dict[int, int]) -> None:
         """The last notice, and what the broker confirms until it has that."""

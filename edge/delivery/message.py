@@ -17,12 +17,14 @@ import numpy as np
 
 from edge.clock import iso
 from edge.core import boxes
+from edge.core.measures import Measure
 from edge.core.types import CLEARED, NS_PER_S, Case, CaseChange
 from edge.errors import DeliveryError
 from edge.ports import EvidenceFile
 
 CONTENT_TYPE = "application/cloudevents+json"
 ALL_ALERTS = "cityeye/v1/+/+/alert/#"
+ALL_MEASURES = "cityeye/v1/+/+/measure/#"
 STATIC_OBJECT = "static-object"  # the label of a thing that no model has a name for
 
 # Fixed for ever: the ids of everything hang on it.
@@ -155,6 +157,42 @@ def alert(
             "evidence": [_evidence(file, origin.timezone) for file in evidence],
             **({"evidence_error": evidence_error} if evidence_error else {}),
             "model": {"name": origin.model_name, "sha256": origin.model_sha256},
+            "config_sha256": origin.config_sha256,
+            "software": origin.software,
+        },
+    }
+
+
+def measure(
+    measured: Measure,
+    *,
+    use: str,
+    line: Polygon | None,
+    origin: Origin,
+    now_wall_ns: int,
+) -> dict[str, object]:
+    """One measure. `line`: the ends of the line that it is of, None where it is of a zone."""
+    place = {"id": measured.place}
+    at = {"zone": place} if line is None else {"line": {**place, "ends": [list(end) for end in line]}}
+    parts = (measured.name, measured.place, str(measured.from_wall_ns), str(measured.first_wall_ns))
+    return {
+        "specversion": "1.0",
+        "id": uuid5_of(origin.source, "measure", origin.camera_id, *parts),
+        "source": origin.source,
+        "type": "cityeye.measure.v1",
+        "subject": f"{origin.camera_id}/{measured.name}",
+        "time": iso(now_wall_ns, origin.timezone),
+        "data": {
+            "name": measured.name,
+            "use": use,
+            "site": origin.site,
+            "gateway": origin.gateway,
+            "camera": _camera(origin),
+            **at,
+            "from": iso(measured.from_wall_ns, origin.timezone),
+            "to": iso(measured.to_wall_ns, origin.timezone),
+            "seen_s": round(measured.seen_ns / NS_PER_S, 3),
+            "values": dict(measured.values),
             "config_sha256": origin.config_sha256,
             "software": origin.software,
         },

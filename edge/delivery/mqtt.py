@@ -293,6 +293,15 @@ class MqttPublisher:
             raise DeliveryError(f"{self._address}: the connection broke off ({paho.error_string(sent.rc)})")
         return sent.mid
 
+    def publish_once(self, topic: str, body: str) -> None:
+        """Hand one message over at QoS 0: nobody confirms it, and nobody sends it again. Raises DeliveryError."""
+        if self._link is None:
+            raise DeliveryError(f"{self._address}: not connected")
+        properties = _content_type(PacketTypes.PUBLISH) if self._version5 else None
+        sent = self._link.client.publish(topic, body.encode(), qos=0, properties=properties)
+        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise DeliveryError(f"{self._address}: the connection broke off ({paho.error_string(sent.rc)})")
+
     def recalled(self) -> set[str]:
         """The topics under `recall` that held something when we connected, once the broker has confirmed a message.
 

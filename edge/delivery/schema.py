@@ -1,5 +1,5 @@
-"""The JSON Schemas of what is published, for whoever receives it. Written by hand beside `message.alert` and
-`health.HealthNotices`, which they describe.
+"""The JSON Schemas of what is published, for whoever receives it. Written by hand beside `message.alert`,
+`message.measure` and `health.HealthNotices`, which they describe.
 
 Open on purpose: a receiver must bear keys that a later version adds. Our tests close it, so that no key goes out
 that does not stand here.
@@ -65,6 +65,39 @@ def health_schema() -> dict[str, object]:
     return _event(
         "City Eye camera health",
         {"type": {"const": "cityeye.camera.health.v1"}, "subject": _NAME, "time": _TIME, "data": _health()},
+    )
+
+
+def measure_schema() -> dict[str, object]:
+    """Of a message on `measure/{camera}/{name}`. Numbers are null where nothing was seen; an interval's parts add."""
+    place = {"id": _NAME}
+    ends = {"type": "array", "items": _POINT, "minItems": 2, "maxItems": 2}
+    data = _object(
+        {
+            "name": _NAME,
+            "use": _NAME,
+            "site": _NAME,
+            "gateway": _NAME,
+            "camera": _object({"id": _NAME, "name": _TEXT, "road": _TEXT, "grid": _TEXT}),
+            "zone": _object(place),
+            "line": _object({**place, "ends": ends}),
+            "from": _TIME,
+            "to": _TIME,
+            "seen_s": _SECONDS,
+            "values": {"type": "object", "additionalProperties": _or_null(_NUMBER), "minProperties": 1},
+            "config_sha256": _SHA256,
+            "software": _NAME,
+        },
+        optional={"zone", "line"},
+    )
+    return _event(
+        "City Eye measure",
+        {
+            "type": {"const": "cityeye.measure.v1"},
+            "subject": {"type": "string", "pattern": "^[^/]+/[^/]+$"},
+            "time": _TIME,
+            "data": {**data, "oneOf": [{"required": ["zone"]}, {"required": ["line"]}]},
+        },
     )
 
 
@@ -149,7 +182,8 @@ def _data() -> dict[str, object]:
             "site": _NAME,
             "gateway": _NAME,
             "camera": _object({"id": _NAME, "name": _TEXT, "road": _TEXT, "grid": _TEXT}),
-            "zone": _object({"id": _NAME, "polygon": {"type": "array", "items": _POINT, "minItems": 3}}),
+            # Two points are a line.
+            "zone": _object({"id": _NAME, "polygon": {"type": "array", "items": _POINT, "minItems": 2}}),
             "object": _object(
                 {
                     "label": _NAME,

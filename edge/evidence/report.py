@@ -31,6 +31,7 @@ PICTURE_WIDTH_PX = 640
 THUMBNAIL_WIDTH_PX = 240
 JPEG_QUALITY = 80
 CASES_WITH_PICTURES = 100
+MEASURES_SHOWN = 200  # rows of the table; measures.jsonl holds them all
 THUMBNAILS_A_CASE = 6
 LANES_A_ROW = 12
 TICKS_AT_MOST = 9
@@ -196,13 +197,19 @@ class Timeline:
 
 
 def write_report(
-    folder: Path, *, alerts: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], site_name: str, timezone: str
+    folder: Path,
+    *,
+    alerts: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    site_name: str,
+    timezone: str,
+    measures: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write `folder/report.html` and return its path.
 
-    `alerts` are CloudEvents in the order of their sequence, `summary` is what `summary.json` holds; evidence paths are
-    relative to `folder`. A picture that is missing or altered is named on the page. Raises EvidenceError when the
-    page cannot be written.
+    `alerts` and `measures` are CloudEvents in the order in which they were told, `summary` is what `summary.json`
+    holds; evidence paths are relative to `folder`. A picture that is missing or altered is named on the page. Raises
+    EvidenceError when the page cannot be written.
     """
     zone = ZoneInfo(timezone)
     cases = _cases(folder, alerts, zone)
@@ -218,6 +225,8 @@ def write_report(
             clips=clips,
             cases=cases,
             tally=_tally(cases),
+            measures=[_measure(told["data"], zone) for told in measures[:MEASURES_SHOWN]],
+            measures_left=max(len(measures) - MEASURES_SHOWN, 0),
             span=span,
             ticks=_ticks(span, one_clip=len(clips) == 1),
             timelines=_timelines(cases, span, str(summary["camera"])),
@@ -537,6 +546,19 @@ def _tally(cases: Sequence[CaseView]) -> list[dict[str, Any]]:
         }
         for scenario, name in names.items()
     ]
+
+
+def _measure(data: Mapping[str, Any], zone: tzinfo) -> dict[str, Any]:
+    return {
+        "name": data["name"],
+        "place": (data.get("zone") or data["line"])["id"],
+        "start": _time(data["from"], zone),
+        "end": _time(data["to"], zone),
+        "seen_s": data["seen_s"],
+        "values": ", ".join(
+            f"{name} {'unknown' if value is None else value}" for name, value in data["values"].items()
+        ),
+    }
 
 
 def _clip(clip: Mapping[str, Any], zone: tzinfo) -> dict[str, Any]:

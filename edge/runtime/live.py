@@ -208,6 +208,7 @@ class LiveCamera:
                 self._turn()
             self._recording.close()
             self._save()  # not after a failure: a case whose alert was not stored must not be kept as told
+            self._worker.measuring.finish()
         finally:
             self._stop.set()
             self._keep(True)

@@ -19,7 +19,7 @@ from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, OPENED, CaseChange, Frame, seconds_to_ns
 from edge.delivery.message import dumps
 from edge.errors import EvidenceError
-from edge.ports import Capture, Outbox, SourceInfo
+from edge.ports import Capture, MeasureBox, Outbox, SourceInfo, WordedMeasure
 from edge.runtime.output import PRODUCED_BY
 from edge.runtime.telling import Telling
 from edge.runtime.worker import Worker
@@ -54,13 +54,26 @@ class Sketch(Protocol):
     def close(self) -> None: ...
 
 
-class Journal:
-    """The outbox of a replay: commits to the database, then writes the alert as one line."""
+class JournaledBox(Outbox, MeasureBox, Protocol):
+    """What a journal writes down: alerts and measures."""
 
-    def __init__(self, outbox: Outbox, lines: TextIO, *, on_alert: Callable[[], None]) -> None:
+
+class Journal:
+    """The outbox of a replay: commits to the database, then writes the alert, or the measure, as one line."""
+
+    def __init__(
+        self,
+        outbox: JournaledBox,
+        lines: TextIO,
+        measure_lines: TextIO,
+        *,
+        on_alert: Callable[[], None],
+    ) -> None:
         self._outbox = outbox
         self._on_alert = on_alert
         self._lines = lines
+        self._measure_lines = measure_lines
+        self.measures: list[dict[str, object]] = []
         self.alerts: list[dict[str, object]] = []
         self.told = dict.fromkeys(("opened", "updated", "cleared", "withdrawn"), 0)
 
@@ -71,6 +84,13 @@ class Journal:
         self.told[change.kind] += 1
         self._on_alert()
         return sequence
+
+    def put_measures(self, measures: Sequence[WordedMeasure]) -> int:
+        dropped = self._outbox.put_measures(measures)
+        for measure in measures:
+            self._measure_lines.write(dumps(measure.body) + "\n")
+            self.measures.append(measure.body)
+        return dropped
 
 
 class Replay:
@@ -112,6 +132,7 @@ class Replay:
             self.incomplete |= incomplete
             self._media_s += media_ns / NS_PER_S
             self._told_clips.append(_clip_summary(clip, incomplete))
+        self._worker.measuring.finish()
         if self._sketch is not None:
             self._sketch.close()
 
@@ -151,6 +172,7 @@ class Replay:
                 for name in self._stopwatch.wall_s
             },
             "alerts": self._journal.told,
+            "measures": len(self._journal.measures),
             "open_at_end": open_at_end,
         }
 

@@ -2,6 +2,7 @@
 
     capture -> sight -> detect -> track -> static regions -> zones
             -> scenarios -> second look -> cases -> evidence -> outbox
+            -> gauges -> measures
 
 The worker decides in which order; the parts compute. It knows no file, no broker and no clock: `edge.wiring` puts in
 live parts for the service and recorded ones for replay, and this is the same code for both.
@@ -25,6 +26,7 @@ from edge.core.tracker import Tracker
 from edge.core.types import OPENED, Bool, Case, CaseChange, Findings, Float32, Frame, StaticRegions
 from edge.core.zones import ZoneMap, outside_masks
 from edge.ports import Detector
+from edge.runtime.measuring import Measuring
 from edge.runtime.second_look import SecondLook
 from edge.runtime.telling import Telling
 
@@ -83,6 +85,7 @@ class Worker:
         watches: Sequence[Watch],
         ignored: Sequence[Float32],
         telling: Telling,
+        measuring: Measuring,
         stopwatch: Stopwatch,
     ) -> None:
         self._sight = sight
@@ -93,6 +96,7 @@ class Worker:
         self.watches = watches  # an operator's word reaches their cases
         self._ignored = ignored
         self._telling = telling
+        self.measuring = measuring  # to be finished when no frame will follow
         self._stage = stopwatch.stage
         self._memory = StreetMemory()
         self.blind = ""  # why the last frame was not believed
@@ -118,6 +122,7 @@ class Worker:
             found = [watch.find(scene) for watch in self.watches]
             judged = [watch.judge(findings, scene) for watch, findings in zip(self.watches, found, strict=True)]
             changes = list(chain.from_iterable(judged))
+            self.measuring.look(scene)
         with self._stage("evidence"):
             if not self.blind:
                 self._telling.watch(self.cases, frame)
@@ -125,8 +130,7 @@ class Worker:
         return scene
 
     def resume(self, cases: Sequence[Case], frame: Frame, *, same_street: bool) -> None:
-        """Go on with the cases of an earlier process, before the first step. What nobody watches now is withdrawn, and
-        all of it where the camera was given another street to look at."""
+        """Go on with an earlier process's cases, before the first step. What nobody watches now is withdrawn."""
         for case in cases:
             watch = next((watch for watch in self.watches if same_street and watch.cases.watches(case)), None)
             if watch is not None:
@@ -144,10 +148,7 @@ class Worker:
     @property
     def limits(self) -> dict[str, int]:
         """How often a bound on memory was hit so far, by what was given up."""
-        hits = Counter(tracks_dropped=self._tracker.dropped)
-        for watch in self.watches:
-            hits.update(watch.limits)
-        return dict(hits)
+        return {"tracks_dropped": self._tracker.dropped, **_limits_of(self.watches), **self.measuring.limits}
 
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px
@@ -179,3 +180,12 @@ class Worker:
         for watch in self.watches:
             watch.scenario.interrupt()
             watch.cases.interrupt()
+        self.measuring.interrupt()
+
+
+def _limits_of(watches: Sequence[Watch]) -> Counter[str]:
+    """Of all watches together, noughts included."""
+    hits: Counter[str] = Counter()
+    for watch in watches:
+        hits.update(watch.limits)
+    return hits

@@ -23,9 +23,11 @@ import numpy as np
 
 from edge.core.types import PENDING, Case, CaseChange, Grounds, Occurrence
 from edge.errors import StateError
+from edge.ports import WordedMeasure
 
 SCHEMA_VERSION = 3
 IN_MEMORY = ":memory:"
+MEASURES_MAX = 10_000  # of all cameras: an hour of 64 cameras with three measures each a minute
 REQUESTS_MAX = 1000  # of all cameras; operators are people
 _JOURNAL_TRIES = 100  # as many gateways' processes as may open a new database at the same moment
 
@@ -236,6 +238,30 @@ class Database:
         with self._transaction() as connection:
             connection.executemany("DELETE FROM outbox WHERE id = ?", [(one,) for one in ids])
 
+    def put_measures(self, measures: Sequence[WordedMeasure]) -> int:
+        """Keep measures for the courier; the oldest are given up for those beyond MEASURES_MAX. Returns how many."""
+        rows = [(measure.topic, _line(measure.body)) for measure in measures]
+        with self._transaction() as connection:
+            connection.executemany("INSERT INTO measures (topic, body) VALUES (?, ?)", rows)
+            (count,) = connection.execute("SELECT COUNT(*) FROM measures").fetchone()
+            dropped = max(int(count) - MEASURES_MAX, 0)
+            if dropped:
+                oldest = "SELECT id FROM measures ORDER BY id LIMIT ?"
+                connection.execute(f"DELETE FROM measures WHERE id IN ({oldest})", (dropped,))
+        return dropped
+
+    def take_measures(self, limit: int) -> Sequence[tuple[str, str]]:
+        """At most `limit` of the oldest measures, topic and body. They are gone then: none is ever sent twice."""
+        if not self._read("SELECT 1 FROM measures LIMIT 1"):
+            return []
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT id, topic, body FROM measures ORDER BY id LIMIT ?", (limit,)).fetchall()
+            connection.executemany("DELETE FROM measures WHERE id = ?", [(row[0],) for row in rows])
+        return [(topic, body) for _, topic, body in rows]
+
+    def waiting_measures(self) -> int:
+        return int(self._read("SELECT COUNT(*) FROM measures")[0][0])
+
     def put_request(
         self, camera: str, kind: str, body: Mapping[str, object], *, now_wall_ns: int, until_wall_ns: int
     ) -> int:
@@ -384,9 +410,13 @@ def _append(connection: sqlite3.Connection, alert: dict[str, object], topic: str
         "INSERT INTO outbox (id, topic, body, created) VALUES (?, ?, '', ?)", (alert["id"], topic, alert["time"])
     )
     sequence = int(cursor.lastrowid or 0)
-    body = json.dumps({**alert, "sequence": sequence}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    body = _line({**alert, "sequence": sequence})
     connection.execute("UPDATE outbox SET body = ? WHERE sequence = ?", (body, sequence))
     return sequence
+
+
+def _line(message: Mapping[str, object]) -> str:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _row_of(case: Case) -> tuple[object, ...]:

@@ -112,6 +112,13 @@ CREATE TABLE IF NOT EXISTS dismissals (
     camera  TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- Measures on their way to the courier, each sent once or lost.
+CREATE TABLE IF NOT EXISTS measures (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic TEXT NOT NULL,
+    body  TEXT NOT NULL                -- as it is published
+);
+
 INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '3');
 
 COMMIT;

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.config.catalogue import ScenarioUse
+from edge.config.catalogue import MeasureUse, ScenarioUse
 from edge.config.document import Loc
 from edge.config.loader import Site
 from edge.config.models import CameraConfig
@@ -151,7 +151,7 @@ def _of_camera(site: Site, camera: CameraConfig, shelf: _Shelf) -> CameraModels:
     checks = [_classifier(site, use, shelf, (*at, "scenarios", row)) for row, use in enumerate(camera.scenarios)]
     # The camera's own model runs where a scenario asks it, where it must explain static things, or where nobody does.
     asked = [manifest for manifest, use in zip(named, camera.scenarios, strict=True) if manifest != own]
-    explains = any(rule_class(use.kind).sees_regions for use in camera.scenarios)
+    explains = any(rule_class(use.kind).sees_regions for use in camera.scenarios if isinstance(use, ScenarioUse))
     needs_own = explains or len(asked) < len(named) or not named
     detectors = list(dict.fromkeys([own, *asked] if needs_own else asked))
     classifiers = list(dict.fromkeys(check for check in checks if check is not None))
@@ -168,7 +168,7 @@ def _of_camera(site: Site, camera: CameraConfig, shelf: _Shelf) -> CameraModels:
     )
 
 
-def _classifier(site: Site, use: ScenarioUse, shelf: _Shelf, at: Loc) -> ModelManifest | None:
+def _classifier(site: Site, use: ScenarioUse | MeasureUse, shelf: _Shelf, at: Loc) -> ModelManifest | None:
     if use.check is None:
         return None
     manifest = shelf.classifier(use.check.model, (*at, "check", "model"))

@@ -26,7 +26,7 @@ from edge.state.database import Database
 from edge.state.judgements import Judgements
 from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import CameraModels, eyes_of
-from edge.wiring.frame_path import recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.frame_path import measuring_for, recorder_for, sight_for, telling_for, worker_for
 from edge.wiring.judging import DISMISS, applied_by
 from edge.wiring.keeping import recording_for
 from edge.wiring.place import place_takes
@@ -106,7 +106,8 @@ def _live_camera(
     sight_file = SightFile(order.folder, camera, sight, clock=clock)
     outbox = PatientOutbox(database, stop=stop, still_here=still_here)
     telling = telling_for(site, camera, eyes, recorder=recorder, outbox=outbox, config_sha256=order.config_sha256)
-    worker = worker_for(site, camera, eyes, sight=sight, telling=telling, stopwatch=stopwatch)
+    measuring = measuring_for(site, camera, eyes.models, box=database, config_sha256=order.config_sha256)
+    worker = worker_for(site, camera, eyes, sight=sight, telling=telling, measuring=measuring, stopwatch=stopwatch)
     capture = LiveCapture(
         camera.source,
         camera=camera.id,

@@ -49,7 +49,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         health_s=config.mqtt.health_s,
     )
     with Database.open(order.database) as database:
-        courier = Courier(database, publisher, notices=announcer, poll_s=_POLL_S)
+        courier = Courier(database, publisher, notices=announcer, measures=database, poll_s=_POLL_S)
         courier.start()
         while not stop.wait(_TURN_S):
             write_report(row, courier_report(courier.state(), publisher.address))

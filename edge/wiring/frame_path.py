@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,23 +16,25 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from edge import __version__
-from edge.clock import Stopwatch, local_day, minute_of_week
-from edge.config.catalogue import ScenarioUse, stock_catalogue
+from edge.clock import Stopwatch, interval_of, local_day, minute_of_week
+from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
 from edge.config.loader import Site
 from edge.config.models import CameraConfig
 from edge.core import boxes
 from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook
+from edge.core.measures import Measure, MeasureRule, gauge_for, measure_class
 from edge.core.scenarios import Rule, rule_class, scenario_for
 from edge.core.sight import Sight, SightSettings
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, OPENED, Bool, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
 from edge.core.zones import ZoneMap
-from edge.delivery.message import Origin, Tag, Topics, alert
+from edge.delivery.message import Origin, Tag, Topics, alert, measure
 from edge.evidence.manifest import SharedChain
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
-from edge.ports import EvidenceFile, Outbox
+from edge.ports import EvidenceFile, MeasureBox, Outbox, WordedMeasure
+from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling, Told
 from edge.runtime.worker import Watch, Worker
 from edge.wiring.camera_models import CameraModels, Eyes, listed, models_of
@@ -47,37 +50,40 @@ def worker_for(
     *,
     sight: Sight,
     telling: Telling,
+    measuring: Measuring,
     stopwatch: Stopwatch,
 ) -> Worker:
     """One camera's frame path."""
     zones = polygons_of(camera)
-    uses = site.scenarios[camera.id]
     models, detector = eyes.models, eyes.detector
-    rules = [rule_for(site, camera, row, models) for row in range(len(uses))]
+    uses = scenarios_of(camera)
+    rules = {row: rule_for(site, camera, row, models) for row in uses}
+    anchors = {rule.anchor for rule in rules.values()} | {use.parameters.anchor for use in site.measures[camera.id]}
     timezone = ZoneInfo(site.config.site.timezone)
     return Worker(
         sight=sight,
         detector=detector,
         tracker=Tracker(groups=detector.groups),
-        zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted({rule.anchor for rule in rules})},
-        background=_background(rules, zones, models.labels, ignored=arrays(camera.masks.ignore)),
+        zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted(anchors)},
+        background=_background(list(rules.values()), zones, models.labels, ignored=arrays(camera.masks.ignore)),
         watches=[
             Watch(
-                scenario=scenario_for(rule, zones),
+                scenario=scenario_for(rules[row], zones),
                 cases=CaseBook(
-                    rule,
+                    rules[row],
                     camera=camera.id,
                     gateway=f"{site.config.site.id}/{site.config.gateway.id}",
                     day_of=lambda wall_ns: local_day(wall_ns, timezone),
                 ),
                 active=_hours(use, timezone),
-                own_labels=_own_labels(models, judge),
-                second_look=second_look,
+                own_labels=_own_labels(models, models.judges[row]),
+                second_look=eyes.second_looks[row],
             )
-            for rule, use, judge, second_look in zip(rules, uses, models.judges, eyes.second_looks, strict=True)
+            for row, use in uses.items()
         ],
         ignored=arrays(camera.masks.ignore),
         telling=telling,
+        measuring=measuring,
         stopwatch=stopwatch,
     )
 
@@ -98,6 +104,42 @@ def telling_for(
     """What tells of a camera's cases. `config_sha256`: of the configuration in force, which may change meanwhile."""
     word = _word(site, camera, eyes, config_sha256 or (lambda: site.config_sha256))
     return Telling(recorder=recorder, word=word, outbox=outbox)
+
+
+def measuring_for(
+    site: Site,
+    camera: CameraConfig,
+    models: CameraModels,
+    *,
+    box: MeasureBox,
+    config_sha256: Callable[[], str] | None = None,
+) -> Measuring:
+    """What reads a camera's measures and tells them."""
+    zones, timezone = polygons_of(camera), ZoneInfo(site.config.site.timezone)
+    uses = {(use.name, place): use for use in site.measures[camera.id] for place in use.places}
+    origin = origin_of(site, camera, model_name="", model_sha256="")
+    topics = Topics(origin.site, origin.gateway)
+
+    def word(told: Measure, now_wall_ns: int) -> WordedMeasure:
+        use = uses[told.name, told.place]
+        body = measure(
+            told,
+            use=use.use,
+            line=origin.zones[told.place] if use.lines else None,
+            origin=replace(origin, config_sha256=(config_sha256 or (lambda: site.config_sha256))()),
+            now_wall_ns=now_wall_ns,
+        )
+        return WordedMeasure(topics.measure(camera.id, told.name), body)
+
+    gauges = [
+        gauge_for(
+            measure_rule_for(site, camera, use, models),
+            zones,
+            partial(interval_of, every_s=use.parameters.every_s, zone=timezone),
+        )
+        for use in site.measures[camera.id]
+    ]
+    return Measuring(gauges, word=word, box=box)
 
 
 def recorder_for(
@@ -132,24 +174,24 @@ def check_models(site: Site) -> dict[str, CameraModels]:
     """
     models = models_of(site, site.config.cameras)
     for camera in site.config.cameras:
-        for row in range(len(camera.scenarios)):
+        for row in scenarios_of(camera):
             rule_for(site, camera, row, models[camera.id])
+        for use in site.measures[camera.id]:
+            measure_rule_for(site, camera, use, models[camera.id])
     return models
 
 
 # The parts of a worker
 
 
+def scenarios_of(camera: CameraConfig) -> dict[int, ScenarioUse]:
+    """Those of the camera's uses that are scenarios and no measures, by their row."""
+    return {row: use for row, use in enumerate(camera.scenarios) if isinstance(use, ScenarioUse)}
+
+
 def rule_for(site: Site, camera: CameraConfig, row: int, models: CameraModels) -> Rule:
     """The rule of the camera's scenario `row`; its labels are rows of those of all the camera's models."""
-    use, judge = camera.scenarios[row], models.judge_of(row)
-    unknown = [label for label in use.labels if label not in judge.labels]
-    if unknown:
-        raise site.fault(
-            ("cameras", site.config.cameras.index(camera), "scenarios", row, "labels"),
-            f"holds {unknown[0]!r}, which the model {judge.name} does not know: its labels are {listed(judge.labels)}",
-        )
-    own = models.rows_of(models.judges[row])
+    use, own = scenarios_of(camera)[row], _own_rows(site, camera, row, models)
     names = tuple(use.lines) or tuple(zone.id for zone in camera.zones)
     kind = rule_class(use.kind)
     return kind(
@@ -158,12 +200,42 @@ def rule_for(site: Site, camera: CameraConfig, row: int, models: CameraModels) -
         zone_names=names,
         label_names=models.labels,
         **{
-            field.name: _as_rule_has_it(field.name, use, judge.labels, own.start)
+            field.name: _as_rule_has_it(field.name, use, models.labels[own], own.start)
             for field in fields(kind)
             if field.name not in ("scenario", "zones", "zone_names", "label_names")
             and not _is_fixed_by_kind(field, use)
         },
     )
+
+
+def measure_rule_for(site: Site, camera: CameraConfig, use: MeasureUse, models: CameraModels) -> MeasureRule:
+    own = _own_rows(site, camera, camera.scenarios.index(use), models)
+    kind = measure_class(use.kind)
+    names = [zone.id for zone in camera.zones]
+    given: dict[str, Any] = {
+        "name": use.name,
+        "places": use.places,
+        "labels": label_rows(use.labels, models.labels[own]) + np.int16(own.start),
+        "zones": tuple(names.index(zone) for zone in use.zones),
+    }
+    return kind(
+        **{
+            field.name: given[field.name] if field.name in given else getattr(use.parameters, field.name)
+            for field in fields(kind)
+        }
+    )
+
+
+def _own_rows(site: Site, camera: CameraConfig, row: int, models: CameraModels) -> slice:
+    """Which of all labels are those of the model that judges the camera's use `row`; it must know those asked for."""
+    judge = models.judge_of(row)
+    unknown = [label for label in camera.scenarios[row].labels if label not in judge.labels]
+    if unknown:
+        raise site.fault(
+            ("cameras", site.config.cameras.index(camera), "scenarios", row, "labels"),
+            f"holds {unknown[0]!r}, which the model {judge.name} does not know: its labels are {listed(judge.labels)}",
+        )
+    return models.rows_of(models.judges[row])
 
 
 def _is_fixed_by_kind(field: Field[Any], use: ScenarioUse) -> bool:
@@ -219,7 +291,7 @@ def _judges(site: Site, camera: CameraConfig, models: CameraModels) -> Callable[
     first = models.detectors[0].manifest
     known = {
         (use.use, zone): (models.judge_of(row).name, models.judge_of(row).sha256)
-        for row, use in enumerate(site.scenarios[camera.id])
+        for row, use in scenarios_of(camera).items()
         for zone in use.places
     }
     return lambda scenario, zone: known.get((scenario, zone), (first.name, first.sha256))
@@ -232,9 +304,7 @@ def _word(
     origin = origin_of(site, camera, model_name="", model_sha256="")
     judge_of = _judges(site, camera, eyes.models)
     checks = {
-        (use.use, zone): second_look
-        for use, second_look in zip(site.scenarios[camera.id], eyes.second_looks, strict=True)
-        for zone in use.places
+        (use.use, zone): eyes.second_looks[row] for row, use in scenarios_of(camera).items() for zone in use.places
     }
     tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.places}
     topics = Topics(origin.site, origin.gateway)
@@ -298,7 +368,7 @@ def tag_of(site: Site, case: Case) -> Tag:
 def stock_tag(scenario: str) -> Tag:
     """How a case of a scenario that is not in use any more is filed: as the catalogue says."""
     known = stock_catalogue().scenarios.get(scenario)
-    if known is None:
+    if known is None or known.is_measure:
         return Tag("", scenario, "", True, "normal")
     category = stock_catalogue().categories[str(known.defaults["category"])]
     return Tag(category.code, category.name, category.standard, category.extension, str(known.defaults["severity"]))

@@ -50,6 +50,7 @@ from edge.wiring.camera_models import CameraModel, CameraModels, eyes_of, models
 from edge.wiring.frame_path import (
     EXPLAINING_LABELS,
     arrays,
+    measuring_for,
     places_of,
     recorder_for,
     sight_for,
@@ -108,8 +109,9 @@ def replay(
         with (
             _written(order.out, work=output.work),
             (output.work / "alerts.jsonl").open("w", encoding="utf-8") as lines,
+            (output.work / "measures.jsonl").open("w", encoding="utf-8") as measure_lines,
         ):
-            journal = Journal(database, lines, on_alert=courier.wake if courier else lambda: None)
+            journal = Journal(database, lines, measure_lines, on_alert=courier.wake if courier else lambda: None)
             models = models_of(site, [camera])[camera.id]
             loaded: list[OnnxDetector] = []
             eyes = eyes_of(
@@ -122,7 +124,15 @@ def replay(
             recorder = recorder_for(site, camera, models, root=output.work)
             telling = telling_for(site, camera, eyes, recorder=recorder, outbox=journal)
             run = Replay(
-                worker=worker_for(site, camera, eyes, sight=sight_for(camera), telling=telling, stopwatch=stopwatch),
+                worker=worker_for(
+                    site,
+                    camera,
+                    eyes,
+                    sight=sight_for(camera),
+                    telling=telling,
+                    measuring=measuring_for(site, camera, models, box=journal),
+                    stopwatch=stopwatch,
+                ),
                 telling=telling,
                 clips=clips,
                 open_clip=lambda clip, origin: _recorded(clip, origin, camera),
@@ -133,6 +143,7 @@ def replay(
             )
             run.run()
             lines.close()
+            measure_lines.close()
             summary = run.summary(
                 wall_s=elapsed_s() - begun_s,
                 cpu_s=cpu_s() - begun_cpu_s,
@@ -150,7 +161,7 @@ def replay(
                     "stills_refused": recorder.counts.stills_refused,
                 },
             )
-            _write_pages(output.work, journal.alerts, summary, site)
+            _write_pages(output.work, journal, summary, site)
             output.publish()
         _deliver(courier, order)
     return ReplayResult(order.out, summary, journal.alerts, run.incomplete)
@@ -395,7 +406,7 @@ def _courier(stack: ExitStack, database: Database, site: Site, order: ReplayOrde
     except DeliveryError as error:
         raise UsageError(f"--mqtt {error}") from error
     publisher.check()  # a wrong address is told before an hour of footage is decoded
-    courier = Courier(database, publisher)
+    courier = Courier(database, publisher, measures=database)
     if order.tell_live:
         courier.start()
     stack.callback(courier.close)
@@ -431,11 +442,11 @@ def _written(folder: Path, *, work: Path | None = None) -> Iterator[None]:
         raise type(error)(f"{folder}: {words}; nothing of this replay is kept") from error
 
 
-def _write_pages(folder: Path, alerts: Sequence[dict[str, object]], summary: dict[str, object], site: Site) -> None:
-    (folder / "measures.jsonl").touch()  # no stock scenario measures anything yet
+def _write_pages(folder: Path, journal: Journal, summary: dict[str, object], site: Site) -> None:
     write_report(
         folder,
-        alerts=alerts,
+        alerts=journal.alerts,
+        measures=journal.measures,
         summary=summary,
         site_name=site.config.site.name,
         timezone=site.config.site.timezone,
