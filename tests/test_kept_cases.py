@@ -175,6 +175,7 @@ def test_a_dismissed_case_was_not_ended_by_the_street() -> None:
 def test_what_passes_is_not_kept_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "LOOKS_MAX", 40)
     monkeypatch.setattr(bounds, "TRACED_MAX", 1)
+    monkeypatch.setattr(bounds, "CUTS_MAX", 8)
     street, kept = recorded(parking_rule())
     street.play(5)
     parked(street, stay_s=5)
@@ -187,6 +188,7 @@ def test_what_passes_is_not_kept_and_memory_is_bounded(monkeypatch: pytest.Monke
     recording = street.recording  # type: ignore[attr-defined]
     assert recording.refused > 0
     assert len(case.looks) <= 40
+    assert len(case.cuts) <= 8
     assert again_s(case) == pytest.approx(opened_s(case), abs=6)
 
 

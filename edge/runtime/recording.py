@@ -24,9 +24,10 @@ from edge.runtime.worker import Watch, Worker
 
 LOOK_NS = NS_PER_S // 2  # between two looks that are kept
 CUT_NS = 2 * NS_PER_S
+CUTS_MAX = 64  # of one case; beyond, every second one is left out, and the next come half as often
 RUN_UP = 120  # looks from before a case begins: a minute
 LOOKS_MAX = 2400  # of one case; beyond, every second one is left out: 20 minutes, then 40 of half as many
-TRACED_MAX = 32  # cases in the making or open at once; 400 KB each at most where things are compared
+TRACED_MAX = 16  # cases in the making or open at once; their cuts take 1.7 MB each at most
 AFTER_MIN_NS = 60 * NS_PER_S  # a case is looked at so long after it opened, and for its rule's `after_s` at least
 _PICTURED = (THING, REGION, PERSON, SPOT)  # kinds of finding again that compare pictures
 
@@ -43,6 +44,7 @@ class _Traced:
     found_ns: int  # mono; of the first look at it
     cuts: list[tuple[int, UInt8]] = field(default_factory=list)
     look_ns: int = LOOK_NS  # doubles when LOOKS_MAX are reached
+    cut_ns: int = CUT_NS  # doubles when CUTS_MAX are
     interrupted: bool = False  # a look that was left out knew that what was before it is unknown
 
 
@@ -130,15 +132,16 @@ class CaseRecording:
             traced.interrupted = False
             if len(traced.looks) >= LOOKS_MAX:
                 traced.looks = _thinned(traced.looks)
-                del traced.cuts[1::2]
                 traced.look_ns *= 2
 
     def _cut(self, traced: _Traced, scene: Scene) -> None:
-        apart_ns = CUT_NS * (traced.look_ns // LOOK_NS)
-        due = not traced.cuts or scene.frame.mono_ns - traced.cuts[-1][0] >= apart_ns
+        due = not traced.cuts or scene.frame.mono_ns - traced.cuts[-1][0] >= traced.cut_ns
         if due and traced.watch.scenario.rule.keyed_by in _PICTURED:
             cut = self._masked(traced.window.cut(scene.frame.bgr), traced.window, scene)
             traced.cuts.append((scene.frame.mono_ns, cut))
+            if len(traced.cuts) >= CUTS_MAX:
+                del traced.cuts[1::2]
+                traced.cut_ns *= 2
 
     def _masked(self, cut: UInt8, window: Window, scene: Scene) -> UInt8:
         """Privacy masks are filled with grey: nothing of what they hide is kept."""
