@@ -35,7 +35,7 @@ def reenact(kept: KeptCase, scenes: Sequence[Scene], rule: Rule) -> Reenacted:
     scenario = scenario_for(rule, list(kept.zones.values()))
     book = CaseBook(rule, camera=kept.camera, gateway="kept")
     compares = type(scenario).interrupt is not Scenario.interrupt  # one look with the next
-    told_ns = 0
+    told_ns = -EARLY_NS
     for scene in scenes:
         if scene.frame.resumed:
             scenario.interrupt()
