@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge.core.scenarios import Rule
-from edge.core.types import NS_PER_S
+from edge.core.cases import CaseBook
+from edge.core.memory import StreetMemory
+from edge.core.scenarios import Rule, scenario_for
+from edge.core.scene import Scene
+from edge.core.tracker import Tracker
+from edge.core.types import NS_PER_S, Detections, Frame, StaticRegions
 from tests.street import person_rule
 from tests.walkers import Pavement, Walker, stands, walks
 
@@ -172,3 +177,31 @@ def test_density_is_told_from_number(gap: float, opens: bool) -> None:
     assert street.told == (["opened"] if opens else [])
     if opens:
         assert street.changes[0][1].case.reasons == ("dense",)
+
+
+@pytest.mark.parametrize("people_min", [2, 3])
+def test_of_real_people_on_a_plaza_only_those_who_meet_are_a_gathering(media: Path, people_min: int) -> None:
+    """80 s of PETS 2009 by its own detections: seven or eight walk about, some very slowly; from 3 to 18 s two meet by
+    the sign, and a third stands with them for some seconds."""
+    rows = np.loadtxt(media / "vtest_pets09_s2l1_det.txt", delimiter=",")
+    size_px = (768, 576)
+    rule = crowd_rule(people_min, after_ns=10 * NS_PER_S, clear_after_ns=5 * NS_PER_S)
+    scenario, tracker = scenario_for(rule, [np.array(WIDE, np.float32)]), Tracker()
+    book = CaseBook(rule, camera="c", gateway="s/g")
+    bgr, memory, told = np.zeros((size_px[1], size_px[0], 3), np.uint8), StreetMemory(), []
+    for number in range(1, 796, 2):
+        seen = rows[rows[:, 0] == number]
+        xyxy = np.concatenate([seen[:, 2:4], seen[:, 2:4] + seen[:, 4:6]], axis=1).astype(np.float32)
+        score = np.clip(seen[:, 6], 0, 1).astype(np.float32)
+        now_ns = (number - 1) * NS_PER_S // 10
+        tracks = tracker.update(Detections(xyxy, score, np.zeros(len(seen), np.int16)), now_ns)
+        frame = Frame("c", number, now_ns, now_ns, bgr)
+        scene = Scene(frame, Detections.empty(), tracks, {}, StaticRegions.empty(), memory)
+        told += [(now_ns / NS_PER_S, change) for change in book.advance(scenario.find(scene), scene)]
+    opened = [(when, change.case.footprint) for when, change in told if change.kind == "opened"]
+    print(f"{people_min} people or more: opened {[(when, [round(edge) for edge in box]) for when, box in opened]}")
+    assert bool(opened) == (people_min == 2)
+    for when, (x1, y1, x2, y2) in opened:
+        assert 10 <= when <= 20
+        assert 340 <= x1 <= x2 <= 560
+        assert 150 <= y1 <= y2 <= 330

@@ -27,10 +27,14 @@ JUMP_SPEED = 2.0  # body heights a second; nobody walks so fast: the track has t
 JUMP_MIN = 0.5  # body heights, below which a jump is a trembling box
 SETTLED_NS = 2 * NS_PER_S  # who takes over a lost one's time has stood there for as long; a walker is through sooner
 LOST_NS = NS_PER_S  # unseen for as long, a spot may be taken over, although its track is still carried on
-MISSED_NS = 8 * NS_PER_S  # a spot in plain view, at which the detector finds nobody
+# A spot in plain view, at which the detector finds nobody, is given up after three times as long as it was ever missed
+# before: who was seen in every look has gone, who is seen in every tenth has not.
+MISSED_TIMES = 3
+MISSED_MIN_NS = 3 * NS_PER_S
+MISSED_MAX_NS = 8 * NS_PER_S
 WALKED_OFF_NS = 3 * NS_PER_S  # a spot whose own track walked off, where nobody else turns up
-HIDDEN_NS = 20 * NS_PER_S  # a spot behind somebody or something
-HIDDEN_SHARE = 0.3  # of the person's box, covered by what stands nearer
+HIDDEN_NS = 15 * NS_PER_S  # a spot behind somebody or something
+HIDDEN_SHARE = 0.5  # of the box, covered by what stands nearer: who is half covered is mostly still seen
 SHRUNK = 0.85  # of the height known so far: legs behind somebody, or a head behind a sign
 SHRUNK_NS = 10 * NS_PER_S  # how fast the known height follows such a box; a taller one it follows at once
 SPOTS_MAX = 1024  # as many as there are tracks
@@ -41,6 +45,7 @@ _SPOT = np.dtype(
         ("since_ns", np.int64),
         ("own_ns", np.int64),  # when its track was last seen here
         ("seen_ns", np.int64),  # when anybody was
+        ("missed_ns", np.int64),  # the longest time for which nobody was, so far
         ("walked", np.bool_),  # the track came here from elsewhere, step by step; of a lost one, it went so
         ("xyxy", np.float32, 4),  # the whole person, what is hidden added
         ("foot", np.float32, 2),  # middle of the circle
@@ -102,6 +107,7 @@ class Spots:
         for name, point in (("foot", foot), ("head", head)):
             spots[name][own] = np.where(left[:, None], point, before[name] + follow * (point - before[name]))
         spots["since_ns"][own] = np.where(left, mono_ns, before["since_ns"])
+        spots["missed_ns"][own] = np.where(left, 0, np.maximum(before["missed_ns"], mono_ns - before["own_ns"]))
         spots["walked"][own] = np.where(left, ~jumped, before["walked"])
         spots["own_ns"][own] = spots["seen_ns"][own] = mono_ns
         spots["xyxy"][own] = whole
@@ -144,7 +150,9 @@ class Spots:
             return
         gone, here = lost[pair[0][chosen]], heir[pair[1][chosen]]
         spots["seen_ns"][gone] = mono_ns
+        missed_ns = np.maximum(spots["missed_ns"][gone], spots["since_ns"][here] - spots["own_ns"][gone])
         over = settled[pair[1][chosen]]
+        spots["missed_ns"][here[over]] = np.maximum(spots["missed_ns"][here], missed_ns)[over]
         spots["since_ns"][here[over]] = spots["since_ns"][gone[over]]
         self._spots = np.delete(spots, gone[over])
 
@@ -152,7 +160,8 @@ class Spots:
         spots = self._spots
         unseen_ns = mono_ns - spots["seen_ns"]
         walked_off = spots["walked"] & (spots["track_id"] < 0)
-        doubtful = np.flatnonzero(unseen_ns > np.where(walked_off, WALKED_OFF_NS, MISSED_NS))
+        patience_ns = np.clip(MISSED_TIMES * spots["missed_ns"], MISSED_MIN_NS, MISSED_MAX_NS)
+        doubtful = np.flatnonzero(unseen_ns > np.where(walked_off, WALKED_OFF_NS, patience_ns))
         keep = np.ones(len(spots), np.bool_)
         if len(doubtful):
             hidden = ~walked_off[doubtful] & (_hidden_share(spots[doubtful], tracks) >= HIDDEN_SHARE)
