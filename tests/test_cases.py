@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edge.core import appearance
 from edge.core.cases import withdrawn
 from edge.core.types import NS_PER_S, Findings, seconds_to_ns
 from tests.street import Street, Thing, parking_rule, person_rule
@@ -479,3 +480,50 @@ def take(findings: Findings, order: list[int]) -> Findings:
         findings.count[rows],
         findings.reasons[rows],
     )
+
+
+@pytest.mark.parametrize("shift", [(3, 0), (4, 1), (5, 1)])
+def test_a_car_that_looks_much_the_same_is_another_if_the_first_drove_off(
+    shift: tuple[float, float],
+) -> None:
+    """A third to a half of its picture agrees with the first one's, as two cars of one make and colour may."""
+    street = parked()
+    second = replace(moved(CAR, *shift), track=2)
+    seen = appearance.luma_patch(street._picture([second], 1.0), np.array(CAR.box, np.float32))
+    agrees = appearance.agreement(street.book._lives[0].patch, seen)
+    print(f"agreement {agrees:.2f}")
+    assert 0.3 <= agrees < 0.7
+    for step in range(1, 6):
+        street.play(0.4, moved(CAR, 30 * step))
+    street.play(10)
+    street.play(30, replace(second, rest_s=street.now_s))
+    opened = [change.case.case_id for _, change in street.changes if change.kind == "opened"]
+    assert len(set(opened)) == 2
+    assert sorted(street.told) == ["cleared", "opened", "opened"]
+
+
+def test_a_lorry_that_takes_the_cars_track_along_does_not_end_its_case() -> None:
+    street = parked()
+    street.play(4, replace(CAR, track=0), replace(LORRY, track=3))
+    for step in range(1, 6):  # the lorry drives off under the car's number
+        street.play(0.4, replace(CAR, track=0), replace(moved(LORRY, 25 * step), track=1))
+    street.play(30, replace(CAR, track=9, rest_s=street.now_s))
+    assert street.told == ["opened"]
+
+
+@pytest.mark.parametrize("look", ["hazard lights", "an open door", "headlights"])
+def test_a_driver_in_the_car_does_not_begin_its_time_anew(look: str) -> None:
+    street = Street(parking_rule(after_ns=20 * NS_PER_S))
+    street.play(5)
+    lamps = [(102, 122, 108, 128), (142, 122, 148, 128)]
+    parts = {"hazard lights": lamps, "an open door": [(94, 108, 106, 134)], "headlights": lamps}[look]
+    extra = [Thing(seed=5000 + row, box=box) for row, box in enumerate(parts)]
+    for blink in range(60):
+        lit = blink % 2 if look == "hazard lights" else blink > 20
+        street.play(0.4, CAR, *(extra if lit else ()))
+    assert street.told == ["opened"]
+    assert street.at("opened") == [pytest.approx(25, abs=1)]
+    assert street.changes[0][1].case.started_ns == 5 * NS_PER_S
+    for blink in range(50):  # the detector misses it: its picture must do
+        street.play(0.4, replace(CAR, track=0), *(extra if blink % 2 else ()))
+    assert street.told == ["opened"]

@@ -253,7 +253,7 @@ FAULTS = {
     "parameter of another kind": (
         changed(PARKING, "{use: illegal-parking, zones: [kerb], people_min: 3}"),
         "site.yaml:18: cameras.gate.scenarios.illegal-parking: unknown key people_min; known keys: active, after_s, "
-        "anchor, category, check, clear_after_s, except_hours, labels, model, queue_max_s, repeat_s, score_min, "
+        "anchor, bays, category, check, clear_after_s, except_hours, labels, model, queue_max_s, repeat_s, score_min, "
         "severity, size_min, use, zones",
     ),
     "unknown scenario": (
@@ -265,6 +265,10 @@ FAULTS = {
         changed("zones: [kerb]", "zones: [kreb]"),
         "site.yaml:18: cameras.gate.scenarios.illegal-parking: zones[0] kreb is no zone of this camera; "
         "did you mean kerb?; its zones: kerb, pavement",
+    ),
+    "unknown bay": (
+        changed("zones: [kerb]", "zones: [kerb], bays: [rack]"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: bays[0] rack is no zone of this camera; its zones: kerb",
     ),
     "unknown category": (
         changed("after_s: 45}", 'category: "0555"}'),

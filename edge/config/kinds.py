@@ -97,6 +97,7 @@ class StationaryParameters(DetectedParameters, CheckedParameters):
     size_min: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0015, description="Smallest box, as a fraction of the frame's area"
     )
+    bays: ZoneIds = Field(default=(), description="Zones of this camera in which they may stand, such as racks")
     queue_max_s: Seconds = Field(
         default=0,
         description="What halts with others that came the same way is not counted while it may be waiting in a queue, "
@@ -111,6 +112,17 @@ class LeftObjectParameters(Parameters, CheckedParameters):
     size_min: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0005, description="Smallest thing, as a fraction of the zone's area"
     )
+
+
+class HeapParameters(DetectedParameters):
+    count_min: Annotated[int, Field(ge=2, le=1000)] = Field(description="So many things are a heap")
+    spacing: Annotated[float, Field(gt=0, le=20)] = Field(
+        default=1.5, description="Things stand together when no further apart than this many box heights"
+    )
+    size_min: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0005, description="Smallest box, as a fraction of the frame's area"
+    )
+    bays: ZoneIds = Field(default=(), description="Zones of this camera in which they may stand, such as racks")
 
 
 class LoiteringParameters(DetectedParameters, CheckedParameters):
@@ -279,6 +291,7 @@ KINDS: Mapping[str, type[CaseParameters]] = MappingProxyType(
         "left_object": LeftObjectParameters,
         "loitering": LoiteringParameters,
         "gathering": GatheringParameters,
+        "heap": HeapParameters,
         "repeated_gathering": RepeatedGatheringParameters,
         "crossing": CrossingParameters,
         "absence": AbsenceParameters,

@@ -234,6 +234,10 @@ class CameraConfig(Strict):
                     fault = PydanticCustomError("repeated_line", "is the name of another zone or line")
                     faults.append((("scenarios", row, key), fault))
                 named.add(name)
+            bays: tuple[str, ...] = getattr(scenario.parameters, "bays", ())
+            faults += [
+                (("scenarios", row, "bays", place), unknown_zone) for place, bay in enumerate(bays) if bay not in known
+            ]
             for place, zone in enumerate(scenario.zones):
                 loc = ("scenarios", row, "zones", place)
                 if zone not in known:

@@ -52,6 +52,9 @@ _DAY_NS = 86_400 * NS_PER_S
 LIVE_MAX = 256  # pending and open cases of one rule; beyond, new ones are refused and counted
 DISMISSED_MAX = 64  # of one rule, as long as the dismissed things stay; beyond, the one unseen for longest is let go
 OTHER_THING = 0.35  # agreement below which a thing that is found there is another one
+# Once its own track was seen to drive off, what stands there is another, however alike: unless it agrees as only the
+# thing itself does, behind which a lorry had taken its track along.
+ITSELF = 0.7
 HIDDEN_SHARE = 0.25  # of the footprint covered by others
 # A case opens only if the finder itself saw it in this share of the looks, and for a second at least: pixels alone
 # would carry one false box on a wall for ever, and a painted kerb that is a bus in every fifth look is no bus.
@@ -356,7 +359,7 @@ class CaseBook:
         overlap, same_track, same_zone = same
         never_left = same_track | (findings.since_ns <= life.case.last_seen_ns)
         opened = life.case.state != PENDING
-        alike = look.agrees >= (OTHER_THING if opened else SAME_THING)
+        alike = look.agrees >= (ITSELF if life.departed else OTHER_THING if opened else SAME_THING)
         # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
         # queue would add its halts up to one long stop.
         moved = same_track & same_zone & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
@@ -447,7 +450,7 @@ class CaseBook:
             if not finds_anew and not self._is_waited_for(life, scene):
                 life.empty_ns += step_ns
             return
-        if look.agrees >= SAME_THING:
+        if look.agrees >= (ITSELF if life.departed else SAME_THING):
             self._credit(life, scene.frame.mono_ns, step_ns)
         else:
             life.departed |= _went_away(life, scene.tracks)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from edge.core.scenarios.absence import Absence, AbsenceRule
 from edge.core.scenarios.crossing import Crossing, CrossingRule
 from edge.core.scenarios.gathering import Gathering, GatheringRule
+from edge.core.scenarios.heap import Heap, HeapRule
 from edge.core.scenarios.left_object import LeftObject, LeftObjectRule
 from edge.core.scenarios.loitering import Loitering, LoiteringRule
 from edge.core.scenarios.occupation import Occupation, OccupationRule
@@ -27,6 +28,7 @@ KINDS: Mapping[str, tuple[type[Rule], type[Scenario]]] = {
         (LeftObjectRule, LeftObject),
         (LoiteringRule, Loitering),
         (GatheringRule, Gathering),
+        (HeapRule, Heap),
         (RepeatedGatheringRule, Gathering),
         (CrossingRule, Crossing),
         (AbsenceRule, Absence),

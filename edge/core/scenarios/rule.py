@@ -68,6 +68,9 @@ class Rule:
         """(N,) which findings may begin a case; the others only carry one on."""
         return np.ones(len(findings), np.bool_)
 
+    def zone_rows(self, zones: tuple[str, ...]) -> list[int]:
+        return [self.zone_names.index(zone) for zone in zones]
+
     def zone_mask(self) -> Bool:
         """(Z,) which of the camera's zones the rule watches."""
         mask = np.zeros(len(self.zone_names), np.bool_)

@@ -28,6 +28,7 @@ class StationaryRule(Rule):
     keyed_by: ClassVar[str] = THING
 
     size_min: float = 0.0  # fraction of the frame
+    bays: tuple[str, ...] = ()  # zones in which it may stand
     queue_max_ns: int = 0  # nothing waits in a queue for longer; 0: nothing does
 
 
@@ -35,6 +36,7 @@ class Stationary(Scenario):
     def __init__(self, rule: StationaryRule, zones: Sequence[Float32]) -> None:
         super().__init__(rule, zones)
         self._size_min = rule.size_min
+        self._bays = rule.zone_rows(rule.bays)
         self._queues = Queues(queue_max_ns=rule.queue_max_ns) if rule.queue_max_ns else None
 
     def find(self, scene: Scene) -> Findings:
@@ -43,6 +45,7 @@ class Stationary(Scenario):
         width, height = scene.frame.size_px
         still = wanted(tracks, self.rule) & halts.stands
         still &= boxes.area(tracks.xyxy) >= self._size_min * width * height
+        still &= ~presence.inside[self._bays].any(axis=0)
         zone, row = np.nonzero(presence.inside & self.rule.zone_mask()[:, None] & still[None, :])
         since_ns = np.maximum(halts.since_ns[row], presence.entered_ns[zone, row])
         extent = np.where(halts.waits[row], WAITS, HOLDS).astype(np.int8)
