@@ -30,10 +30,10 @@ from edge.delivery.schema import alert_schema
 from edge.detect.classifier import OnnxClassifier
 from edge.detect.manifest import ModelManifest
 from edge.detect.session import OnnxDetector
-from edge.ports import EvidenceFile
+from edge.ports import EvidenceFile, WordedMeasure
 from edge.runtime.remote import DetectorLostError
 from edge.wiring.camera_models import eyes_of
-from edge.wiring.frame_path import check_models, sight_for, telling_for, worker_for
+from edge.wiring.frame_path import check_models, measuring_for, sight_for, telling_for, worker_for
 from tests.street import HEIGHT, WIDTH, texture
 from tests.test_camera_models import fault, models_of_gate, site_of
 from tests.tiny_models import constant_model, write_classifier, write_model
@@ -80,6 +80,9 @@ class Told:
         self.alerts.append({**alert, "sequence": len(self.alerts) + 1})
         return len(self.alerts)
 
+    def put_measures(self, measures: Sequence[WordedMeasure]) -> int:
+        return 0
+
     def watch(self, cases: Sequence[Case], frame: Frame) -> None:
         pass
 
@@ -109,7 +112,10 @@ def watch(folder: Path, scenarios: list[dict[str, Any]], *, seconds: float = 4, 
     )
     told = Told()
     telling = telling_for(site, camera, eyes, recorder=told, outbox=told)  # type: ignore[arg-type]
-    worker = worker_for(site, camera, eyes, sight=sight_for(camera), telling=telling, stopwatch=Stopwatch())
+    measuring = measuring_for(site, camera, models, box=told)
+    worker = worker_for(
+        site, camera, eyes, sight=sight_for(camera), telling=telling, measuring=measuring, stopwatch=Stopwatch()
+    )
     bgr = picture() if bgr is None else bgr
     for row in range(round(seconds * 2)):
         now_ns = seconds_to_ns(10 + row / 2)
@@ -262,7 +268,10 @@ def test_a_wait_for_a_classifier_that_is_given_up_leaves_every_case_as_it_was(mo
     )
     told = Told()
     telling = telling_for(site, camera, eyes, recorder=told, outbox=told)  # type: ignore[arg-type]
-    worker = worker_for(site, camera, eyes, sight=sight_for(camera), telling=telling, stopwatch=Stopwatch())
+    measuring = measuring_for(site, camera, loaded, box=told)
+    worker = worker_for(
+        site, camera, eyes, sight=sight_for(camera), telling=telling, measuring=measuring, stopwatch=Stopwatch()
+    )
     lost = 0
     for row in range(8):
         now_ns = seconds_to_ns(10 + row / 2)
