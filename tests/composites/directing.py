@@ -54,6 +54,7 @@ class Event:
     end_s: float | None
     things: tuple[Placed, ...]
     look_s: float
+    look_until_s: float | None = None  # of somebody who moves: the box is round all of this time
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,9 @@ class Take:
 
 
 def _event(event: Event, renderer: Renderer) -> dict[str, Any]:
-    boxes = np.array([renderer.box(placed, event.look_s) for placed in event.things])
+    until_s = event.look_s if event.look_until_s is None else event.look_until_s
+    looks = np.arange(event.look_s, until_s + 0.01, 0.2)
+    boxes = np.array([renderer.box(placed, look_s) for look_s in looks for placed in event.things])
     corners = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
     return {
         "scenario": event.scenario,
@@ -135,10 +138,17 @@ class Director:
         self.uses.append({"use": scenario, "zones": [zone], **settings})
 
     def note(
-        self, scenario: str, zone: str, start_s: float, end_s: float | None, *things: Placed, look_s: float
+        self,
+        scenario: str,
+        zone: str,
+        start_s: float,
+        end_s: float | None,
+        *things: Placed,
+        look_s: float,
+        look_until_s: float | None = None,
     ) -> None:
         ends = None if end_s is None or end_s >= self.duration_s else end_s
-        self.events.append(Event(scenario, zone, start_s, ends, things, look_s))
+        self.events.append(Event(scenario, zone, start_s, ends, things, look_s, look_until_s))
 
     def pick(self, choices: Sequence[str]) -> str:
         return choices[int(self.rng.integers(len(choices)))]

@@ -78,19 +78,29 @@ def walking_through(seed: int, media: Path) -> Take:
 
 
 def loitering(seed: int, media: Path) -> Take:
-    """Somebody walks about in the zone for half a minute and more, and goes; others walk through."""
+    """Somebody walks to and fro in the zone for half a minute and more, and goes; others walk through."""
     director = _director("loitering", seed, media, 80)
     zone = director.stage.ground
     director.watch("loitering", "square", zone, after_s=LOITERING_S, clear_after_s=PEOPLE_CLEAR_S)
     points = [director.gate()]
     now_s = 8.0
+    x, y = director.spot(zone, apart=0.0, rim=0.08)
+    step = 0.25 * director.stage.person_px(y) / director.stage.size[0]
     while now_s < 44:  # until he has been about for more than half a minute
-        place = director.spot(zone, apart=0.0, rim=0.06)
+        place = (x + director.between(-step, step), y + director.between(-0.008, 0.008))
         now_s += director.walk_s(points[-1], place, pace=0.5)
         points.append(place)
     person = director.walks([*points, director.gate()], 8.0, pace=0.5)
     entered_s, left_s = director.entered_s(person, zone), director.left_s(person, zone)
-    director.note("loitering", "square", entered_s, left_s, person, look_s=entered_s + LOITERING_S)
+    director.note(
+        "loitering",
+        "square",
+        entered_s,
+        left_s,
+        person,
+        look_s=entered_s + LOITERING_S,
+        look_until_s=entered_s + LOITERING_S + 3,
+    )
     return director.take()
 
 
@@ -104,7 +114,15 @@ def intrusion(seed: int, media: Path) -> Take:
         [director.gate(), place, director.spot(zone, apart=0.5, rim=0.05), director.gate()], 14.0, pace=0.7
     )
     entered_s, left_s = director.entered_s(person, zone), director.left_s(person, zone)
-    director.note("intrusion", "closed", entered_s, left_s, person, look_s=min(entered_s + 1, left_s))
+    director.note(
+        "intrusion",
+        "closed",
+        entered_s,
+        left_s,
+        person,
+        look_s=entered_s + 0.2,
+        look_until_s=min(entered_s + 1.2, left_s),
+    )
     return director.take()
 
 
