@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,7 @@ from edge.cli.scenarios import seen_by
 from edge.config.catalogue import Scenario, stock_catalogue
 from edge.config.loader import load_site
 from edge.core.scenarios import Rule
-from edge.detect.manifest import load_manifest
-from edge.resources import models_dir
-from edge.wiring.camera_models import CameraModel, CameraModels
-from edge.wiring.frame_path import rule_for
+from tests.rules import first_rule
 from tests.street import LABELS, Street, Thing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,9 +29,7 @@ def rule_of(scenario: Scenario, folder: Path) -> Rule:
     )
     site = load_site(folder / "site.yaml", environ={})
     labels = (*LABELS, *(label for label in scenario.labels if label not in LABELS))
-    manifest = replace(load_manifest(models_dir() / site.config.model), labels=labels, groups=())
-    models = CameraModels((CameraModel(manifest, None),), classifiers=(), judges=(0,), checks=(-1,))
-    return rule_for(site, site.config.cameras[0], 0, models)
+    return first_rule(site, labels)
 
 
 def things_of(rule: Rule, now_s: float) -> list[Thing]:

@@ -28,6 +28,7 @@ def _hours(text: str) -> str:
 # How far a direction must lead across its line, as a share of how far it leads along it: within 76 degrees of upright.
 DIRECTION_MIN = 0.25
 
+Centimetres = Annotated[float, Field(ge=0, le=10_000)]  # 0: not asked for; else the zones need a scale
 Seconds = Annotated[float, Field(ge=0, le=7 * 86_400)]
 DAY_S = 86_400
 
@@ -97,6 +98,7 @@ class StationaryParameters(DetectedParameters, CheckedParameters):
     size_min: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0015, description="Smallest box, as a fraction of the frame's area"
     )
+    size_cm_min: Centimetres = Field(default=0.0, description="And its longer side in cm, in zones with a scale")
     bays: ZoneIds = Field(default=(), description="Zones of this camera in which they may stand, such as racks")
     queue_max_s: Seconds = Field(
         default=0,
@@ -112,6 +114,7 @@ class LeftObjectParameters(Parameters, CheckedParameters):
     size_min: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0005, description="Smallest thing, as a fraction of the zone's area"
     )
+    size_cm_min: Centimetres = Field(default=0.0, description="And its longer side in cm, in zones with a scale")
 
 
 class HeapParameters(DetectedParameters):
@@ -225,8 +228,19 @@ class OccupationParameters(Parameters, CheckedParameters):
         default=0.0,
         description="One thing so large, as a fraction of the zone's area, makes a case by itself; 0: none does",
     )
+    large_cm_min: Centimetres = Field(
+        default=0.0, description="Instead of large_min, in zones with a scale: the thing's longer side in cm"
+    )
     size_min: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0005, description="Smallest thing, as a fraction of the zone's area"
+    )
+    size_cm_min: Centimetres = Field(default=0.0, description="And its longer side in cm, in zones with a scale")
+    tolerance: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="What stands this near to the zone's front does not count, as a fraction of the zone's depth",
+    )
+    tolerance_cm: Centimetres = Field(
+        default=0.0, description="Instead of tolerance, in zones with a scale: how far out goods may stand, in cm"
     )
     spacing: Annotated[float, Field(gt=0, le=20)] = Field(
         default=2.0,

@@ -16,16 +16,37 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
 from edge.config.document import Loc
-from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Polygon, Secret, Strict, Text, TimeZone, distinct, located
+from edge.config.fields import (
+    NOT_EMPTY,
+    ONE_OR_MORE,
+    Ends,
+    Id,
+    LineEnds,
+    Polygon,
+    Secret,
+    Strict,
+    Text,
+    TimeZone,
+    distinct,
+    located,
+)
+from edge.core.ground import Scale
 
 EMBEDDED = "embedded"
 CAMERAS_MAX = 256
+# Of a zone's scale, in fractions of the frame. Nearer to one another than this, two rows leave the slope to the clicks
+# of whoever measured; and a line steeper than this is foreshortened.
+ROWS_APART_MIN = 0.05
+ACROSS_SLOPE_MAX = 0.5
+SHRINKS_MAX = 1.2  # a camera that looks straight down sees all of one size, give or take how it was measured
+CENTIMETRES = ("size_cm_min", "large_cm_min", "tolerance_cm")
 
 
 def _name_from_id(value: Any) -> Any:
@@ -151,9 +172,71 @@ class MasksConfig(Strict):
     privacy: tuple[Polygon, ...] = Field(default=(), max_length=64, description="Blurred in published pictures")
 
 
+class StretchConfig(Strict):
+    """A length on the ground that somebody has measured, across the view."""
+
+    line: LineEnds = Field(
+        description="Its two ends [x, y] in fractions of the frame, from left to right of the picture"
+    )
+    cm: Annotated[float, Field(gt=0, le=10_000)]
+
+    @property
+    def row(self) -> float:
+        return (self.line[0][1] + self.line[1][1]) / 2
+
+    @property
+    def widths_per_cm(self) -> float:
+        return abs(self.line[1][0] - self.line[0][0]) / self.cm
+
+    @field_validator("line")
+    @classmethod
+    def _runs_across(cls, line: Ends) -> Ends:
+        (x1, y1), (x2, y2) = line
+        if abs(y2 - y1) > ACROSS_SLOPE_MAX * abs(x2 - x1):
+            raise PydanticCustomError("scale", "runs away from the camera; measure across the view, left to right")
+        return line
+
+
 class ZoneConfig(Strict):
     id: Id
     polygon: Polygon = Field(description="Points [x, y] in fractions 0..1 of the frame, in order round the zone")
+    scale: tuple[StretchConfig, StretchConfig] | None = Field(
+        default=None, description="Two lengths known on the ground, one near the camera and one far: gives sizes in cm"
+    )
+    front: LineEnds | None = Field(
+        default=None, description="The line along which the shops stand, for how far out goods may stand"
+    )
+
+    @property
+    def ground_scale(self) -> Scale | None:
+        if self.scale is None:
+            return None
+        one, other = self.scale
+        return Scale.through((one.row, one.widths_per_cm), (other.row, other.widths_per_cm))
+
+    @model_validator(mode="after")
+    def _ground_holds(self) -> ZoneConfig:
+        fault = self._scale_fault()
+        if fault:
+            raise located("zone", [(("scale",), PydanticCustomError("scale", "{fault}", {"fault": fault}))])
+        return self
+
+    def _scale_fault(self) -> str | None:
+        """Why the two lengths cannot be right, as the end of a sentence."""
+        if self.scale is None:
+            return None
+        one, other = self.scale
+        if abs(one.row - other.row) < ROWS_APART_MIN:
+            return "has both its lines at the same depth; measure one near the camera and one far from it"
+        scale = self.ground_scale
+        assert scale is not None
+        rows = [y for _, y in self.polygon]
+        far, near = scale.at(min(rows)), scale.at(max(rows))
+        if near <= 0 or far > SHRINKS_MAX * near:
+            return "says that things are drawn smaller the nearer they are: are the two lengths swapped?"
+        if far <= 0:
+            return "puts the horizon inside the zone: check the two lengths, or draw the zone lower"
+        return None
 
 
 def _resolve(value: object, info: ValidationInfo) -> ScenarioUse | MeasureUse:
@@ -245,6 +328,7 @@ class CameraConfig(Strict):
                 elif (scenario.name, zone) in used:
                     faults.append((loc, PydanticCustomError("repeated_use", "has this scenario already")))
                 used.add((scenario.name, zone))
+            faults += _without_ground(scenario, [zone for zone in self.zones if zone.id in scenario.zones], row)
         if faults:
             raise located("camera", faults)
         return self
@@ -274,6 +358,22 @@ class SiteConfig(Strict):
         if faults:
             raise located("site", faults)
         return self
+
+
+def _without_ground(scenario: ScenarioUse | MeasureUse, zones: list[ZoneConfig], row: int) -> list[tuple[Loc, PydanticCustomError]]:
+    """What a use asks of its zones' ground that they do not tell."""
+    faults: list[tuple[Loc, PydanticCustomError]] = []
+    for name in (*CENTIMETRES, "tolerance"):
+        if getattr(scenario.parameters, name, 0) <= 0:
+            continue
+        without = [zone.id for zone in zones if name in CENTIMETRES and zone.scale is None]
+        words = "asks for centimetres, and zone {zone} has no scale"
+        if name.startswith("tolerance") and not without:
+            without = [zone.id for zone in zones if zone.front is None]
+            words = "is measured from the shops, and zone {zone} has no front"
+        if without:
+            faults.append((("scenarios", row, name), PydanticCustomError("scale", words, {"zone": without[0]})))
+    return faults
 
 
 def _repeated(owner: str, names: list[str], *, key: str) -> list[tuple[Loc, PydanticCustomError]]:

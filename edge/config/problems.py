@@ -102,6 +102,7 @@ _NUMERIC = frozenset({"literal_error", "int_type", "float_type"})
 _COMPLETE = frozenset(
     {
         "polygon",
+        "scale",
         "line",
         "direction",
         "whole_day",

@@ -19,10 +19,11 @@ from edge import __version__
 from edge.clock import Stopwatch, interval_of, local_day, minute_of_week
 from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
 from edge.config.loader import Site
-from edge.config.models import CameraConfig
+from edge.config.models import CameraConfig, ZoneConfig
 from edge.core import boxes
 from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook
+from edge.core.ground import Ground
 from edge.core.measures import Measure, MeasureRule, gauge_for, measure_class
 from edge.core.scenarios import Rule, rule_class, scenario_for
 from edge.core.sight import Sight, SightSettings
@@ -199,10 +200,11 @@ def rule_for(site: Site, camera: CameraConfig, row: int, models: CameraModels) -
         zones=tuple(names.index(place) for place in use.places),
         zone_names=names,
         label_names=models.labels,
+        grounds=() if use.lines else tuple(_ground_of(zone) for zone in camera.zones),
         **{
             field.name: _as_rule_has_it(field.name, use, models.labels[own], own.start)
             for field in fields(kind)
-            if field.name not in ("scenario", "zones", "zone_names", "label_names")
+            if field.name not in ("scenario", "zones", "zone_names", "label_names", "grounds")
             and not _is_fixed_by_kind(field, use)
         },
     )
@@ -242,6 +244,10 @@ def _is_fixed_by_kind(field: Field[Any], use: ScenarioUse) -> bool:
     """A duration that the kind gives itself, since nobody may set it: a moment has no dwell."""
     fixed = field.name.endswith("_ns") and field.default is not MISSING
     return fixed and not hasattr(use.parameters, f"{field.name.removesuffix('_ns')}_s")
+
+
+def _ground_of(zone: ZoneConfig) -> Ground:
+    return Ground(scale=zone.ground_scale, front=zone.front)
 
 
 def _as_rule_has_it(name: str, use: ScenarioUse, labels: tuple[str, ...], first_row: int) -> Any:

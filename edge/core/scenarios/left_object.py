@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge.core import boxes, polygons
-from edge.core.scenarios.rule import REGION, Rule, Scenario
+from edge.core.scenarios.rule import REGION, Rule, Scenario, large_enough_cm
 from edge.core.scene import Scene
 from edge.core.types import Findings, Float32
 from edge.core.zones import ZoneMap
@@ -24,12 +24,13 @@ class LeftObjectRule(Rule):
     sees_regions: ClassVar[bool] = True
 
     size_min: float = 0.0  # fraction of the zone
+    size_cm_min: float = 0.0  # the longer side; 0: none asked for
 
 
 class LeftObject(Scenario):
     def __init__(self, rule: LeftObjectRule, zones: Sequence[Float32]) -> None:
         super().__init__(rule, zones)
-        self._size_min = rule.size_min
+        self._size_min, self._size_cm_min = rule.size_min, rule.size_cm_min
         self._zones = ZoneMap(zones, anchor=boxes.CENTER)
         self._zone_area = np.array([polygons.area(zone) for zone in zones])  # (Z,) of the frame's area
 
@@ -42,6 +43,10 @@ class LeftObject(Scenario):
         inside = self._zones.inside(regions.xyxy, width=width, height=height)
         large = area_px[None, :] >= size_min_px[:, None]
         zone, row = np.nonzero(inside & large & self.rule.zone_mask()[:, None] & unexplained[None, :])
+        large_cm = large_enough_cm(
+            regions.xyxy[row], zone, self.rule, size_cm_min=self._size_cm_min, size_px=scene.frame.size_px
+        )
+        zone, row = zone[large_cm], row[large_cm]
         return Findings(
             zone=zone.astype(np.int16),
             xyxy=regions.xyxy[row],

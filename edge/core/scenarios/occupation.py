@@ -18,7 +18,7 @@ import numpy as np
 from edge.core import boxes, ground, polygons
 from edge.core.pieces import NO_LABEL, Evidence, Float64, PieceMemory, Table
 from edge.core.scenarios.left_object import AREA_MIN_PX
-from edge.core.scenarios.rule import SPOT, Rule, Scenario, wanted
+from edge.core.scenarios.rule import SPOT, Rule, Scenario, large_enough_cm, wanted
 from edge.core.scenarios.stationary import SETTLE_NS
 from edge.core.scene import Scene
 from edge.core.types import HIDDEN, HOLDS, LASTS, NS_PER_S, Bool, Findings, Float32, Int16, Int64, Tracks
@@ -47,7 +47,11 @@ class OccupationRule(Rule):
     evidence: tuple[str, ...] = (LABELS, REGIONS, PEOPLE)
     things_min: int = 1
     large_min: float = 0.0  # fraction of the zone; one thing so large is enough by itself. 0: none is
+    large_cm_min: float = 0.0  # instead, where the zone has a scale: the longer side. 0: none is
     size_min: float = 0.0  # fraction of the zone
+    size_cm_min: float = 0.0  # and the longer side; 0: none asked for
+    tolerance: float = 0.0  # what stands this near to the zone's front does not count: fraction of the zone's depth
+    tolerance_cm: float = 0.0  # instead, where the zone has a scale
     spacing: float = 2.0  # things this many sides of the smaller apart, or nearer, are one occupation
     region_score_min: float = 0.5
     needs_person: bool = False  # without somebody who stays beside it, it is another scenario's
@@ -82,6 +86,7 @@ class Occupation(Scenario):
     def __init__(self, rule: OccupationRule, zones: Sequence[Float32]) -> None:
         super().__init__(rule, zones)
         self._zones = ZoneMap(zones, anchor=rule.anchor)
+        self._polygons = zones
         self._zone_area = np.array([polygons.area(zone) for zone in zones])  # (Z,) of the frame's area
         self._memory = PieceMemory(judged_ns=max(rule.after_ns, NS_PER_S))
         self._people = rule.rows_of([PERSON])
@@ -90,7 +95,8 @@ class Occupation(Scenario):
 
     def find(self, scene: Scene) -> Findings:
         evidence = self._things(scene).and_also(self._appeared(scene))
-        pieces = self._memory.update(evidence.take(self._large_enough(evidence, scene)), scene)
+        matters = self._large_enough(evidence, scene) & ~self._tolerated(evidence, scene)
+        pieces = self._memory.update(evidence.take(matters), scene)
         self._see_people(pieces, scene)
         counts = self._counts(pieces, scene.frame.mono_ns)
         self._join(pieces, counts)
@@ -137,7 +143,31 @@ class Occupation(Scenario):
 
     def _large_enough(self, evidence: Evidence, scene: Scene) -> Bool:
         size_min_px = np.maximum(self._zone_px(evidence.zone, scene) * self.rule.size_min, AREA_MIN_PX)
-        return np.asarray(boxes.area(evidence.xyxy) >= size_min_px)
+        large_cm = large_enough_cm(
+            evidence.xyxy,
+            evidence.zone,
+            self.rule,
+            size_cm_min=self.rule.size_cm_min,
+            size_px=scene.frame.size_px,
+        )
+        return np.asarray((boxes.area(evidence.xyxy) >= size_min_px) & large_cm)
+
+    def _tolerated(self, evidence: Evidence, scene: Scene) -> Bool:
+        """(N,) what stands no further out from the shops than it may."""
+        size_px, grounds = scene.frame.size_px, self.rule.grounds
+        foot = boxes.anchors(evidence.xyxy)
+        tolerated = np.zeros(len(evidence), np.bool_)
+        for row, known in enumerate(grounds):  # zones are few
+            if known.front is None:
+                continue
+            corners = polygons.to_pixels(self._polygons[row], width=size_px[0], height=size_px[1])
+            depth_px = ground.from_line(corners, known.front, size_px).max()
+            out_px = ground.from_line(foot, known.front, size_px)
+            out_cm = ground.in_cm(out_px, foot[:, 1], evidence.zone, grounds, size_px)
+            by_cm = self.rule.tolerance_cm > 0 and known.scale is not None
+            within = out_cm <= self.rule.tolerance_cm if by_cm else out_px <= self.rule.tolerance * depth_px
+            tolerated |= (evidence.zone == row) & within
+        return tolerated
 
     def _zone_px(self, zone: Int64, scene: Scene) -> Float32:
         """(N,) zones -> (N,) px²."""
@@ -197,8 +227,7 @@ class Occupation(Scenario):
         if not len(numbers):
             return Findings.empty()
         distinct = counts & ~_seen_twice(pieces, counts)
-        zone_px = self._zone_px(pieces["zone"], scene)
-        large = counts & (self.rule.large_min > 0) & (boxes.area(pieces["xyxy"]) >= self.rule.large_min * zone_px)
+        large = counts & self._large(pieces, scene)
         score = self._memory.score
         # A street has a handful of occupations, each of pieces of its own: a loop is the clear form.
         found = [
@@ -216,6 +245,15 @@ class Occupation(Scenario):
             reasons=np.array([one.reasons for one in found], np.bool_),
             extent=np.array([one.extent for one in found], np.int8),
         )
+
+    def _large(self, pieces: Table, scene: Scene) -> Bool:
+        """(P,) which are enough by themselves."""
+        zone_px = self._zone_px(pieces["zone"], scene)
+        by_share = (self.rule.large_min > 0) & (boxes.area(pieces["xyxy"]) >= self.rule.large_min * zone_px)
+        if self.rule.large_cm_min <= 0:
+            return np.asarray(by_share)
+        size_cm = ground.sizes_cm(pieces["xyxy"], pieces["zone"], self.rule.grounds, scene.frame.size_px)
+        return np.where(np.isnan(size_cm), by_share, size_cm >= self.rule.large_cm_min)
 
     def _occupation(self, pieces: Table, *, score: Float64, distinct: Bool, large: Bool, scene: Scene) -> _Occupied:
         """What the pieces of one occupation, one or more of them, come to."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge.core.boxes import BOTTOM
+from edge.core.ground import Ground, sizes_cm
 from edge.core.recurrence import Recurrence
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int16, Int64, Tracks
@@ -43,6 +44,7 @@ class Rule:
     clear_after_ns: int
     repeat_ns: int  # 0: never updated
     anchor: str = BOTTOM
+    grounds: tuple[Ground, ...] = ()  # (Z,) of the camera's zones; () where nothing is known of them
 
     @property
     def reason_names(self) -> tuple[str, ...]:
@@ -90,6 +92,13 @@ class Scenario:
 
     def interrupt(self) -> None:
         """What was since the last look is unknown: whoever compares looks begins anew."""
+
+
+def large_enough_cm(xyxy: Float32, zone: Int64, rule: Rule, *, size_cm_min: float, size_px: tuple[int, int]) -> Bool:
+    """(N, 4) px, (N,) rows of zones -> (N,); 0 asks for no size, and what is in a zone without a scale has none."""
+    if size_cm_min <= 0:
+        return np.ones(len(xyxy), np.bool_)
+    return np.asarray(~(sizes_cm(xyxy, zone, rule.grounds, size_px) < size_cm_min))
 
 
 def findings_of(tracks: Tracks, *, zone: Int64, row: Int64, since_ns: Int64) -> Findings:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.core import boxes
 from edge.core.queues import Halts, Queues
-from edge.core.scenarios.rule import THING, Rule, Scenario, findings_of, wanted
+from edge.core.scenarios.rule import THING, Rule, Scenario, findings_of, large_enough_cm, wanted
 from edge.core.scene import Scene
 from edge.core.types import HOLDS, NS_PER_S, WAITS, Findings, Float32
 
@@ -28,6 +28,7 @@ class StationaryRule(Rule):
     keyed_by: ClassVar[str] = THING
 
     size_min: float = 0.0  # fraction of the frame
+    size_cm_min: float = 0.0  # the longer side; 0: none asked for
     bays: tuple[str, ...] = ()  # zones in which it may stand
     queue_max_ns: int = 0  # nothing waits in a queue for longer; 0: nothing does
 
@@ -35,7 +36,7 @@ class StationaryRule(Rule):
 class Stationary(Scenario):
     def __init__(self, rule: StationaryRule, zones: Sequence[Float32]) -> None:
         super().__init__(rule, zones)
-        self._size_min = rule.size_min
+        self._size_min, self._size_cm_min = rule.size_min, rule.size_cm_min
         self._bays = rule.zone_rows(rule.bays)
         self._queues = Queues(queue_max_ns=rule.queue_max_ns) if rule.queue_max_ns else None
 
@@ -47,6 +48,10 @@ class Stationary(Scenario):
         still &= boxes.area(tracks.xyxy) >= self._size_min * width * height
         still &= ~presence.inside[self._bays].any(axis=0)
         zone, row = np.nonzero(presence.inside & self.rule.zone_mask()[:, None] & still[None, :])
+        large_cm = large_enough_cm(
+            tracks.xyxy[row], zone, self.rule, size_cm_min=self._size_cm_min, size_px=scene.frame.size_px
+        )
+        zone, row = zone[large_cm], row[large_cm]
         since_ns = np.maximum(halts.since_ns[row], presence.entered_ns[zone, row])
         extent = np.where(halts.waits[row], WAITS, HOLDS).astype(np.int8)
         return replace(findings_of(tracks, zone=zone, row=row, since_ns=since_ns), extent=extent)
