@@ -67,6 +67,7 @@ PENDING_UNSEEN_NS = 120 * NS_PER_S  # a pending thing hidden for longer is forgo
 # A rule that asks for next to no dwell would take one false look, and one trembling box on the line of the zone.
 AT_ONCE_NS = NS_PER_S  # such a rule has a shorter `after_ns`
 LOOKS_MIN = 3  # in which somebody must be found, or two if they are a second apart
+LACKS_NS = 30 * NS_PER_S  # a pending case that is seen for so long with too little to be one is forgotten
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 
 _PLACES = (THING, REGION)
@@ -96,6 +97,8 @@ class _Life:
     waits: bool = False  # when it was last found
     waited_ns: int = 0  # seen time that counts as soon as it waits no more; not kept over a restart
     halt_known_ns: int = 0  # when it was first found in its present halt
+    lacks_ns: int = 0  # how long it has been seen with too little to be a case; not kept over a restart
+    known_from_before: bool = False  # of an earlier run, and not found again since
     lent_from: int = -1  # the track that the case had before a walker near the place where it was lost took over
     outside_looks: int = 0  # in which a walker in the making was seen, but not in the zone; not kept over a restart
 
@@ -106,6 +109,7 @@ class _Life:
             case,
             row,
             track_id=-1,  # tracks are numbered anew
+            known_from_before=True,
             footprint=np.array(case.footprint, np.float32),
             patch=case.appearance,
             begun_at=np.array(grounds.begun_at, np.float32),
@@ -215,6 +219,8 @@ class CaseBook:
                 self._see(life, look, (findings, row), scene, step_ns if active else 0)
             elif row < 0:
                 self._judge_unfound(life, look, scene, step_ns)
+            elif findings.extent[row] == LASTS:
+                life.lacks_ns += step_ns
             life.last_patch = look.patch
         self._begin(findings, rows, scene)
         return self._turn(scene)
@@ -368,7 +374,7 @@ class CaseBook:
 
     def _look(self, life: _Life, scene: Scene) -> _Look:
         """What is to be seen now where the case stands, or where a walker was first seen."""
-        if self.rule.keyed_by in _PLACES:
+        if self.rule.keyed_by in _PLACES or (self.rule.keyed_by == SPOT and life.known_from_before):
             patch = scene.patch(life.footprint)
         elif self.rule.keyed_by == PERSON and not life.arrived:
             patch = scene.patch(life.begun_at)
@@ -390,6 +396,7 @@ class CaseBook:
         if findings.since_ns[row] > life.halt_known_ns:
             life.halt_known_ns = scene.frame.mono_ns
             life.waited_ns *= not same_track  # it moved up: what it waited before is no parking
+        life.known_from_before, life.lacks_ns = False, 0
         if self.rule.keyed_by == GROUND:  # reported late, as after a restart: what was seen meanwhile counts as well
             since_ns = max(int(findings.since_ns[row]), self._watched_since_ns, life.case.last_seen_ns)
             step_ns = max(step_ns, scene.frame.mono_ns - since_ns)
@@ -407,6 +414,8 @@ class CaseBook:
             self._settle(life, look, box, scene, same_track=same_track)
         else:
             life.footprint = box
+            if self.rule.keyed_by == SPOT and _hidden_share(life, self._strangers(scene.tracks)) <= 0.1:
+                life.patch = scene.patch(box)
             life.arrived |= float(boxes.iou(life.begun_at[None], box[None])[0, 0]) == 0
             life.changed_looks += look.agrees < SAME_THING
         self._credit(life, scene.frame.mono_ns, step_ns)
@@ -446,6 +455,9 @@ class CaseBook:
             life.outside_looks += self._is_outside(life, scene)
             if self.rule.keyed_by == SPOT and _hidden_share(life, self._strangers(scene.tracks)) >= HIDDEN_SHARE:
                 return
+            if self._is_as_before(life, look):
+                self._credit(life, scene.frame.mono_ns, step_ns)
+                return
             finds_anew = scene.frame.mono_ns - self._watched_since_ns <= self.rule.found_within_ns
             if not finds_anew and not self._is_waited_for(life, scene):
                 life.empty_ns += step_ns
@@ -455,6 +467,10 @@ class CaseBook:
         else:
             life.departed |= _went_away(life, scene.tracks)
             life.empty_ns += step_ns if life.departed or self._lies_open(life, look.patch, scene) else 0
+
+    def _is_as_before(self, life: _Life, look: _Look) -> bool:
+        """Goods of an earlier run: who finds them now has not seen them come, and may not take them for goods."""
+        return self.rule.keyed_by == SPOT and life.known_from_before and look.agrees >= SAME_THING
 
     def _strangers(self, tracks: Tracks) -> Tracks:
         """Whoever is seen and is none of the things that the rule is about: customers before a stall."""
@@ -684,6 +700,8 @@ class CaseBook:
         if life.case.state == WITHDRAWN:
             return self._is_clear(life, now_ns)
         gone_ns = PENDING_GONE_NS if self.rule.keyed_by in _PLACES else finding_again.FOLLOW_GAP_NS
+        if life.lacks_ns >= LACKS_NS:
+            return True
         return life.empty_ns >= gone_ns or now_ns - life.case.last_seen_ns >= max(PENDING_UNSEEN_NS, self.rule.waits_ns)
 
     def _replaced_by(self, newcomer: _Life, now_ns: int) -> list[CaseChange]:

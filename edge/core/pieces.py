@@ -49,8 +49,11 @@ ROW = np.dtype(
         ("score_ns", np.float64),  # that time, each look's times its score
         ("empty_ns", np.int64),  # how long its place has been seen without it
         ("occupation", np.int64),  # number of the occupation that it is part of, -1 of none
+        ("taken_in_ns", np.int64),  # the look in which it was first known
         ("carried_ns", np.int64),  # when it was last in somebody's hands; 0 never
-        ("company_since_ns", np.int64),  # since when people have been staying beside it; 0 nobody has
+        ("beside_since_ns", np.int64),  # since when people have been standing beside it, one after the other; 0 nobody
+        ("beside_ns", np.int64),  # when somebody last did
+        ("company_since_ns", np.int64),  # since when, as far as is known, those who stay have been beside it; 0 nobody
         ("company_ns", np.int64),  # when somebody last did
         ("patch", np.float32, _PATCH),
         ("last_patch", np.float32, _PATCH),  # of the last look in which it was not found
@@ -196,7 +199,7 @@ class PieceMemory:
         fresh = np.zeros(len(evidence), ROW)
         for name in ("zone", "xyxy", "label", "track_id", "since_ns"):
             fresh[name] = getattr(evidence, name)
-        fresh["found"], fresh["occupation"] = True, -1
+        fresh["found"], fresh["occupation"], fresh["taken_in_ns"] = True, -1, now_ns
         first_ns = np.maximum(now_ns - evidence.since_ns, 1)
         fresh["visible_ns"], fresh["found_ns"], fresh["score_ns"] = first_ns, first_ns, evidence.score * first_ns
         for index, row in enumerate(fresh):  # patches, as above

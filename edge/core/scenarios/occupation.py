@@ -184,13 +184,27 @@ class Occupation(Scenario):
         if PEOPLE not in self.rule.evidence:
             return
         presence = scene.presence[self.rule.anchor]
-        staying = person & (tracks.speed <= SPEED_MAX)
-        stays = presence.inside & (presence.visible_ns >= self.rule.stay_ns) & staying[None, :]
-        company = (ground.beside(pieces["xyxy"], tracks.xyxy) & stays[pieces["zone"]]).any(axis=1)
-        begins = company & (now_ns - pieces["company_ns"] > COMPANY_NS)
-        begins |= company & (pieces["company_since_ns"] == 0)
-        pieces["company_since_ns"][begins] = now_ns
+        slow = presence.inside & (person & (tracks.speed <= SPEED_MAX))[None, :]
+        beside = ground.beside(pieces["xyxy"], tracks.xyxy) & slow[pieces["zone"]]
+        entered_ns = presence.entered_ns[pieces["zone"]]
+        self._note_beside(pieces, beside, entered_ns, now_ns)
+        stays = beside & (presence.visible_ns >= self.rule.stay_ns)[pieces["zone"]]
+        company = stays.any(axis=1)
+        begins = company & ((pieces["company_since_ns"] == 0) | (now_ns - pieces["company_ns"] > COMPANY_NS))
+        # That somebody stays is known after a while; where the stay began is known from then on.
+        since_ns = np.maximum(pieces["beside_since_ns"], _earliest(entered_ns, stays))
+        pieces["company_since_ns"][begins] = since_ns[begins]
         pieces["company_ns"][company] = now_ns
+
+    def _note_beside(self, pieces: Table, beside: Bool, entered_ns: Int64, now_ns: int) -> None:
+        """`beside`, `entered_ns`: (P, T) who stands beside which piece, and since when in its zone."""
+        somebody = beside.any(axis=1)
+        begins = somebody & ((pieces["beside_since_ns"] == 0) | (now_ns - pieces["beside_ns"] > COMPANY_SEEN_NS))
+        # A thing of no known class is told some seconds after it has come; who stands beside it then came with it.
+        with_it = np.maximum(pieces["since_ns"], _earliest(entered_ns, beside))
+        since_ns = np.where(pieces["taken_in_ns"] == now_ns, with_it, now_ns)
+        pieces["beside_since_ns"][begins] = since_ns[begins]
+        pieces["beside_ns"][somebody] = now_ns
 
     def _see_hands(self, pieces: Table, people: Tracks, now_ns: int) -> None:
         height = people.xyxy[:, 3] - people.xyxy[:, 1]
@@ -282,6 +296,12 @@ class Occupation(Scenario):
             reasons=np.append(named, [appeared, len(company) > 0]),
             extent=(HOLDS if enough else LASTS) if visible else HIDDEN,
         )
+
+
+def _earliest(since_ns: Int64, held: Bool) -> Int64:
+    """(P, T) -> (P,) the earliest of those that hold, far in the future where none does."""
+    far_ns = np.iinfo(np.int64).max
+    return np.asarray(np.where(held, since_ns, far_ns).min(axis=1, initial=far_ns), np.int64)
 
 
 def _seen_twice(pieces: Table, counts: Bool) -> Bool:
