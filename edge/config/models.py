@@ -360,7 +360,9 @@ class SiteConfig(Strict):
         return self
 
 
-def _without_ground(scenario: ScenarioUse | MeasureUse, zones: list[ZoneConfig], row: int) -> list[tuple[Loc, PydanticCustomError]]:
+def _without_ground(
+    scenario: ScenarioUse | MeasureUse, zones: list[ZoneConfig], row: int
+) -> list[tuple[Loc, PydanticCustomError]]:
     """What a use asks of its zones' ground that they do not tell."""
     faults: list[tuple[Loc, PydanticCustomError]] = []
     for name in (*CENTIMETRES, "tolerance"):
