@@ -254,7 +254,7 @@ FAULTS = {
         changed(PARKING, "{use: illegal-parking, zones: [kerb], people_min: 3}"),
         "site.yaml:18: cameras.gate.scenarios.illegal-parking: unknown key people_min; known keys: active, after_s, "
         "anchor, bays, category, check, clear_after_s, except_hours, labels, model, queue_max_s, repeat_s, score_min, "
-        "severity, size_min, use, zones",
+        "severity, size_cm_min, size_min, use, zones",
     ),
     "unknown scenario": (
         changed("use: illegal-parking", "use: ilegal-parking"),
@@ -285,7 +285,7 @@ FAULTS = {
     "labels for what has none": (
         changed(PARKING, "{use: piled-goods, zones: [kerb], labels: [person]}"),
         "site.yaml:18: cameras.gate.scenarios.piled-goods: unknown key labels; known keys: active, after_s, category, "
-        "check, clear_after_s, except_hours, repeat_s, score_min, severity, size_min, use, zones",
+        "check, clear_after_s, except_hours, repeat_s, score_min, severity, size_cm_min, size_min, use, zones",
     ),
     "an anchor for what has a centre": (
         changed(PARKING, "{use: piled-goods, zones: [kerb], anchor: bottom}"),
