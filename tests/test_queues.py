@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge.core.queues import Queues
 from edge.core.scenarios import Rule
-from edge.core.types import NS_PER_S, Tracks
+from edge.core.types import NS_PER_S, Float32, Tracks
 from tests.street import parking_rule
 from tests.traffic import Driver, Traffic, View, queue_of
 
@@ -120,6 +120,33 @@ def test_what_nobody_moves_for_longer_than_any_red_light_is_told() -> None:
     opened = play(traffic, 100)
     assert [driver for _, driver in opened] == [0, 1]
     assert min(when for when, _ in opened) >= 60
+
+
+def test_a_second_box_on_the_same_car_is_no_companion() -> None:
+    """Its cabin and the whole of it, or it and the crane behind it: both stand on one ground."""
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    for look in range(40):
+        now_ns = look * NS_PER_S // 5
+        came = max(0, 20 - look) * 8
+        boxes = np.array([(200 + came, 150, 260 + came, 205), (196 + came, 80, 270 + came, 208)], np.float32)
+        halts = queues.update(standing(boxes, now_ns, rest_ns=min(now_ns, 4 * NS_PER_S)), now_ns)
+    assert halts.stands.all()
+    assert not halts.waits.any()
+
+
+def standing(xyxy: Float32, now_ns: int, *, rest_ns: int) -> Tracks:
+    count = len(xyxy)
+    return Tracks(
+        track_id=np.arange(1, count + 1),
+        xyxy=xyxy,
+        label=np.ones(count, np.int16),
+        score=np.ones(count, np.float32),
+        detection=np.arange(count),
+        first_seen_ns=np.zeros(count, np.int64),
+        last_seen_ns=np.full(count, now_ns, np.int64),
+        rest_since_ns=np.full(count, rest_ns, np.int64),
+        speed=np.zeros(count, np.float32),
+    )
 
 
 @functools.cache

@@ -175,7 +175,8 @@ class Queues:
         known = length >= KNOWN_WAY * _sizes(box)
         way /= np.maximum(length, 1e-6)[:, None]
         near = (_gap(box) <= NEAR) & ((way @ way.T >= SAME_WAY) | ~known[:, None] | ~known[None, :])
-        np.fill_diagonal(near, False)
+        # Two boxes on one ground are one vehicle, itself included. Row by row: few vehicles stand at a time.
+        near &= ~np.array([finding_again.same_ground(one, box) for one in box])
         apart_ns = halt_ns[:, None] - halt_ns[None, :]
         together = near & (np.abs(apart_ns) <= TOGETHER_NS)
         queues |= together.any(axis=1)
