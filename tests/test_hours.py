@@ -19,7 +19,7 @@ from edge.core.scenarios import scenario_for
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Detections, Frame, StaticRegions
 from edge.core.zones import ZoneMap
-from edge.runtime.worker import Watch
+from edge.runtime.watch import Watch
 from tests.street import KERB, Street, Thing, parking_rule
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

@@ -20,7 +20,8 @@ from edge.core.kept import KeptCase, Look, Window
 from edge.core.scenarios.rule import PERSON, REGION, SPOT, THING
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, OPENED, PENDING, Case, Float32, UInt8
-from edge.runtime.worker import Watch, Worker
+from edge.runtime.watch import Watch
+from edge.runtime.worker import Worker
 
 LOOK_NS = NS_PER_S // 2  # between two looks that are kept
 CUT_NS = 2 * NS_PER_S

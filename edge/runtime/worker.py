@@ -10,65 +10,22 @@ live parts for the service and recorded ones for replay, and this is the same co
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from edge.clock import Stopwatch
 from edge.core.background import BackgroundModel
-from edge.core.cases import CaseBook, withdrawn
+from edge.core.cases import withdrawn
 from edge.core.memory import StreetMemory
-from edge.core.scenarios import Scenario
 from edge.core.scene import Scene
 from edge.core.sight import Sight
 from edge.core.tracker import Tracker
-from edge.core.types import OPENED, Bool, Case, CaseChange, Findings, Float32, Frame, StaticRegions
+from edge.core.types import OPENED, Case, Float32, Frame, StaticRegions
 from edge.core.zones import ZoneMap, outside_masks
 from edge.ports import Detector
 from edge.runtime.measuring import Measuring
-from edge.runtime.second_look import SecondLook
 from edge.runtime.telling import Telling
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """One scenario as this camera uses it, and the cases that it has found."""
-
-    scenario: Scenario
-    cases: CaseBook
-    active: Callable[[int, int], bool]  # wall_ns of the look before, and now -> within the opening hours ever since
-    own_labels: Bool | None = None  # (C,) those of the model that judges this scenario, None where there is but one
-    second_look: SecondLook | None = None
-
-    def find(self, scene: Scene) -> Findings:
-        """The things for which the condition holds, and to which the classifier agrees."""
-        scene = self._as_seen(scene)
-        findings = Findings.empty() if scene.blind else self.scenario.find(scene)
-        if self.second_look is None or not self._is_active(scene):
-            return findings
-        return self.second_look.keep(findings, scene)
-
-    def judge(self, findings: Findings, scene: Scene) -> list[CaseChange]:
-        return self.cases.advance(findings, self._as_seen(scene), active=self._is_active(scene))
-
-    @property
-    def limits(self) -> dict[str, int]:
-        """See `Worker.limits`."""
-        check = self.second_look
-        return {
-            "cases_refused": self.cases.refused,
-            "checks_put_off": check.put_off if check else 0,
-            "checks_forgotten": check.forgotten if check else 0,
-        }
-
-    def _as_seen(self, scene: Scene) -> Scene:
-        return scene if self.own_labels is None else scene.seen_by(self.own_labels)
-
-    def _is_active(self, scene: Scene) -> bool:
-        # Hours that ended and began again while nobody looked have ended the cases as well.
-        known_wall_ns = scene.frame.wall_ns - self.cases.unknown_ns(scene.frame.mono_ns)
-        return self.active(known_wall_ns, scene.frame.wall_ns)
+from edge.runtime.watch import Watch, limits_of
 
 
 class Worker:
@@ -148,7 +105,7 @@ class Worker:
     @property
     def limits(self) -> dict[str, int]:
         """How often a bound on memory was hit so far, by what was given up."""
-        return {"tracks_dropped": self._tracker.dropped, **_limits_of(self.watches), **self.measuring.limits}
+        return {"tracks_dropped": self._tracker.dropped, **limits_of(self.watches), **self.measuring.limits}
 
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px
@@ -181,11 +138,3 @@ class Worker:
             watch.scenario.interrupt()
             watch.cases.interrupt()
         self.measuring.interrupt()
-
-
-def _limits_of(watches: Sequence[Watch]) -> Counter[str]:
-    """Of all watches together, noughts included."""
-    hits: Counter[str] = Counter()
-    for watch in watches:
-        hits.update(watch.limits)
-    return hits

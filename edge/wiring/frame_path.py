@@ -37,7 +37,8 @@ from edge.evidence.store import EvidenceStore
 from edge.ports import EvidenceFile, MeasureBox, Outbox, WordedMeasure
 from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling, Told
-from edge.runtime.worker import Watch, Worker
+from edge.runtime.watch import Watch
+from edge.runtime.worker import Worker
 from edge.wiring.camera_models import CameraModels, Eyes, listed, models_of
 
 # Things that stand or walk about by themselves: what they cover is explained, not left behind.
