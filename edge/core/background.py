@@ -29,6 +29,7 @@ _STOCK = BackgroundSettings()
 _SAMPLES_MAX = 16  # of the first seconds; a median needs no more
 _SAMPLES_MIN = 3
 _DOUBTS_MAX = 3  # looks at a place that another process has left, before it is believed to be another one
+_CONTRAST_SHARE = 0.25  # of that of the empty place; with less a picture tells nothing, neither things nor emptiness
 _LIGHTLY_CHANGED = 0.3  # of the cells; a remembered place without texture to tell it by must fit as well as that
 
 
@@ -165,6 +166,8 @@ class BackgroundModel:
     def _look(self, layers: Layers, picture: Float32, tracks: Tracks, mono_ns: int) -> None:
         grid, settings = self._grid, self.settings
         assert grid is not None
+        if _contrast(picture) < _CONTRAST_SHARE * _contrast(layers.empty):
+            return  # a picture that shows nothing: black while the camera changes to infra-red
         covered = grid.covered(tracks.xyxy)
         usable = layers.known & ~self._regions.left & ~covered
         tolerance = np.maximum(layers.tolerance, settings.noise_levels / cv2.exp(picture[0]))
@@ -275,6 +278,12 @@ class BackgroundModel:
         if self._explaining is None:
             return tracks
         return tracks.take(np.isin(tracks.label, self._explaining))
+
+
+def _contrast(picture: Float32) -> float:
+    """Between what is dark and what is bright in a picture, in logs."""
+    dark, bright = np.quantile(picture[0, ::8, ::8], (0.02, 0.98))
+    return float(bright - dark)
 
 
 def _fits(place: Place, grid: Grid) -> bool:

@@ -21,6 +21,9 @@ _SQUARE = np.ones((3, 3), np.uint8)
 _LIGHT_CELLS_MIN = 32  # of the coarse grid; fewer cannot tell light from things
 _SHADE_MIN = -1.1  # log luma; deeper is no shadow
 _SHADE_COLOUR_MAX = 0.06  # log chroma; on ground without texture, nothing but colour speaks against shade
+_LAMP_COLOUR_MAX = 0.25  # log chroma; what a lamp of its own colour does to a whole part of the street
+_SMOOTH_MAX = 0.08  # of the change, in logs, away from its neighbourhood's
+_SMOOTH_SHARE = 0.9  # of the cells
 _EVEN_SHADE_MAX = 0.7  # log luma; half of the light gone, evenly and with a sharp rim, is about as much as shade takes
 _PENUMBRA_CELLS = 6  # over which a half-shadow fades; a thing's edge takes two or three
 _TEXTURE_HW = (5, 5)  # cells; what is smaller is texture
@@ -141,8 +144,10 @@ def _light_within(change: Float32, goes_on: Bool, gone: Bool, reach_cells: int) 
     return np.asarray(np.where(known, total / np.maximum(sure, np.float32(_NEAR_SHARE)), 0), np.float32), known
 
 
-def light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
+def light_likeness(before: Float32, now: Float32, mask: UInt8, *, smooth_cells: int) -> float:
     """0 or 1: is it the same place, only lighter or darker?
+
+    `smooth_cells`: a region so large that has neither edges nor texture is light.
 
     The texture of the ground goes on under a shadow or a lamp's light; where the ground has no texture, the colour
     stays, and light is at least even or fades out. A sunlit place keeps a third of its light in the shade: what is
@@ -151,18 +156,28 @@ def light_likeness(before: Float32, now: Float32, mask: UInt8) -> float:
     inside = cv2.erode(mask, _SQUARE) > 0
     body = inside if np.count_nonzero(inside) >= _WINDOW_CELLS_MIN else mask > 0
     change = (now - before)[:, body]
-    middle = float(np.median(change[0]))
+    middle, n_body = float(np.median(change[0])), change.shape[1]
     if middle < _SHADE_MIN:
         return 0.0
     goes_on, gone = ground_goes_on(np.ascontiguousarray(before[0]), np.ascontiguousarray(now[0]), mask > 0)
     n_on, n_gone = int(np.count_nonzero(goes_on)), int(np.count_nonzero(gone))
     if n_on + n_gone > _DECIDED_SHARE * np.count_nonzero(mask):
         return 1.0 if n_on > n_gone else 0.0
-    if float(np.median(np.abs(change[1:]).max(axis=0))) >= _SHADE_COLOUR_MAX:
+    colour = float(np.median(np.abs(change[1:]).max(axis=0)))
+    if n_body >= smooth_cells and colour < _LAMP_COLOUR_MAX and _smooth(now - before, mask > 0):
+        return 1.0
+    if colour >= _SHADE_COLOUR_MAX:
         return 0.0
     spread = float(np.median(np.abs(change[0] - middle)))
     even = spread < 0.1 * abs(middle) + 0.02 and abs(middle) < _EVEN_SHADE_MAX
     return 1.0 if even or (spread < 0.25 * abs(middle) and _soft_border(now[0] - before[0], mask, middle)) else 0.0
+
+
+def _smooth(change: Float32, body: Bool) -> bool:
+    """Does the change vary only over many cells, as the light of a lamp on even ground, whatever its rim?"""
+    local, _ = _light_within(change, body, np.zeros_like(body), SIDE_CELLS)
+    rough = np.abs(change - local)[:, cv2.erode(body.astype(np.uint8), _SQUARE) > 0]
+    return bool(rough.size) and bool(np.all(np.quantile(rough, _SMOOTH_SHARE, axis=1) < _SMOOTH_MAX))
 
 
 def _soft_border(change: Float32, mask: UInt8, middle: float) -> bool:

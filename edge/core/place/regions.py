@@ -21,9 +21,15 @@ from edge.core.types import Bool, Float32, Int64, StaticRegions, Tracks, UInt8
 
 Int32 = npt.NDArray[np.int32]
 _SQUARE = np.ones((3, 3), np.uint8)
+_OUTLINE = np.ones((5, 5), np.uint8)
+_OUTLINE_SEEN = 0.3  # of it must be in view to say whether it stirs
 _RIM = np.ones((9, 9), np.uint8)
 _PIECES_MAX = 64  # more of them are no thing's
 _SETTLED_SHARE = 0.9  # of lit cells; before that a light is still on its way
+
+
+_UNREST_AT_FIRST = 0.45
+_UNREST_RATE = 1 / 16  # of a look
 
 
 @dataclass(slots=True, eq=False)
@@ -42,9 +48,13 @@ class Region:
     score: float
     looks: int
     explained_cells: int = 0  # how large it was then
+    came_as_track: bool = False  # it was explained before it was ever told
     left: bool = False  # the track that explained it has been seen elsewhere since
     seen: float = 1.0  # share of it that is in view, as it was, at this look
-    told: bool = False  # credible
+    unrest: float = _UNREST_AT_FIRST  # share of the last looks in which its outline stirred
+    calm_since_ns: int = 0  # when that became little; 0 while it is much
+    matter: bool = False  # credible, be it a thing or somebody who stands
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +69,9 @@ class _Look:
     tracks: Tracks
     resting: Bool  # (T,)
     behind: Bool  # (rows, columns) covered by a resting track
+    covered: Bool  # (rows, columns) by any
+    moved: Bool  # (rows, columns) not as at the look before
+    moved_share: float  # of the whole picture: rain
     mono_ns: int
 
 
@@ -115,7 +128,7 @@ class Regions:
                 self.left[place] |= body
             if region.light >= 0.5 and region.cells >= self._settings.lit_share_min * self._grid.zone.size:
                 lit[place] |= body
-            if region.contrast < 0 and region.looks >= 2 and region.told:
+            if region.contrast < 0 and region.looks >= 2 and region.matter:
                 removed[place] |= body
         self._regions, self._owner, self._lit = regions, owner, lit
         layers.absorb(removed & layers.has_thing)
@@ -173,7 +186,21 @@ class Regions:
         things = (layers.has_thing & (excess >= settings.plain_tolerances) & self._grid.zone).astype(np.uint8)
         resting = (mono_ns - tracks.rest_since_ns >= settings.rest_ns) | (tracks.speed < settings.rest_speed)
         behind = self._grid.covered(tracks.xyxy[resting])
-        return _Look(layers, changed, things, empty, excess, tracks, resting, behind, mono_ns)
+        moved = layers.newest_since_ns == mono_ns
+        return _Look(
+            layers=layers,
+            changed=changed,
+            things=things,
+            empty=empty,
+            excess=excess,
+            tracks=tracks,
+            resting=resting,
+            behind=behind,
+            covered=self._grid.covered(tracks.xyxy),
+            moved=moved,
+            moved_share=float(moved[self._grid.zone].mean()) if np.any(self._grid.zone) else 0.0,
+            mono_ns=mono_ns,
+        )
 
     def _without_light(self, layers: Layers, mono_ns: int) -> tuple[Float32, Float32]:
         """The empty place as it is lit where something has changed, and the difference to it in tolerances.
@@ -267,7 +294,8 @@ class Regions:
         elif old.number in taken:
             region = self._new_region(xyxy, since_ns, cells, witness)
             region.explained_by, region.explained_ns = old.explained_by, old.explained_ns
-            region.explained_cells, region.left = old.explained_cells, old.left
+            region.explained_cells, region.came_as_track = old.explained_cells, old.came_as_track
+            region.left = old.left
         else:
             region = replace(old)
             # A bag that tips over is the same bag. What was explained until now may be what its owner left behind.
@@ -283,7 +311,11 @@ class Regions:
         # Drift and light bring few edges of their own; a thing has them all round.
         needed = self._settings.strength_min * (1 + (self._settings.small_cells / cells) ** 0.5)
         needed *= 1.25 - 0.5 * abs(region.contrast)
-        region.told = region.light < 0.5 and region.strength >= needed
+        if old is not None and cells < self._settings.shrunk_share * old.cells:
+            region.unrest, region.calm_since_ns = _UNREST_AT_FIRST, 0  # somebody has gone; this is what is left
+        self._follow_unrest(region, place, body, look)
+        region.matter = region.light < 0.5 and region.strength >= needed
+        region.told = region.matter and region.calm_since_ns > 0
         covered_share = float(np.count_nonzero(look.behind[place] & own)) / cells
         self._explain(region, look, covered_share)
         return region
@@ -291,6 +323,31 @@ class Regions:
     def _new_region(self, xyxy: Float32, since_ns: int, cells: int, witness: tuple[float, float, float]) -> Region:
         self._number += 1
         return Region(self._number, xyxy, since_ns, cells, *witness, -1, 0, 0.0, 0)
+
+    def _follow_unrest(self, region: Region, place: tuple[slice, slice], body: Bool, look: _Look) -> None:
+        """Nobody stands as still as a thing: the outline of a person stirs at most looks, a thing's when one passes by.
+
+        What has been calm for long is a thing, whatever comes to stand around it.
+        """
+        settings = self._settings
+        outline = np.zeros((body.shape[0] + 4, body.shape[1] + 4), np.uint8)
+        outline[2:-2, 2:-2] = body
+        outline = cv2.dilate(outline, _OUTLINE) - cv2.erode(outline, _SQUARE)
+        rows, columns = np.nonzero(outline)
+        rows, columns = rows + place[0].start - 2, columns + place[1].start - 2
+        inside = (rows >= 0) & (columns >= 0) & (rows < self._grid.shape[0]) & (columns < self._grid.shape[1])
+        rows, columns = rows[inside], columns[inside]
+        seen = ~look.covered[rows, columns]
+        if np.count_nonzero(seen) > _OUTLINE_SEEN * len(seen):
+            stirred = float(look.moved[rows, columns][seen].mean())
+            restless = stirred > settings.stir_share_max + 2 * look.moved_share
+            region.unrest += _UNREST_RATE * (restless - region.unrest)
+        was_calm = region.calm_since_ns > 0
+        calm = region.unrest < (settings.unrest_again if was_calm else settings.unrest_max)
+        if calm and not was_calm:
+            region.calm_since_ns = look.mono_ns
+        elif not calm and look.mono_ns - region.calm_since_ns < settings.calm_ns:
+            region.calm_since_ns = 0
 
     def _explain(self, region: Region, look: _Look, covered_share: float) -> None:
         """`covered_share`: how much of the region lies under resting tracks, all together: people stand in groups."""
@@ -301,6 +358,7 @@ class Regions:
             # A passer-by who stops before an old thing is not that thing.
             explains &= boxes.iou(region.xyxy[None], tracks.xyxy)[0] >= settings.same_iou
         if np.any(explains):
+            region.came_as_track |= not region.told or region.looks <= 1
             region.explained_by = int(tracks.track_id[np.where(explains, share, 0).argmax()])
             region.explained_ns, region.explained_cells, region.left = look.mono_ns, region.cells, False
             return
@@ -309,7 +367,8 @@ class Regions:
             region.left = region.left or bool(np.any(elsewhere))
         # Who is lost where he stood still stands there, unless what is left is much less than he was.
         shrunk = region.cells < settings.shrunk_share * region.explained_cells
-        waits_ns = settings.explained_ns if region.left or shrunk else settings.lost_ns
+        still_he = region.came_as_track and not region.left and not shrunk
+        waits_ns = settings.lost_ns if still_he else settings.explained_ns
         in_view = region.seen >= settings.seen_share or not np.any(share > 0)
         if in_view and look.mono_ns - region.explained_ns >= waits_ns:
             region.explained_by = -1
@@ -328,4 +387,5 @@ class Regions:
         whole[inner] = body
         before = look.empty[:, wide[0], wide[1]]
         now = np.where(mask > 0, look.layers.thing[:, wide[0], wide[1]], before)
-        return stands_out(before, now, whole), light_likeness(before, now, mask)
+        smooth_cells = round(self._settings.smooth_share_min * self._grid.zone.size)
+        return stands_out(before, now, whole), light_likeness(before, now, mask, smooth_cells=smooth_cells)

@@ -21,6 +21,7 @@ class BackgroundSettings:
     relearn_ns: int = 5 * NS_PER_S  # a picture changed as a whole for so long is a new place: camera turned, lamps on
     light_ns: int = 5 * NS_PER_S  # light that has stayed for so long is how the place is lit
     lit_share_min: float = 0.02  # of the picture; light without texture to prove it is large, and has things in it
+    smooth_share_min: float = 0.05  # of the picture; nothing so large that is put down is all of one surface
     relight_ns: int = 30 * NS_PER_S  # one light is not put twice on the ground under a thing
     explained_ns: int = 3 * NS_PER_S  # a track that has left goes on explaining: who comes back has left nothing
     lost_ns: int = 20 * NS_PER_S  # and one that was lost where it stood; detectors miss who stands still
@@ -55,4 +56,8 @@ class BackgroundSettings:
     join_together_ns: int = 2 * NS_PER_S
     rest_ns: int = NS_PER_S  # only a track that rests can be a still region
     rest_speed: float = 0.3  # box heights/s; slower, a track may be at rest: somebody who turns round where he stands
+    stir_share_max: float = 0.02  # of an outline that is not as at the look before; people's: 0.03 to 0.2, things' 0
+    unrest_max: float = 0.4  # of the looks
+    unrest_again: float = 0.6  # and what was calm already: a bag that tips over, a passer-by
+    calm_ns: int = 10 * NS_PER_S  # calm for so long, it is a thing for good
     regions_max: int = 32
