@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -226,6 +227,35 @@ def test_a_track_that_is_lost_goes_on_explaining_for_some_seconds() -> None:
     first = unexplained(answers)[0][0]
     print(f"lost at 11 s, explained until {first:.1f} s")
     assert 30.5 <= first <= 32.5
+
+
+def test_where_a_car_from_the_start_leaves_is_no_object_and_what_comes_next_is() -> None:
+    def paint(picture: UInt8, now: float) -> UInt8:
+        if now < 12:
+            return put(picture, thing(60, 40, seed=5), 100, 100)
+        return put(picture, thing(30, 24), 120, 110) if now >= 18 else picture
+
+    # The detector sees the car only after the place is learned with it.
+    answers = watch(paint, seconds=28, tracks=lambda now: [((98, 98, 162, 142), 2)] if 5 <= now < 12 else [])
+    assert not unexplained([answer for answer in answers if answer[0] < 18])
+    box, since = only(answers[-1][1])
+    assert_box(box, (120, 110, 150, 134))
+    assert since == pytest.approx(18, abs=0.7)
+
+
+def test_what_is_put_down_where_a_track_was_lost_is_found() -> None:
+    """A tracker carries on for a while whom it has lost: the ground that is seen in his box is empty ground."""
+    model, looks = BackgroundModel([WHOLE], explaining_labels=EXPLAINING), []
+    for index in range(26 * FPS):
+        now = index / FPS
+        picture = put(ground(), thing(30, 24), 110, 120) if now >= 14 else ground()
+        carried = tracks_of([((98, 98, 150, 172), PERSON)] if 5 <= now < 15 else [], seconds_to_ns(now))
+        noisy = np.asarray(cv2.add(picture, NOISE[index % len(NOISE)], dtype=cv2.CV_8U), np.uint8)
+        lost = replace(carried, detection=np.full(len(carried.track_id), -1, np.int64))
+        looks.append((now, model.update(noisy, lost, seconds_to_ns(now))))
+    box, _ = only(looks[-1][1])
+    assert_box(box, (110, 120, 140, 144))
+    assert unexplained(looks)[-1][0] == looks[-1][0]
 
 
 def test_a_label_that_does_not_explain_leaves_the_region_unexplained() -> None:

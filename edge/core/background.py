@@ -132,7 +132,7 @@ class BackgroundModel:
         self._layers = None
         self._former: Layers | None = None  # from before a change of the whole picture; its things may still stand
         self._doubts = 0  # looks that a place of another run has left to prove that it is this one
-        self._learn_from_ns = self._looked_ns = self._steady_ns = self._shift_since_ns = mono_ns
+        self._learn_from_ns = self._learned_ns = self._looked_ns = self._steady_ns = self._shift_since_ns = mono_ns
         self._shift = (0.0, 0.0)
         self._samples: list[Float32] = []
         self._samples_clear: list[Bool] = []
@@ -159,7 +159,7 @@ class BackgroundModel:
             )
             self._former = None
         self._samples, self._samples_clear = [], []
-        self._looked_ns = self._steady_ns = mono_ns
+        self._looked_ns = self._steady_ns = self._learned_ns = mono_ns
 
     # -- one look
 
@@ -264,7 +264,9 @@ class BackgroundModel:
         """A car that has stood since the start is in the picture of the empty place; what is behind it is not known."""
         grid, settings = self._grid, self.settings
         assert grid is not None
-        resting = mono_ns - tracks.rest_since_ns >= settings.held_ns
+        # Seen now, and since the start: where somebody stopped later, or was lost, the empty place is as learned.
+        resting = (mono_ns - tracks.rest_since_ns >= settings.held_ns) & (tracks.detection >= 0)
+        resting &= tracks.rest_since_ns <= self._learned_ns
         for x1, y1, x2, y2 in grid.to_cells(tracks.xyxy[resting]):  # a handful, each asked about its own cells
             width, height = (x2 - x1) // 5, (y2 - y1) // 5
             middle = np.s_[y1 + height : y2 - height, x1 + width : x2 - width]
