@@ -351,7 +351,7 @@ def test_a_camera_keeps_its_opened_case_below_the_state_folder(rig: Rig) -> None
     rig.detector.sees = False
     rig.look(15)
     assert rig.kinds() == ["opened", "cleared"]
-    (kept,) = KeptCases(rig.folder).read()
+    (kept,) = KeptCases(rig.folder).read("cam")
     assert (kept.case_id, kept.over) == (case_id, True)
     assert (rig.folder / "kept" / "cam" / f"{case_id}.npz").is_file()
     came = reenact(kept, list(kept.scenes()), kept.rule)

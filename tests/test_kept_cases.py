@@ -10,6 +10,7 @@ import pytest
 
 from edge.core.kept import KeptCase
 from edge.core.types import NS_PER_S, StaticRegions, Tracks
+from edge.errors import StateError
 from edge.runtime import recording as bounds
 from edge.runtime.reenactment import reenact
 from edge.state.kept_cases import KeptCases, decoded, encoded
@@ -97,7 +98,7 @@ def test_a_case_of_each_kind_opens_again_when_it_did(
     (case,) = kept
     shelf = KeptCases(tmp_path)
     shelf.save(case, bytes_max=10**7)
-    (read,) = shelf.read()
+    (read,) = shelf.read(case.camera)
     opened = again_s(read)
     print(f"{kind}: opened at {opened_s(case):.1f} s, again at {opened} s")
     assert opened is not None
@@ -213,11 +214,31 @@ def test_a_camera_keeps_no_more_than_its_share_and_judged_cases_longest(tmp_path
     names = [f"{number:08d}" for number in range(6)]
     for name in names:
         shelf.save(replace(case, case_id=name), bytes_max=4 * size, judged={names[0], names[2]})
-    kept = [one.case_id for one in shelf.read()]
+    kept = [one.case_id for one in shelf.read(case.camera)]
     assert len(kept) <= 4
     assert {names[0], names[2], names[5]} <= set(kept)
-    shelf.save(replace(case, case_id="x", camera="elsewhere"), bytes_max=10)
-    assert [one.case_id for one in shelf.read(camera="elsewhere")] == []
+
+
+def test_a_case_larger_than_all_the_room_costs_no_other_and_is_told_of(tmp_path: Path) -> None:
+    case = a_kept_case()
+    size, shelf = len(encoded(case)), KeptCases(tmp_path)
+    shelf.save(replace(case, case_id="first"), bytes_max=2 * size)
+    with pytest.raises(StateError, match=r"second\.npz: a case of 0\.\d\d MB is not kept; raise `review\.kept_mb`"):
+        shelf.save(replace(case, case_id="second"), bytes_max=size // 2)
+    assert [one.case_id for one in shelf.read(case.camera)] == ["first"]
+
+
+def test_cases_are_read_one_at_a_time_and_none_that_nobody_asks_for(tmp_path: Path) -> None:
+    """`edge tune` runs beside a gateway that needs its memory."""
+    case, shelf = a_kept_case(), KeptCases(tmp_path)
+    for name in ("a", "b", "c", "d"):
+        shelf.save(replace(case, case_id=name), bytes_max=10**7)
+    (tmp_path / "kept" / case.camera / "c.npz").write_bytes(b"no zip")
+    reading = shelf.read(case.camera, ["d", "never-kept", "a", "c"])
+    assert next(reading).case_id == "d"
+    assert shelf.unreadable == 0
+    assert [one.case_id for one in reading] == ["a"]
+    assert shelf.unreadable == 1
 
 
 def test_a_damaged_file_is_passed_over_and_counted(tmp_path: Path) -> None:
@@ -229,5 +250,5 @@ def test_a_damaged_file_is_passed_over_and_counted(tmp_path: Path) -> None:
     whole = (folder / "a.npz").read_bytes()
     (folder / "a.npz").write_bytes(whole[: len(whole) // 2])
     (folder / "b.npz").write_bytes(b"no zip")
-    assert [one.case_id for one in shelf.read()] == ["c"]
+    assert [one.case_id for one in shelf.read(case.camera)] == ["c"]
     assert shelf.unreadable == 2

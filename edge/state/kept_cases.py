@@ -10,7 +10,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -44,34 +44,36 @@ class KeptCases:
     def save(self, case: KeptCase, *, bytes_max: int, judged: Collection[str] = ()) -> None:
         """Keep a case, and give up older ones of its camera for it: first those that nobody has judged.
 
-        Raises StateError.
+        Raises StateError, and for a case that is larger than all the room before any other is given up for it.
         """
         content = encoded(case)
         folder = self._root / case.camera
         path = folder / f"{case.case_id}.npz"
+        if len(content) > bytes_max:
+            raise StateError(f"{path}: a case of {len(content) / 1e6:.2f} MB is not kept; raise `review.kept_mb`")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._make_room(folder, bytes_max - len(content), judged)
-            if len(content) > bytes_max:
-                return
             part = path.with_suffix(".part")
             part.write_bytes(content)
             part.replace(path)
         except OSError as error:
             raise StateError(f"{path}: a case is not kept: {error.strerror or error}; check the disk") from error
 
-    def read(self, *, camera: str | None = None, scenario: str | None = None) -> Iterator[KeptCase]:
-        """By camera, then in the order of their opening."""
-        for folder in sorted(path for path in self._root.glob("*") if path.is_dir()):
-            if camera is not None and folder.name != camera:
-                continue
-            cases = [case for path in sorted(folder.glob("*.npz")) if (case := self._read(path)) is not None]
-            chosen = [case for case in cases if scenario is None or case.scenario == scenario]
-            yield from sorted(chosen, key=lambda case: (case.opened_wall_ns, case.case_id))
+    def read(self, camera: str, case_ids: Iterable[str] | None = None) -> Iterator[KeptCase]:
+        """Those of a camera that are kept, in the order of `case_ids`, one at a time: each takes some MB."""
+        folder = self._root / camera
+        names = sorted(path.stem for path in folder.glob("*.npz")) if case_ids is None else case_ids
+        for name in names:
+            case = self._read(folder / f"{name}.npz")
+            if case is not None:
+                yield case
 
     def _read(self, path: Path) -> KeptCase | None:
         try:
             return decoded(path.read_bytes())
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             self.unreadable += 1
             return None

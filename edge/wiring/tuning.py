@@ -85,26 +85,23 @@ def tune(
     folder: Path, judgements: Sequence[Judgement], *, camera: str | None = None, scenario: str | None = None
 ) -> list[Advice]:
     """By camera and scenario, from the cases kept below a gateway's state folder. The same cases give the same."""
-    wanted = {
-        judgement.case_id: judgement
-        for judgement in judgements
-        if camera in (None, judgement.camera) and scenario in (None, judgement.scenario)
-    }
-    advice: dict[tuple[str, str], Advice] = {}
-    for judgement in wanted.values():
-        place = judgement.camera, judgement.scenario
-        advice.setdefault(place, Advice(*place)).not_kept += 1
-    cases: dict[tuple[str, str], list[_Judged]] = {}
-    for kept in KeptCases(folder).read(camera=camera, scenario=scenario):
-        judgement_of = wanted.get(kept.case_id)
-        if judgement_of is not None:
-            place = kept.camera, kept.scenario
-            advice[place].not_kept -= 1
-            judged = _Judged(kept, list(kept.scenes()), judgement_of.verdict == CONFIRMED)
-            cases.setdefault(place, []).append(judged)
-    for place, one in sorted(advice.items()):
-        _advise(one, cases.get(place, []))
-    return [one for _, one in sorted(advice.items())]
+    by_place: dict[tuple[str, str], list[Judgement]] = {}
+    for judgement in sorted(judgements, key=lambda one: (one.opened_wall_ns, one.case_id)):
+        if camera in (None, judgement.camera) and scenario in (None, judgement.scenario):
+            by_place.setdefault((judgement.camera, judgement.scenario), []).append(judgement)
+    # One scenario of one camera after the other: a gateway that works beside us needs the memory.
+    return [_advice_on(folder, *place, words) for place, words in sorted(by_place.items())]
+
+
+def _advice_on(folder: Path, camera: str, scenario: str, words: Sequence[Judgement]) -> Advice:
+    verdicts = {word.case_id: word.verdict for word in words}
+    cases = [
+        _Judged(kept, list(kept.scenes()), verdicts[kept.case_id] == CONFIRMED)
+        for kept in KeptCases(folder).read(camera, verdicts)
+    ]
+    advice = Advice(camera, scenario, not_kept=len(verdicts) - len(cases))
+    _advise(advice, cases)
+    return advice
 
 
 def _advise(advice: Advice, cases: Sequence[_Judged]) -> None:
