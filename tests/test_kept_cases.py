@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.config.catalogue import Scenario
+from edge.core.ground import Ground, Scale
 from edge.core.kept import KeptCase
 from edge.core.types import NS_PER_S, StaticRegions, Tracks
 from edge.errors import StateError
@@ -16,7 +18,14 @@ from edge.runtime.reenactment import reenact
 from edge.state.kept_cases import KeptCases, decoded, encoded
 from tests.keeping import opened_s, recorded
 from tests.street import Street, Thing, parking_rule, person_rule
+from tests.test_catalogue import CATALOGUE, rule_of
 
+# One scenario of each kind that looks at zones.
+OF_EACH_KIND = {
+    scenario.kind: scenario
+    for scenario in CATALOGUE.values()
+    if not scenario.is_measure and not {"line", "lines"} & set(scenario.needed)
+}
 CAR = Thing(seed=3, box=(100, 80, 180, 140), track=1)
 SIGN = Thing(seed=5, box=(100, 80, 180, 140), track=1, score=0.8)
 
@@ -217,6 +226,17 @@ def test_a_camera_keeps_no_more_than_its_share_and_judged_cases_longest(tmp_path
     kept = [one.case_id for one in shelf.read(case.camera)]
     assert len(kept) <= 4
     assert {names[0], names[2], names[5]} <= set(kept)
+
+
+@pytest.mark.parametrize("scenario", OF_EACH_KIND.values(), ids=OF_EACH_KIND)
+def test_the_rule_of_a_scenario_is_kept_whole(scenario: Scenario, tmp_path: Path) -> None:
+    ground = Ground(Scale.through((0.2, 0.001), (0.9, 0.004)), ((0.1, 0.2), (0.9, 0.3)))
+    rule = replace(rule_of(scenario, tmp_path), grounds=(ground, Ground()))
+    read = decoded(encoded(replace(a_kept_case(), rule=rule))).rule
+    assert type(read) is type(rule)
+    for field in fields(rule):
+        kept, given = getattr(read, field.name), getattr(rule, field.name)
+        assert np.array_equal(kept, given) if isinstance(given, np.ndarray) else kept == given, field.name
 
 
 def test_a_case_larger_than_all_the_room_costs_no_other_and_is_told_of(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.core.ground import Ground, Scale
 from edge.core.kept import KeptCase, Look, Window
 from edge.core.scenarios import Rule, rule_class
 from edge.core.types import StaticRegions, Tracks, UInt8
@@ -168,7 +169,11 @@ def decoded(content: bytes) -> KeptCase:
 def _written(rule: Rule) -> dict[str, object]:
     named = {field.name: getattr(rule, field.name) for field in fields(rule)}
     rows = {name: {"rows": value.tolist()} for name, value in named.items() if isinstance(value, np.ndarray)}
-    return {"kind": rule.kind, **named, **rows}
+    grounds = [
+        {"scale": None if ground.scale is None else astuple(ground.scale), "front": ground.front}
+        for ground in rule.grounds
+    ]
+    return {"kind": rule.kind, **named, **rows, "grounds": grounds}
 
 
 def _rule(told: dict[str, Any]) -> Rule:
@@ -178,9 +183,12 @@ def _rule(told: dict[str, Any]) -> Rule:
 
 
 def _of_rule(value: Any) -> Any:
-    """What a rule holds: rows of labels, numbers, words, and tuples of such."""
-    if isinstance(value, dict):
+    """What a rule holds: rows of labels, what is known of a zone's ground, numbers, words, and tuples of such."""
+    if isinstance(value, dict) and "rows" in value:
         return np.array(value["rows"], np.int16)
+    if isinstance(value, dict):
+        scale = None if value["scale"] is None else Scale(*value["scale"])
+        return Ground(scale, _of_rule(value["front"]))
     return tuple(_of_rule(member) for member in value) if isinstance(value, list) else value
 
 
