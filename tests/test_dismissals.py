@@ -13,7 +13,8 @@ import pytest
 
 from edge.core.cases import DISMISSED_MAX
 from edge.core.types import NS_PER_S, seconds_to_ns
-from edge.errors import UsageError
+from edge.errors import StateError, UsageError
+from edge.runtime.live import SAVE_NS
 from edge.runtime.reenactment import reenact
 from edge.state import judgements as table
 from edge.state.database import Answer, Database
@@ -281,6 +282,48 @@ def test_a_worker_that_was_away_finds_the_word_when_it_comes_back(rig: Rig) -> N
     say(rig, case_id)
     rig.start()
     rig.look(20)
+    assert rig.kinds() == ["opened", "withdrawn"]
+
+
+def test_a_word_whose_request_the_worker_did_not_see_in_time_is_heeded_all_the_same(rig: Rig) -> None:
+    """It waited for the detector, or for the disk, for longer than anybody waited for its answer."""
+    case_id = case_of(rig)
+    say(rig, case_id, running=True, limit_s=0.05)
+    rig.look(2 * SAVE_NS / NS_PER_S)
+    assert rig.kinds() == ["opened", "withdrawn"]
+
+
+def test_a_busy_database_puts_a_word_off_and_ends_no_worker(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    case_id = case_of(rig)
+    rig.live._save()
+    say(rig, case_id)
+    rig.start()
+    with monkeypatch.context() as busy:
+        busy.setattr(Judgements, "standing", _is_busy)
+        rig.look(2)
+    assert rig.kinds() == ["opened"]
+    assert "dismissals wait for the database: edge.db: busy" in caplog.text
+    rig.look(2 * SAVE_NS / NS_PER_S)
+    assert rig.kinds() == ["opened", "withdrawn"]
+
+
+def _is_busy(judgements: Judgements, camera: str) -> set[str]:
+    raise StateError("edge.db: busy")
+
+
+def test_a_withdrawal_that_was_not_stored_before_the_end_is_told_after_it(rig: Rig) -> None:
+    case_id = case_of(rig)
+    rig.live._save()
+    say(rig, case_id)
+    rig.database.fails = 1
+    rig.stop.set()
+    with pytest.raises(StateError):
+        asked(rig, case_id)
+    rig.live._save()
+    rig.start()
+    rig.look(2)
     assert rig.kinds() == ["opened", "withdrawn"]
 
 

@@ -102,6 +102,7 @@ class PatientOutbox:
         self._stop = stop
         self._still_here = still_here
         self.alerts = 0
+        self.gave_up = False  # the end came before the database took an alert: what is in memory is ahead of it
 
     def commit(self, change: CaseChange, alert: dict[str, object], topic: str) -> int:
         failed = False
@@ -115,6 +116,7 @@ class PatientOutbox:
                 failed = True
                 self._still_here(str(error))
                 if self._stop.wait(RETRY_S):
+                    self.gave_up = True
                     raise
                 continue
             if failed:
@@ -207,7 +209,7 @@ class LiveCamera:
             while not self._stop.is_set():
                 self._turn()
             self._recording.close()
-            self._save()  # not after a failure: a case whose alert was not stored must not be kept as told
+            self._save()
             self._worker.measuring.finish()
         finally:
             self._stop.set()
@@ -249,6 +251,8 @@ class LiveCamera:
             self._desk.serve(self._last)
         now_ns = self._clock.mono_ns()
         if now_ns - self._saved_ns >= SAVE_NS:
+            if self._restored and self._last is not None:
+                self._heed_dismissals(self._last)
             self._save()
             self._saved_ns = now_ns
         if now_ns - self._reported_ns >= REPORT_NS or self._sight(now_ns).reason != self._report.reason:
@@ -281,8 +285,15 @@ class LiveCamera:
             for watch in self._worker.watches if same_street else ():
                 watch.cases.remember(self._noted)
             self._worker.resume([*known, *left_alone], frame, same_street=same_street)
-            self._dismissing.apply(frame)
+            self._heed_dismissals(frame)
             self._restored = True
+
+    def _heed_dismissals(self, frame: Frame) -> None:
+        """Those whose request we did not see in time as well. A database that is busy now is asked again later."""
+        try:
+            self._dismissing.apply(frame)
+        except StateError as error:
+            log.warning("dismissals wait for the database: %s", error)
 
     def _marked(self, frame: Frame) -> Frame:
         """A gap that we made ourselves, by dropping pictures for long, is time that nobody has looked at."""
@@ -296,7 +307,7 @@ class LiveCamera:
     def _save(self) -> None:
         """Keep the cases for whoever comes after us. A database that is busy now is asked again later."""
         self._keep(False)
-        if not self._restored:
+        if not self._restored or self._outbox.gave_up:  # a case whose alert was not stored must not be kept as told
             return
         cases = [*self._worker.cases, *self._dismissing.cases]
         noted = [one for watch in self._worker.watches for one in watch.cases.occurrences]
