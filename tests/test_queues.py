@@ -134,6 +134,21 @@ def test_a_second_box_on_the_same_car_is_no_companion() -> None:
     assert not halts.waits.any()
 
 
+@pytest.mark.parametrize(("score", "waits"), [(0.3, False), (0.8, True)])
+def test_a_dim_box_that_was_never_seen_to_drive_holds_nobody(score: float, waits: bool) -> None:
+    """A parked car that the detector begins to see when another parks beside it; a sure one has come as well."""
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    for look in range(60):
+        now_ns = look * NS_PER_S // 5
+        came = max(0, 20 - look) * 8
+        boxes = np.array([(200 + came, 150, 260 + came, 205), (150, 130, 195, 165)], np.float32)
+        tracks = standing(boxes, now_ns, rest_ns=min(now_ns, 4 * NS_PER_S))
+        tracks = replace(tracks, first_seen_ns=np.array([0, 3 * NS_PER_S]), score=np.array([0.9, score], np.float32))
+        halts = queues.update(tracks.take(tracks.first_seen_ns <= now_ns), now_ns)
+    assert halts.stands.all()
+    assert halts.waits[0] == waits
+
+
 def standing(xyxy: Float32, now_ns: int, *, rest_ns: int) -> Tracks:
     count = len(xyxy)
     return Tracks(

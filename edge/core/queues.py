@@ -31,9 +31,8 @@ STANDS_NS = 3 * NS_PER_S // 2  # at rest for so long, a vehicle stands, even one
 TOGETHER_NS = 10 * NS_PER_S
 # A driver starts about two seconds after the one ahead; who has not after four times that was not waiting for him.
 GONE_NS = 8 * NS_PER_S
-HIDDEN_NS = (
-    120 * NS_PER_S
-)  # a vehicle lost while it stood is known again in its place: a queue hides it for a red light
+# A vehicle lost while it stood is known again in its place: a queue hides it for a red light.
+HIDDEN_NS = 120 * NS_PER_S
 HIDDEN_MAX = 256
 THERE_NS = 2 * NS_PER_S  # who stands so soon after the first look may have stood there before it
 # In sizes (roots of the boxes' areas): jitter of a box is below a fifth, and a car moves up by its length, 1 to 1.7.
@@ -42,6 +41,9 @@ KNOWN_WAY = 0.25  # who was not seen to come as far may have come any way
 # Gaps between the boxes, in widths and heights of the smaller: a car seen from the side leaves half its length to the
 # next, or a lorry's driver the whole; seen from the front their boxes overlap.
 NEAR = 1.0
+# A box of a lower mean score may be no vehicle, or one that stood there long before it was first seen: it holds nobody
+# back unless it was seen to drive.
+SURE = 0.5
 FAR = 3.0  # a companion that moved up no further than this still queues
 SAME_WAY = 0.5  # cosine: within 60 degrees in the picture, where lanes of one direction converge
 # Beside the line of its way, in widths, and twice as many heights: the next lane is further off.
@@ -56,7 +58,10 @@ _ROW = np.dtype(
         ("box", np.float32, 4),  # when last seen
         ("towed", np.float64, 2),  # a point that it drags behind it by one size: from there to it is its way
         ("state", np.int8),
-        ("came", np.bool_),  # it was not always there: it has been seen to drive, or was first seen later on
+        ("came", np.bool_),  # it was not always there: it was first seen later on, or has rested anew
+        ("drove", np.bool_),  # it has been seen to drive, further than any box trembles
+        ("score_sum", np.float64),  # over the looks in which it was seen
+        ("looks", np.int64),
         ("since_ns", np.int64),  # when it came to stand, or, while it drives, when it left the last place
         ("halt_ns", np.int64),  # the same, or earlier: of a vehicle lost from sight whose place it has
         ("halt_at", np.float64, 2),
@@ -139,6 +144,9 @@ class Queues:
         length = np.hypot(*rope.T)
         slack = np.maximum(1 - size / np.maximum(length, 1e-6), 0)
         table["towed"] += rope * slack[:, None]
+        table["drove"] |= seen & (length >= OTHER_PLACE * size)
+        table["score_sum"] += np.where(seen, tracks.score, 0)
+        table["looks"] += seen
 
         away = np.hypot(*(middle - table["halt_at"]).T) >= OTHER_PLACE * size
         moved_off = seen & (table["state"] != _DRIVES) & away & (tracks.rest_since_ns > table["since_ns"])
@@ -156,7 +164,7 @@ class Queues:
         """Who begins to stand where somebody stood who was lost from sight stands in for him."""
         table = self._table
         begun, lost = _same_place(table["box"], begins, np.arange(seen, len(table)))
-        for name in ("state", "came", "halt_ns", "alone_ns"):
+        for name in ("state", "came", "drove", "halt_ns", "alone_ns"):
             table[name][begun] = table[name][lost]
         self._companions[begun] = self._companions[lost]
         self._companions[:, begun] = self._companions[:, lost]
@@ -178,11 +186,12 @@ class Queues:
         # Two boxes on one ground are one vehicle, itself included. Row by row: few vehicles stand at a time.
         near &= ~np.array([finding_again.same_ground(one, box) for one in box])
         apart_ns = halt_ns[:, None] - halt_ns[None, :]
+        holds = (table["drove"] | (table["score_sum"] >= SURE * table["looks"]))[rows][None, :]
         together = near & (np.abs(apart_ns) <= TOGETHER_NS)
-        queues |= together.any(axis=1)
+        queues |= (together & holds).any(axis=1)
         joins = near & (apart_ns > 0) & queues[None, :]
         followed = (joins & _in_line(box, way)).T
-        self._companions[np.ix_(rows, rows)] |= together | joins | followed
+        self._companions[np.ix_(rows, rows)] |= (together | joins | followed) & holds
 
     def _judge(self, seen: int, step_ns: int, mono_ns: int) -> None:
         table = self._table
