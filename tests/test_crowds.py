@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from edge.core.scenarios import Rule, scenario_for
 from edge.core.scene import Scene
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Detections, Frame, StaticRegions
-from tests.street import person_rule
+from tests.street import Street, Thing, person_rule
 from tests.walkers import Pavement, Walker, stands, walks
 
 WIDE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
@@ -41,6 +42,20 @@ def test_a_gathering_opens_when_its_last_needed_one_has_been_there_for_the_time(
     case = street.changes[0][1].case
     assert case.started_ns / NS_PER_S == pytest.approx(5, abs=1)
     assert case.count == 4
+
+
+def test_a_crowd_goes_on_when_the_picture_gets_another_size() -> None:
+    """Two zones side by side: nobody who stood at those pixels before has moved into the other."""
+    left, right = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)), ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0))
+    rule = replace(crowd_rule(), zones=(0, 1), zone_names=("left", "right"))
+    street = Street(rule, polygons=[left, right], zoom=2)
+    people = [Thing(row, (80 + 20 * row, 100, 95 + 20 * row, 150), track=row + 1, label="person") for row in range(4)]
+    street.play(15, *people)
+    street.zoom = 1
+    street.play(25, *people)
+    print([(when, change.kind, change.case.zone) for when, change in street.changes])
+    assert street.at("opened") == [pytest.approx(20, abs=1)]
+    assert street.changes[0][1].case.zone == "left"
 
 
 def test_twenty_who_walk_by_in_a_stream_are_no_gathering() -> None:

@@ -19,6 +19,7 @@ from edge.core.types import NS_PER_S, Float32, Tracks
 from tests.street import parking_rule
 from tests.traffic import Driver, Traffic, View, queue_of
 
+SIZE_PX = (640, 360)
 RED_FROM_S, RED_S = 8, 40
 KERB_M = 3.2  # beside the lane
 VIEWS = {"behind": View(0), "aslant": View(60), "across": View(90), "ahead": View(150)}
@@ -129,7 +130,7 @@ def test_a_second_box_on_the_same_car_is_no_companion() -> None:
         now_ns = look * NS_PER_S // 5
         came = max(0, 20 - look) * 8
         boxes = np.array([(200 + came, 150, 260 + came, 205), (196 + came, 80, 270 + came, 208)], np.float32)
-        halts = queues.update(standing(boxes, now_ns, rest_ns=min(now_ns, 4 * NS_PER_S)), now_ns)
+        halts = queues.update(standing(boxes, now_ns, rest_ns=min(now_ns, 4 * NS_PER_S)), now_ns, size_px=SIZE_PX)
     assert halts.stands.all()
     assert not halts.waits.any()
 
@@ -144,20 +145,60 @@ def test_a_dim_box_that_was_never_seen_to_drive_holds_nobody(score: float, waits
         boxes = np.array([(200 + came, 150, 260 + came, 205), (150, 130, 195, 165)], np.float32)
         tracks = standing(boxes, now_ns, rest_ns=min(now_ns, 4 * NS_PER_S))
         tracks = replace(tracks, first_seen_ns=np.array([0, 3 * NS_PER_S]), score=np.array([0.9, score], np.float32))
-        halts = queues.update(tracks.take(tracks.first_seen_ns <= now_ns), now_ns)
+        halts = queues.update(tracks.take(tracks.first_seen_ns <= now_ns), now_ns, size_px=SIZE_PX)
     assert halts.stands.all()
     assert halts.waits[0] == waits
 
 
-def standing(xyxy: Float32, now_ns: int, *, rest_ns: int) -> Tracks:
+def test_a_queue_stays_one_over_a_gap_and_the_gap_is_not_waited() -> None:
+    """Two halt, nobody looks for 50 s, and then they stand there as new tracks, with a third behind them."""
+    queues = Queues(queue_max_ns=60 * NS_PER_S)
+    for look in range(100):
+        now_ns = look * NS_PER_S // 5
+        came = max(0, 20 - look) * 8
+        halts = queues.update(
+            standing(a_queue(2) + np.float32(came), now_ns, rest_ns=min(now_ns, 4 * NS_PER_S)), now_ns, size_px=SIZE_PX
+        )
+    assert halts.waits.all()
+    queues.interrupt()
+    again_ns = 70 * NS_PER_S
+    for look in range(100):
+        now_ns = again_ns + look * NS_PER_S // 5
+        tracks = standing(a_queue(3), now_ns, rest_ns=again_ns, first_ns=again_ns, number=11)
+        halts = queues.update(tracks, now_ns, size_px=SIZE_PX)
+    assert halts.stands.all()
+    assert halts.waits.all()
+
+
+def test_a_queue_stays_one_when_the_picture_gets_another_size() -> None:
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    for look in range(200):
+        now_ns = look * NS_PER_S // 5
+        came, zoom = max(0, 20 - look) * 8, 1 if look < 100 else 2
+        xyxy = (a_queue(2) + np.float32(came)) * np.float32(zoom)
+        rest_ns = min(now_ns, 4 * NS_PER_S) if look < 110 else 22 * NS_PER_S  # a box trembles
+        size_px = (SIZE_PX[0] * zoom, SIZE_PX[1] * zoom)
+        halts = queues.update(standing(xyxy, now_ns, rest_ns=rest_ns), now_ns, size_px=size_px)
+    assert halts.waits.all()
+    assert (halts.since_ns == 4 * NS_PER_S).all()
+
+
+def a_queue(count: int) -> Float32:
+    """(N, 4) one behind the other, towards the lower right."""
+    return np.array(
+        [(100 + 50 * row, 100 + 25 * row, 140 + 50 * row, 130 + 25 * row) for row in range(count)], np.float32
+    )
+
+
+def standing(xyxy: Float32, now_ns: int, *, rest_ns: int, first_ns: int = 0, number: int = 1) -> Tracks:
     count = len(xyxy)
     return Tracks(
-        track_id=np.arange(1, count + 1),
+        track_id=np.arange(number, number + count),
         xyxy=xyxy,
         label=np.ones(count, np.int16),
         score=np.ones(count, np.float32),
         detection=np.arange(count),
-        first_seen_ns=np.zeros(count, np.int64),
+        first_seen_ns=np.full(count, first_ns, np.int64),
         last_seen_ns=np.full(count, now_ns, np.int64),
         rest_since_ns=np.full(count, rest_ns, np.int64),
         speed=np.zeros(count, np.float32),
@@ -183,7 +224,7 @@ def waiting(ids: dict[int, int], shift: tuple[float, float] = (0, 0)) -> list[se
         renamed = np.array([ids[number] for number in tracks.track_id.tolist()], np.int64)
         moved = tracks.xyxy + np.array([*shift, *shift], np.float32)
         other = replace(tracks, track_id=renamed, xyxy=moved).take(np.argsort(renamed))
-        halts = queues.update(other, mono_ns)
+        halts = queues.update(other, mono_ns, size_px=SIZE_PX)
         told.append({number for number in ids if ids[number] in other.track_id[halts.waits]})
     return told
 

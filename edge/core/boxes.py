@@ -59,6 +59,14 @@ def enclosing(xyxy: Float32) -> Float32:
     return np.concatenate([xyxy[:, :2].min(axis=0), xyxy[:, 2:].max(axis=0)]).astype(np.float32, copy=False)
 
 
+def rescaling(before_px: tuple[int, int], now_px: tuple[int, int]) -> Float32:
+    """(4,) by which boxes in a picture of one (width, height) become those of the same view in another; from (0, 0),
+    which is no size yet, all stay as they are."""
+    if before_px in ((0, 0), now_px):
+        return np.ones(4, np.float32)
+    return np.array([now_px[0] / before_px[0], now_px[1] / before_px[1]] * 2, np.float32)
+
+
 def _ratio(part: Float32, whole: Float32) -> Float32:
     ratio = np.zeros_like(part)
     np.divide(part, whole, out=ratio, where=whole > 0)

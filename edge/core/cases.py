@@ -279,10 +279,8 @@ class CaseBook:
             before_px = life.case.frame_px
             if before_px == size_px:
                 continue
-            if before_px != (0, 0):
-                x, y = size_px[0] / before_px[0], size_px[1] / before_px[1]
-                scale = np.array([x, y, x, y], np.float32)
-                life.footprint, life.begun_at = life.footprint * scale, life.begun_at * scale
+            scale = boxes.rescaling(before_px, size_px)
+            life.footprint, life.begun_at = life.footprint * scale, life.begun_at * scale
             life.case = replace(life.case, footprint=_corners(life.footprint), frame_px=size_px)
             life.keep_grounds()
 

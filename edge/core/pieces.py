@@ -134,9 +134,8 @@ class PieceMemory:
 
     def _fit_to(self, size_px: tuple[int, int]) -> None:
         """A camera that has another resolution now still shows the same street."""
-        before, self._size_px = self._size_px, size_px
-        if before not in ((0, 0), size_px):
-            self.table["xyxy"] *= np.array([size_px[0] / before[0], size_px[1] / before[1]] * 2, np.float32)
+        self.table["xyxy"] *= boxes.rescaling(self._size_px, size_px)
+        self._size_px = size_px
 
     def _continues(self, evidence: Evidence) -> Float32:
         """(P, N) how well each row of this look's evidence continues each piece; 0 not at all."""

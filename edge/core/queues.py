@@ -10,6 +10,7 @@ parking again when all of them have been gone for a while, or when nothing has m
     companions gone for GONE_NS, or longer than queue_max_ns    parked, since it halted
 
 State is rows beside the tracks' ids, and those of vehicles lately lost from sight: a bus that passes hides a queue.
+A gap in which nobody looked hides it as well, and nobody has waited in it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ _ROW = np.dtype(
         ("since_ns", np.int64),  # when it came to stand, or, while it drives, when it left the last place
         ("halt_ns", np.int64),  # the same, or earlier: of a vehicle lost from sight whose place it has
         ("halt_at", np.float64, 2),
+        ("stood_ns", np.int64),  # how much of the time since then was looked at
         ("alone_ns", np.int64),  # for how long it has been seen to stand with no companion left
     ],
     align=True,
@@ -87,15 +89,17 @@ class Queues:
         self._queue_max_ns = queue_max_ns
         self._table: npt.NDArray[np.void] = np.zeros(0, _ROW)
         self._companions = np.zeros((0, 0), np.bool_)  # (V, V) whose halt is held by whose, while that one stands
-        self._looked_ns = -1
-        self._watched_since_ns = 0  # no look has been missing since
+        self._looked_ns = self._known_ns = -1
+        self._known_since_ns = 0  # who has come since is told from who was there before
+        self._size_px = (0, 0)
 
-    def update(self, tracks: Tracks, mono_ns: int) -> Halts:
-        """What these vehicles do at this look."""
+    def update(self, tracks: Tracks, mono_ns: int, *, size_px: tuple[int, int]) -> Halts:
+        """What these vehicles do at this look, in a picture of that (width, height)."""
         step_ns = seen_step_ns(self._looked_ns, mono_ns)
-        if self._looked_ns < 0:
-            self._watched_since_ns = mono_ns
-        self._looked_ns = mono_ns
+        if self._known_ns < 0 or mono_ns - self._known_ns > HIDDEN_NS:
+            self._known_since_ns = mono_ns
+        self._looked_ns = self._known_ns = mono_ns
+        self._fit_to(size_px)
         self._carry_over(tracks, mono_ns)
         self._move(tracks, mono_ns)
         self._link()
@@ -106,6 +110,14 @@ class Queues:
     def interrupt(self) -> None:
         """The time until the next look is unknown: nobody was seen to stand alone in it."""
         self._looked_ns = -1
+
+    def _fit_to(self, size_px: tuple[int, int]) -> None:
+        """A camera that has another resolution now still shows the same street."""
+        factor = boxes.rescaling(self._size_px, size_px)
+        self._size_px = size_px
+        self._table["box"] *= factor
+        self._table["towed"] *= factor[:2]
+        self._table["halt_at"] *= factor[:2]
 
     def _carry_over(self, tracks: Tracks, mono_ns: int) -> None:
         """Rows of the present tracks, in their order, and after them of those lost while they stood."""
@@ -127,7 +139,7 @@ class Queues:
         middle = _middles(tracks.xyxy)
         fresh = np.flatnonzero(source[: len(tracks)] < 0)
         carried["towed"][fresh] = middle[fresh]
-        carried["came"][fresh] = tracks.first_seen_ns[fresh] - self._watched_since_ns >= THERE_NS
+        carried["came"][fresh] = tracks.first_seen_ns[fresh] - self._known_since_ns >= THERE_NS
         carried["track_id"][: len(tracks)] = tracks.track_id
         held = np.zeros((len(source), len(source)), np.bool_)
         old = np.flatnonzero(source >= 0)
@@ -157,6 +169,7 @@ class Queues:
         table["came"][begins] |= (tracks.rest_since_ns > tracks.first_seen_ns)[begins]
         table["state"][begins], table["alone_ns"][begins] = _ALONE, 0
         table["since_ns"][begins] = table["halt_ns"][begins] = since_ns[begins]
+        table["stood_ns"][begins] = mono_ns - since_ns[begins]
         table["halt_at"][begins] = middle[begins]
         self._go_on(begins, len(tracks))
 
@@ -164,7 +177,7 @@ class Queues:
         """Who begins to stand where somebody stood who was lost from sight stands in for him."""
         table = self._table
         begun, lost = _same_place(table["box"], begins, np.arange(seen, len(table)))
-        for name in ("state", "came", "drove", "halt_ns", "alone_ns"):
+        for name in ("state", "came", "drove", "halt_ns", "stood_ns", "alone_ns"):
             table[name][begun] = table[name][lost]
         self._companions[begun] = self._companions[lost]
         self._companions[:, begun] = self._companions[:, lost]
@@ -202,7 +215,8 @@ class Queues:
         held = (self._companions & stands[None, :] & (_gap(table["box"]) <= FAR)).any(axis=1)
         looked = np.arange(len(table)) < seen
         table["alone_ns"] = np.where(held, 0, table["alone_ns"] + np.where(looked & queues, step_ns, 0))
-        over = (table["alone_ns"] > GONE_NS) | (mono_ns - table["halt_ns"] >= self._queue_max_ns)
+        table["stood_ns"] += np.where(table["state"] != _DRIVES, step_ns, 0)
+        over = (table["alone_ns"] > GONE_NS) | (table["stood_ns"] >= self._queue_max_ns)
         table["state"][queues & over] = _PARKED
 
 

@@ -63,13 +63,15 @@ class Spots:
     def __init__(self) -> None:
         self._spots: npt.NDArray[np.void] = np.zeros(0, _SPOT)
         self._looked_ns = -1
+        self._size_px = (0, 0)
 
-    def look(self, tracks: Tracks, people: Bool, mono_ns: int) -> None:
-        """One frame's tracks; `people` (T,) are those that were seen in it and count."""
+    def look(self, tracks: Tracks, people: Bool, mono_ns: int, *, size_px: tuple[int, int]) -> None:
+        """One frame's tracks; `people` (T,) are those that were seen in it and count; `size_px` (width, height)."""
         step_ns = seen_step_ns(self._looked_ns, mono_ns)
         if step_ns == 0:
             self.interrupt()
         self._looked_ns = mono_ns
+        self._fit_to(size_px)
         self._follow(tracks, people, step_ns, mono_ns)
         self._begin(tracks, people, mono_ns)
         self._hand_on(mono_ns)
@@ -83,6 +85,14 @@ class Spots:
         """The spots of those who have been seen to stay that long, `_SPOT` rows; they may be hidden at this look."""
         spots = self._spots
         return spots[np.flatnonzero(spots["seen_ns"] - spots["since_ns"] >= stay_ns)]
+
+    def _fit_to(self, size_px: tuple[int, int]) -> None:
+        """A camera that has another resolution now still shows the same street."""
+        factor = boxes.rescaling(self._size_px, size_px)
+        self._size_px = size_px
+        self._spots["xyxy"] *= factor
+        self._spots["foot"] *= factor[:2]
+        self._spots["head"] *= factor[:2]
 
     def _follow(self, tracks: Tracks, people: Bool, step_ns: int, mono_ns: int) -> None:
         spots = self._spots

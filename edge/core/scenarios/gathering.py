@@ -70,7 +70,7 @@ class Gathering(Scenario):
 
     def find(self, scene: Scene) -> Findings:
         rule, now_ns = self._gathers, scene.frame.mono_ns
-        self._spots.look(scene.tracks, wanted(scene.tracks, rule), now_ns)
+        self._spots.look(scene.tracks, wanted(scene.tracks, rule), now_ns, size_px=scene.frame.size_px)
         spots = self._spots.staying(rule.stay_ns)
         width, height = scene.frame.size_px
         inside = self._zones.inside(_standing(spots), width=width, height=height)

@@ -67,5 +67,6 @@ class Stationary(Scenario):
         waits, since_ns = np.zeros(len(tracks), np.bool_), tracks.rest_since_ns.copy()
         if self._queues is not None:
             rows = np.flatnonzero(np.isin(tracks.label, self.rule.labels))
-            stands[rows], waits[rows], since_ns[rows] = self._queues.update(tracks.take(rows), mono_ns)
+            halts = self._queues.update(tracks.take(rows), mono_ns, size_px=scene.frame.size_px)
+            stands[rows], waits[rows], since_ns[rows] = halts
         return Halts(np.asarray(stands), waits, since_ns)
