@@ -77,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, help="folder for what is measured so far; a run that names it again goes on"
     )
+    parser.add_argument("--clips", type=Path, help="folder of clips that scripts/composite made of the same seed")
     parser.add_argument("--keep", type=Path, help="folder for the clips and replays of misses and false alarms")
     parser.add_argument(
         "--media", type=Path, default=os.environ.get("EDGE_MEDIA") or ROOT.parent / "shared" / "media",
@@ -103,7 +104,7 @@ def _batch(work: Path, takes: Sequence[Take], asked: argparse.Namespace) -> Eval
     if kept.exists():
         return _unpickled(kept)
     clips, out = work / "clips", work / "replays"
-    truth = library.make(takes, clips, asked.media, seed=asked.seed, jobs=asked.jobs)
+    truth = library.make(takes, clips, asked.media, seed=asked.seed, jobs=asked.jobs, ready=asked.clips)
     evaluation = evaluate(truth, media=clips, out=out, only=(), jobs=asked.jobs, evidence=asked.keep is not None)
     for clip in evaluation.clips if asked.keep else ():
         if _is_wrong(clip):

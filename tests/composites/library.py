@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -41,8 +42,10 @@ def write_clip(path: Path, pictures: Iterator[UInt8], *, fps: int) -> None:
     part.rename(path)
 
 
-def make(takes: Sequence[Take], folder: Path, media: Path, *, seed: int, jobs: int = 1) -> Path:
-    """Writes the clips of `takes` and what is true of them; returns the truth file."""
+def make(
+    takes: Sequence[Take], folder: Path, media: Path, *, seed: int, jobs: int = 1, ready: Path | None = None
+) -> Path:
+    """Writes the clips of `takes` and what is true of them. `ready`: a folder that has them."""
     if len(takes) > CLIPS_MAX:
         raise ValueError(f"{len(takes)} clips: at most {CLIPS_MAX} a folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +55,9 @@ def make(takes: Sequence[Take], folder: Path, media: Path, *, seed: int, jobs: i
         for clip in folder.glob("*.mp4"):
             clip.unlink()
     _write(listed, manifest)
+    for take in takes if ready is not None else ():
+        if (ready / take.clip).exists() and not (folder / take.clip).exists():
+            os.link(ready / take.clip, folder / take.clip)
     orders = [(take, folder, media) for take in takes]
     if jobs == 1:
         clips = [_made(order) for order in orders]

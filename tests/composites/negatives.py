@@ -54,7 +54,7 @@ def light_changes(seed: int, media: Path, duration_s: float = 120) -> Take:
     changes: tuple[list[Program], ...] = (
         [light.Clouds(seed), *_day(director, ("dim",), every_s=40)],
         [light.Dimming(0, over_s=0.1, to=0.5), *_day(director, ("headlights",), every_s=30)],
-        [light.Lamp(duration_s * 0.5, *director.spot(director.stage.ground))],
+        [light.Lamp(duration_s * 0.5, *director.spot(director.stage.ground, apart=0, rim=0))],  # it shines on whoever
         [light.InfraRed(duration_s * 0.5)],
         [light.ExposureSteps(seed), *_day(director, ("dim", "headlights"), every_s=45)],
         [light.Dimming(duration_s * 0.4)],
@@ -96,7 +96,7 @@ def real_in_a_loop(seed: int, media: Path, duration_s: float = 120) -> Take:
         _day(director, ("dim", "headlights"), every_s=40),
         [light.Clouds(seed)],
         [light.ExposureSteps(seed)],
-        [light.Lamp(duration_s * 0.5, *director.spot(director.stage.ground))],
+        [light.Lamp(duration_s * 0.5, *director.spot(director.stage.ground, apart=0, rim=0))],  # it shines on whoever
         [light.InfraRed(duration_s * 0.6)],
     )
     director.programs += changes[(seed // len(_MOVING_STAGES)) % len(changes)]
