@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# A busy machine makes single examples slow; what is too slow altogether, the time limit of a test finds.
+settings.register_profile("edge", deadline=None)
+settings.load_profile("edge")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -360,7 +360,7 @@ def test_a_camera_without_scenarios_is_replayed_without_alerts(workshop: Worksho
         ("wrong-input", "model.onnx: expected one input tensor(uint8)"),
         ("no-model", "model.onnx: not a model that ONNX Runtime can load"),
         ("nowhere", "site.yaml:7: model nowhere is not installed; known models are"),
-        ("no-bus", "labels holds 'bus', which the camera's model does not know: its labels are person, car, truck"),
+        ("no-bus", "labels holds 'bus', which the model no-bus does not know: its labels are person, car, truck"),
     ],
 )
 def test_a_model_that_does_not_fit_is_told(
@@ -375,7 +375,7 @@ def test_check_looks_at_the_models_too(workshop: Workshop, tmp_path: Path) -> No
     for model, status, words in (
         ("wrong-hash", 1, "model.onnx: sha256 is"),
         ("nowhere", 2, "site.yaml:7: model nowhere is not installed"),
-        ("no-bus", 2, "labels holds 'bus', which the camera's model does not know"),
+        ("no-bus", 2, "labels holds 'bus', which the model no-bus does not know"),
     ):
         chosen = str(workshop.folder / model) if model != "nowhere" else model
         site = workshop.configured(tmp_path / "site.yaml", lambda site, chosen=chosen: site.update(model=chosen))

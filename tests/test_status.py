@@ -128,7 +128,7 @@ def gateway(*, healthy: bool = True, cameras: int = 3, later_s: float = 0, boot_
             unsent=0 if healthy else 17,
             sent=480,
             last_sequence=4182,
-            oldest_unsent_s=0 if healthy else 95,
+            oldest_unsent_s=0 if healthy else 61,
         ),
         processes=processes,
     )

@@ -23,7 +23,6 @@ from edge.config.fields import NOT_EMPTY, Ends, Id, Name, Severity, Strict, Text
 from edge.config.kinds import KINDS, MEASURES, CaseParameters, CheckParameters, LineParameters, MeasureParameters
 from edge.config.problems import Problem, problems_of, raise_first
 from edge.config.schedule import ALWAYS, Schedule, parse_schedule
-from edge.core.scenarios import rule_class
 from edge.errors import ConfigError
 from edge.resources import configs_dir
 
@@ -144,6 +143,8 @@ class Scenario:
     @property
     def sees_regions(self) -> bool:
         """Whether it asks the static-object model."""
+        from edge.core.scenarios import rule_class  # here, for whoever only reads a configuration needs no cv2
+
         return not self.is_measure and rule_class(self.kind).sees_regions
 
     @property

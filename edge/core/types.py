@@ -308,3 +308,19 @@ class CaseChange:
     case: Case
     kind: str  # "opened" | "updated" | "cleared" | "withdrawn"
     reason: str  # "" or, for cleared and withdrawn, why: "seen-empty", "left", "replaced", "hours", "dismissed", ...
+
+
+Number = int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """The numbers of one place over one interval, or over a part of it."""
+
+    name: str
+    place: str  # the zone, or the line
+    from_wall_ns: int
+    to_wall_ns: int
+    first_wall_ns: int  # of the first look, which tells the parts of an interval apart
+    seen_ns: int
+    values: tuple[tuple[str, Number], ...]  # None where nothing was seen

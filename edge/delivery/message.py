@@ -17,8 +17,7 @@ import numpy as np
 
 from edge.clock import iso
 from edge.core import boxes
-from edge.core.measures import Measure
-from edge.core.types import CLEARED, NS_PER_S, Case, CaseChange
+from edge.core.types import CLEARED, NS_PER_S, Case, CaseChange, Measure
 from edge.errors import DeliveryError
 from edge.ports import EvidenceFile
 

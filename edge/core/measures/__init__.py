@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edge.core.measures.flow import Flow, FlowRule
-from edge.core.measures.gauge import Gauge, Intervals, Measure, MeasureRule, Number
+from edge.core.measures.gauge import Gauge, Intervals, MeasureRule
 from edge.core.measures.occupancy import Occupancy, OccupancyRule
-from edge.core.types import Float32
+from edge.core.types import Float32, Measure, Number
 
 __all__ = ["KINDS", "Gauge", "Intervals", "Measure", "MeasureRule", "Number", "gauge_for", "measure_class"]
 

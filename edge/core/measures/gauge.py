@@ -12,24 +12,10 @@ from typing import ClassVar
 
 from edge.core.boxes import BOTTOM
 from edge.core.scene import Scene
-from edge.core.types import Int16
+from edge.core.types import Int16, Measure
 from edge.core.zones import seen_step_ns
 
-Number = int | float | None
 Intervals = Callable[[int], tuple[int, int]]  # wall_ns -> the interval [from, to) in which it lies
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """The numbers of one place over one interval, or over a part of it."""
-
-    name: str
-    place: str  # the zone, or the line
-    from_wall_ns: int
-    to_wall_ns: int
-    first_wall_ns: int  # of the first look, which tells the parts of an interval apart
-    seen_ns: int
-    values: tuple[tuple[str, Number], ...]  # None where nothing was seen
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
