@@ -33,9 +33,13 @@ from edge.errors import EdgeError, UsageError
 from edge.runtime.announcing import gateway_health
 from edge.runtime.board import SUPERVISOR_ROW
 from edge.runtime.health import CAMERA, STAGES, WAITING, CourierReport, GatewayStatus, from_document
+from edge.state.database import Database
 from edge.state.judgements import Tally
+from edge.wiring.console_process import counted
+from tests.alerts import a_change, alert_of, topic_of
 from tests.boards import BROKER, COURIER_REPORT, Gateway, a_camera_report
 from tests.brokers import WAIT_S, free_port
+from tests.test_requests import HandClock
 
 OWN_NAME = socket.gethostname()
 LOOPBACK = Listen("127.0.0.1", 0)
@@ -143,6 +147,23 @@ def test_cases_are_counted_by_what_was_said_of_them() -> None:
     where = {"camera": "cam-01", "scenario": "illegal-parking"}
     assert series("edge_cases_opened", **where) == 9
     assert [series("edge_cases_judged", **where, verdict=verdict) for verdict in ("confirmed", "dismissed")] == [3, 2]
+
+
+def test_a_database_that_cannot_be_opened_costs_the_counts_and_not_the_console(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, clock = tmp_path / "edge.db", HandClock()
+    path.write_bytes(b"no database " * 100)
+    tallies = counted(path, clock)
+    assert tallies() == ()
+    assert tallies() == ()
+    assert [record.message.split(": ")[:2] for record in caplog.records] == [["cases are not counted", str(path)]]
+    path.unlink()
+    with Database.open(path) as database:
+        change = a_change(1)
+        database.commit(change, alert_of(change), topic_of(change))
+    clock.pass_s(10)
+    assert [(tally.camera, tally.opened) for tally in tallies()] == [("qiaonong-03", 1)]
 
 
 def test_the_operators_page_tells_of_every_metric_and_of_no_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +33,12 @@ from edge.detect.manifest import ModelManifest
 from edge.detect.session import OnnxDetector
 from edge.ports import EvidenceFile, WordedMeasure
 from edge.runtime.remote import DetectorLostError
+from edge.state.database import IN_MEMORY, Database
+from edge.state.judgements import DISMISSED
 from edge.wiring.camera_models import eyes_of
 from edge.wiring.frame_path import check_models, measuring_for, sight_for, telling_for, worker_for
+from edge.wiring.judging import Word, judge
+from tests.alerts import a_change, alert_of, topic_of
 from tests.street import HEIGHT, WIDTH, texture
 from tests.test_camera_models import fault, models_of_gate, site_of
 from tests.tiny_models import constant_model, write_classifier, write_model
@@ -143,6 +148,17 @@ def _found(told: Told) -> list[tuple[str, str, str]]:
 def test_each_scenario_is_judged_by_its_own_model_which_its_alerts_name(models: Path) -> None:
     told = watch(models, [parking(), cart_rule(models)])
     assert _found(told) == [("illegal-parking", "car", "street"), ("non-motor-parking", "cart", "carts")]
+
+
+def test_a_case_withdrawn_while_no_gateway_runs_names_the_model_that_judged_it(models: Path) -> None:
+    site = site_of(models, zones=[KERB], scenarios=[parking(), cart_rule(models)])
+    change = a_change(camera="gate", scenario="non-motor-parking")
+    with Database.open(IN_MEMORY) as database:
+        database.commit(change, alert_of(change), topic_of(change))
+        word = Word(change.case.case_id, DISMISSED, "allowed")
+        judge(database, word, running=False, site=site)
+        told = json.loads(database.next_unsent(1, 1)[0].body)
+    assert (told["data"]["state"], told["data"]["model"]["name"]) == ("withdrawn", "carts")
 
 
 def test_both_models_may_judge_scenarios_of_one_name_in_different_zones(models: Path) -> None:

@@ -68,6 +68,7 @@ class CaseRecording:
         self._recent: deque[Look] = deque(maxlen=RUN_UP)
         self._traced: dict[str, _Traced] = {}  # by case_id, at most TRACED_MAX
         self._done: deque[str] = deque(maxlen=4 * TRACED_MAX)  # saved, and perhaps still open
+        self._no_room: set[str] = set()  # live cases that were refused so far
         self._interrupted = self._was_blind = False
 
     def look(self, scene: Scene) -> None:
@@ -76,6 +77,7 @@ class CaseRecording:
             return
         live = {case.case_id: (case, watch) for watch in self._worker.watches for case in watch.cases.live}
         self._end(set(live), look.mono_ns)
+        self._no_room &= set(live)
         if scene.blind:
             self._append_to_all(look)
             return
@@ -116,7 +118,8 @@ class CaseRecording:
 
     def _begin(self, case: Case, watch: Watch, scene: Scene) -> None:
         if len(self._traced) >= TRACED_MAX:
-            self.refused += 1
+            self.refused += case.case_id not in self._no_room
+            self._no_room.add(case.case_id)
             return
         window = Window.round_place(case.footprint, scene.frame.size_px)
         earlier = scene.memory.before(case.started_ns)

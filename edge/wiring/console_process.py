@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from edge.clock import SystemClock
 from edge.console.server import ConsoleServer, Listen
@@ -18,6 +19,7 @@ from edge.wiring.process_order import ProcessOrder
 
 _TURN_S = 0.5
 _COUNTED_NS = 10 * NS_PER_S  # cases are counted no oftener: people judge slowly, and there may be many
+_BUSY_S = 1.0  # whoever asks for the status waits as long
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +33,10 @@ def main(order: ProcessOrder) -> None:
 def _run(order: ProcessOrder, stop: threading.Event) -> None:
     clock, console = SystemClock(), order.site.config.console
     assert console is not None
-    database = Database.open(order.database)
     server = ConsoleServer(
         lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
         Listen.parse(console.listen),
-        tallies=_counted(database, clock),
+        tallies=counted(order.database, clock),
     )
     with server:
         write_report(order.row, ConsoleReport(listen=str(server.listen)))
@@ -43,18 +44,20 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
             order.row.beat(clock.mono_ns())
 
 
-def _counted(database: Database, clock: SystemClock) -> Callable[[], Sequence[Tally]]:
-    """What was said of cases; the last that is known where the database does not answer."""
-    judgements = Judgements(database)
+def counted(path: Path, clock: SystemClock) -> Callable[[], Sequence[Tally]]:
+    """What was said of cases; the last that is known where the database does not answer: whether the gateway is well
+    must be told then too."""
+    judgements: Judgements | None = None
     known: Sequence[Tally] = ()
-    counted_ns = -_COUNTED_NS
+    counted_ns = clock.mono_ns() - _COUNTED_NS
 
     def tallies() -> Sequence[Tally]:
-        nonlocal known, counted_ns
+        nonlocal judgements, known, counted_ns
         if clock.mono_ns() - counted_ns >= _COUNTED_NS:
+            counted_ns = clock.mono_ns()
             try:
+                judgements = judgements or Judgements(Database.open(path, busy_s=_BUSY_S))
                 known = judgements.tallies()
-                counted_ns = clock.mono_ns()
             except StateError as error:
                 log.warning("cases are not counted: %s", error)
         return known

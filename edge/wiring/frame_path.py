@@ -24,11 +24,11 @@ from edge.core import boxes
 from edge.core.background import BackgroundModel
 from edge.core.cases import CaseBook
 from edge.core.ground import Ground
-from edge.core.measures import Measure, MeasureRule, gauge_for, measure_class
+from edge.core.measures import MeasureRule, gauge_for, measure_class
 from edge.core.scenarios import Rule, rule_class, scenario_for
 from edge.core.sight import Sight, SightSettings
 from edge.core.tracker import Tracker
-from edge.core.types import NS_PER_S, OPENED, Bool, Case, CaseChange, Float32, Frame, Int16, seconds_to_ns
+from edge.core.types import NS_PER_S, OPENED, Bool, Case, CaseChange, Float32, Frame, Int16, Measure, seconds_to_ns
 from edge.core.zones import ZoneMap
 from edge.delivery.message import Origin, Tag, Topics, alert, measure
 from edge.evidence.manifest import SharedChain
@@ -160,7 +160,7 @@ def recorder_for(
             camera=camera.id,
             zones=places_of(camera),
             timezone=ZoneInfo(site.config.site.timezone),
-            model_of=_judges(site, camera, models),
+            model_of=judges_of(site, camera, models),
             config_sha256=config_sha256 or (lambda: site.config_sha256),
             software=__version__,
         ),
@@ -292,7 +292,7 @@ def _own_labels(models: CameraModels, judge: int) -> Bool | None:
     return mask
 
 
-def _judges(site: Site, camera: CameraConfig, models: CameraModels) -> Callable[[str, str], tuple[str, str]]:
+def judges_of(site: Site, camera: CameraConfig, models: CameraModels) -> Callable[[str, str], tuple[str, str]]:
     """Scenario and zone -> name and sha256 of the model that judges there; for what is not configured any more the
     camera's first."""
     first = models.detectors[0].manifest
@@ -309,7 +309,7 @@ def _word(
 ) -> Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told]:
     """What puts a case's change into an alert."""
     origin = origin_of(site, camera, model_name="", model_sha256="")
-    judge_of = _judges(site, camera, eyes.models)
+    judge_of = judges_of(site, camera, eyes.models)
     checks = {
         (use.use, zone): eyes.second_looks[row] for row, use in scenarios_of(camera).items() for zone in use.places
     }

@@ -22,7 +22,7 @@ from edge.runtime.requests import ANSWER_S, Take, ask
 from edge.state.database import Answer, Database
 from edge.state.judgements import DISMISSED, Judgement, Judgements, judgement_of
 from edge.wiring.camera_models import models_of
-from edge.wiring.frame_path import origin_of, tag_of, with_last_place
+from edge.wiring.frame_path import judges_of, origin_of, tag_of, with_last_place
 
 DISMISS = "dismiss"
 
@@ -110,8 +110,8 @@ def _withdraw(site: Site, database: Database, case_id: str, camera_id: str, cloc
     running = database.running_cases(camera_id, mono_to_wall=wall_ns - mono_ns)
     case = next(case for case in running if case.case_id == case_id)
     camera = next(camera for camera in site.config.cameras if camera.id == camera_id)
-    model = models_of(site, [camera])[camera.id].detectors[0].manifest
-    origin = origin_of(site, camera, model_name=model.name, model_sha256=model.sha256)
+    name, sha256 = judges_of(site, camera, models_of(site, [camera])[camera.id])(case.scenario, case.zone)
+    origin = origin_of(site, camera, model_name=name, model_sha256=sha256)
     width, height = case.frame_px
     frame_px = (width or max(round(case.footprint[2]), 1), height or max(round(case.footprint[3]), 1))
     change = withdrawn(case, mono_ns=mono_ns, reason=DISMISSED)
