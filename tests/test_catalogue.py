@@ -103,3 +103,23 @@ def test_the_scenes_that_scenarios_serve_are_scenes_of_the_sub_district() -> Non
     print(f"{len(CATALOGUE)} scenarios; {len(stock)} of {SCENES} scenes are seen by the stock parts")
     print(f"not served: {sorted(listed - set(served))}")
     assert set(served) <= listed
+
+
+JAM_S = 150
+BEFORE_A_JAM_ENDS = [one for one in SIMPLE if "car" in one.labels and float(str(one.defaults["after_s"])) < JAM_S]
+
+
+@pytest.mark.parametrize("scenario", BEFORE_A_JAM_ENDS, ids=lambda scenario: scenario.id)
+def test_no_vehicles_that_wait_for_the_traffic_are_a_case(scenario: Scenario, tmp_path: Path) -> None:
+    """Two that halt behind one another wait, at most for as long as a red light and a jam behind it."""
+    rule = rule_of(scenario, tmp_path)
+    street = Street(rule, step_s=0.5)
+    for _ in range(round(JAM_S / street.step_s)):
+        came_s = min(street.now_s, 6.0)
+        queue = [
+            Thing(5 + row, (100 + x, 100, 150 + x, 140), track=1 + row, label="car", rest_s=came_s, drawn=False)
+            for row, x in enumerate((240 - 40 * came_s, 295 - 40 * came_s))
+        ]
+        street.look(queue)
+        street.now_s = round(street.now_s + street.step_s, 6)
+    assert street.told == []
