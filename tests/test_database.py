@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.core.types import CLEARED, NS_PER_S, PENDING, Case, Grounds
+from edge.core.types import CLEARED, NS_PER_S, PENDING, WITHDRAWN, Case, Grounds
 from edge.errors import StateError
+from edge.state import database as state
 from edge.state.database import _MIGRATIONS, Database
 from tests.alerts import MONO_TO_WALL, a_case, a_change, alert_of, topic_of
 
@@ -26,8 +27,8 @@ def same(first: Case, second: Case) -> bool:
     )
 
 
-def store(database: Database, number: int = 1, **changes: object) -> int:
-    change = a_change(number, **changes)
+def store(database: Database, number: int = 1, kind: str = "opened", **changes: object) -> int:
+    change = a_change(number, kind, **changes)
     return database.commit(change, alert_of(change), topic_of(change))
 
 
@@ -76,6 +77,23 @@ def test_a_cleared_case_is_no_longer_running_and_another_cameras_never_was() -> 
         store(database, kind="cleared", reason="left", state=CLEARED, cleared_ns=200 * NS_PER_S, alerts=2)
         assert database.running_cases("qiaonong-03") == []
         assert len(database.running_cases("elsewhere")) == 1
+
+
+def test_what_is_over_is_small_and_the_oldest_is_forgotten_unless_its_thing_still_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state, "CASES_OVER_MAX", 3)
+    looks = np.zeros((64, 64), np.float32)
+    with Database.open(":memory:") as database:
+        store(database, 1, appearance=looks)
+        store(database, 2, kind="withdrawn", state=WITHDRAWN, appearance=looks)
+        with database.writing() as connection:
+            connection.execute("INSERT INTO dismissals VALUES (?, 'qiaonong-03')", (a_case(2).case_id,))
+        for number in range(3, 9):
+            store(database, number, kind="cleared", state=CLEARED, appearance=looks, started_wall_ns=number)
+        rows = dict(database.read("SELECT case_id, LENGTH(appearance) FROM cases"))
+    over = {a_case(number).case_id: 0 for number in (6, 7, 8)}
+    assert rows == over | {a_case(number).case_id: looks.nbytes for number in (1, 2)}
 
 
 def test_pending_cases_are_those_of_the_last_save() -> None:

@@ -204,7 +204,12 @@ def _tell_detector(families: _Families, status: DetectorStatus) -> None:
 def _tell_cases(families: _Families, tally: Tally) -> None:
     """Gauges: a word may be taken back."""
     labels = {"camera": tally.camera, "scenario": tally.scenario}
-    families.gauge("edge_cases_opened", "Cases that were ever opened.", tally.opened, **labels)
+    families.gauge(
+        "edge_cases_opened",
+        "Cases that were opened, but for the oldest of many.",
+        tally.opened,
+        **labels,
+    )
     for verdict, count in ((CONFIRMED, tally.confirmed), (DISMISSED, tally.dismissed)):
         families.gauge("edge_cases_judged", "Cases by what people said of them.", count, **labels, verdict=verdict)
 

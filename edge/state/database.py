@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from edge.core.types import PENDING, Case, CaseChange, Grounds, Occurrence
+from edge.core.types import CLEARED, PENDING, WITHDRAWN, Case, CaseChange, Grounds, Occurrence
 from edge.errors import StateError
 from edge.ports import WordedMeasure
 
 SCHEMA_VERSION = 3
 IN_MEMORY = ":memory:"
 MEASURES_MAX = 10_000  # of all cameras: an hour of 64 cameras with three measures each a minute
+CASES_OVER_MAX = 100_000  # cleared and withdrawn ones that a word can still be said of; some 500 bytes each
 REQUESTS_MAX = 1000  # of all cameras; operators are people
 _JOURNAL_TRIES = 100  # as many gateways' processes as may open a new database at the same moment
 
@@ -49,6 +50,12 @@ _COLUMNS = (*_PLAIN, *_CORNERS, "appearance", *_FRAME, "reasons", "occurrences",
 _SAVE_CASE = (
     f"INSERT INTO cases ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     f"ON CONFLICT (case_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
+)
+_OVER = (CLEARED, WITHDRAWN)
+# The oldest of those that are over, but for dismissed ones whose things still stay.
+_FORGET_CASES = (
+    "DELETE FROM cases WHERE case_id IN (SELECT case_id FROM cases WHERE state IN ('cleared', 'withdrawn') "
+    "AND case_id NOT IN (SELECT case_id FROM dismissals) ORDER BY started_wall_ns DESC LIMIT -1 OFFSET ?)"
 )
 
 # From each earlier version to the next, as `schema.sql` would have made it. Version 1 did not keep what a case is
@@ -169,6 +176,8 @@ class Database:
             sequence = int(known[0]) if known else _append(connection, alert, topic)
             if not known:
                 connection.execute(_SAVE_CASE, _row_of(change.case))
+                if change.case.state in _OVER:
+                    connection.execute(_FORGET_CASES, (CASES_OVER_MAX,))
         alert["sequence"] = sequence
         return sequence
 
@@ -423,7 +432,8 @@ def _row_of(case: Case) -> tuple[object, ...]:
     return (
         *(_plain(getattr(case, name)) for name in _PLAIN),
         *map(float, case.footprint),
-        case.appearance.astype("<f4").tobytes(),
+        # Nobody looks for the thing of a cleared case again, and its looks are most of the row.
+        b"" if case.state == CLEARED else case.appearance.astype("<f4").tobytes(),
         *map(int, case.frame_px),
         json.dumps(case.reasons, ensure_ascii=False),
         json.dumps([(one.day, one.started_wall_ns, one.count, one.told) for one in case.occurrences]),

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS cases (
     y1              REAL NOT NULL,
     x2              REAL NOT NULL,
     y2              REAL NOT NULL,
-    appearance      BLOB NOT NULL,     -- float32, little endian, a square
+    appearance      BLOB NOT NULL,     -- float32, little endian, a square; empty once it was cleared
     started_ns      INTEGER NOT NULL,
     opened_ns       INTEGER NOT NULL,
     last_seen_ns    INTEGER NOT NULL,
@@ -48,6 +48,8 @@ CREATE TABLE IF NOT EXISTS cases (
 ) WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS cases_running ON cases (camera, started_wall_ns) WHERE state IN ('pending', 'opened');
+
+CREATE INDEX IF NOT EXISTS cases_over ON cases (started_wall_ns) WHERE state IN ('cleared', 'withdrawn');
 
 -- On which days it came, for the rules that ask how often. Counts and times, nothing of anybody.
 CREATE TABLE IF NOT EXISTS occurrences (

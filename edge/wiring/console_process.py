@@ -18,7 +18,7 @@ from edge.state.judgements import Judgements, Tally
 from edge.wiring.process_order import ProcessOrder
 
 _TURN_S = 0.5
-_COUNTED_NS = 10 * NS_PER_S  # cases are counted no oftener: people judge slowly, and there may be many
+_COUNTED_NS = 60 * NS_PER_S  # cases are counted no oftener: people judge slowly, and there may be many
 _BUSY_S = 1.0  # whoever asks for the status waits as long
 
 log = logging.getLogger(__name__)
