@@ -17,6 +17,7 @@ import numpy as np
 
 from edge.core import boxes
 from edge.core.assignment import match_pairs
+from edge.core.carrying import rows_again
 from edge.core.types import NS_PER_S, Bool, Float32, Int16, Int64, Tracks
 
 # Of the box's extent across the line. A box of which half is hidden for a moment moves its middle by a quarter.
@@ -106,8 +107,9 @@ class Line:
         """The last look's rows in the order of the present tracks."""
         rows = np.zeros(len(tracks), _ROW)
         rows["track_id"] = tracks.track_id
-        held = np.isin(tracks.track_id, self._rows["track_id"], assume_unique=True)
-        rows[held] = self._rows[np.searchsorted(self._rows["track_id"], tracks.track_id[held])]
+        source = rows_again(tracks.track_id, self._rows["track_id"])
+        held = source >= 0
+        rows[held] = self._rows[source[held]]
         lost = np.flatnonzero(rows["known"] & (tracks.detection < 0) & np.isin(tracks.label, self._labels))
         found = np.flatnonzero(~held & (tracks.detection >= 0) & np.isin(tracks.label, self._labels))
         old, new = self._same_again(tracks, lost, found)

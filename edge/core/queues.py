@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core import boxes, finding_again
+from edge.core.carrying import rows_again
 from edge.core.types import NS_PER_S, Bool, Float32, Int64, Tracks
 from edge.core.zones import seen_step_ns
 
@@ -122,15 +123,9 @@ class Queues:
     def _carry_over(self, tracks: Tracks, mono_ns: int) -> None:
         """Rows of the present tracks, in their order, and after them of those lost while they stood."""
         table = self._table
-        order = np.argsort(table["track_id"], kind="stable")
-        place = np.searchsorted(table["track_id"], tracks.track_id, sorter=order)
-        row = order[np.minimum(place, len(table) - 1)] if len(table) else np.zeros(len(tracks), np.int64)
-        known = np.zeros(len(tracks), np.bool_)
-        if len(table):
-            known = table["track_id"][row] == tracks.track_id
-        source = np.where(known, row, -1)
+        source = rows_again(tracks.track_id, table["track_id"])
         lost = np.ones(len(table), np.bool_)
-        lost[row[known]] = False
+        lost[source[source >= 0]] = False
         lost &= (table["state"] != _DRIVES) & (mono_ns - table["seen_ns"] <= HIDDEN_NS)
         source = np.concatenate([source, np.flatnonzero(lost)[-HIDDEN_MAX:]])
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edge.core import boxes
+from edge.core import boxes, ground
 from edge.core.assignment import match_pairs
+from edge.core.carrying import rows_again
 from edge.core.types import NS_PER_S, Bool, Float32, Tracks
 from edge.core.zones import seen_step_ns
 
@@ -96,12 +97,9 @@ class Spots:
 
     def _follow(self, tracks: Tracks, people: Bool, step_ns: int, mono_ns: int) -> None:
         spots = self._spots
-        place = np.minimum(np.searchsorted(tracks.track_id, spots["track_id"]), max(len(tracks) - 1, 0))
-        alive = np.zeros(len(spots), np.bool_)
-        if len(tracks):
-            alive = tracks.track_id[place] == spots["track_id"]
-        spots["track_id"][~alive] = -1
-        own = np.flatnonzero(alive)
+        place = rows_again(spots["track_id"], tracks.track_id)
+        spots["track_id"][place < 0] = -1
+        own = np.flatnonzero(place >= 0)
         own = own[people[place[own]]]
         row = place[own]
         before = spots[own]  # a copy
@@ -184,9 +182,9 @@ class Spots:
 
 
 def _apart(one: Float32, other: Float32, height: Float32) -> Float32:
-    """(..., 2), (..., 2), (...) -> (...) in body heights; a step along y counts double."""
+    """(..., 2), (..., 2), (...) -> (...) in body heights on the ground, see `ground.DEPTH`."""
     step = one - other
-    return np.asarray(np.hypot(step[..., 0], 2 * step[..., 1]) / np.maximum(height, 1), np.float32)
+    return np.asarray(np.hypot(step[..., 0], ground.DEPTH * step[..., 1]) / np.maximum(height, 1), np.float32)
 
 
 def _heads(xyxy: Float32) -> Float32:

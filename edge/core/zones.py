@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.core import boxes, polygons
+from edge.core.carrying import rows_again
 from edge.core.types import NS_PER_S, Bool, Detections, Float32, Int64, Presence, Tracks
 
 LEAVE_NS = 3 * NS_PER_S // 2
@@ -60,12 +61,12 @@ class ZoneMap:
 
     def _carry_over(self, track_id: Int64) -> tuple[Int64, Int64, Int64]:
         """The last look's rows in the order of the present tracks; zero for a track that is new."""
-        known = np.isin(track_id, self._track_id, assume_unique=True)
-        source = np.searchsorted(self._track_id, track_id[known])
+        source = rows_again(track_id, self._track_id)
+        known = source >= 0
         carried = []
         for rows in (self._entered_ns, self._visible_ns, self._inside_ns):  # three arrays, one order
             moved = np.zeros((len(self._zones), len(track_id)), np.int64)
-            moved[:, known] = rows[:, source]
+            moved[:, known] = rows[:, source[known]]
             carried.append(moved)
         return carried[0], carried[1], carried[2]
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core import boxes
+from edge.core.ground import connected
 from edge.core.place.grid import Grid
 from edge.core.place.layers import Layers
 from edge.core.place.light import SIDE_CELLS, ground_goes_on, light_around, light_likeness, stands_out
@@ -153,9 +154,7 @@ class Regions:
         own = [layers.thing_since_ns[(labels == row) & layers.has_thing] for row in range(1, count + 1)]
         since_ns = np.array([np.median(times) if len(times) else 0 for times in own])
         near &= np.abs(since_ns[:, None] - since_ns[None]) <= self._settings.join_together_ns
-        first = near.argmax(axis=1)
-        for _ in range(count):  # the first of the first, until nothing changes: pieces in a row are one
-            first = np.where(near, first[None], count).min(axis=1)
+        first = connected(near)
         names = np.concatenate([[0], first + 1]).astype(np.int32)
         joined = stats.copy()
         for row in np.flatnonzero(first != np.arange(count)):

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge.core import boxes
+from edge.core.carrying import rows_again
 from edge.core.scenarios.rule import ZONE, Rule, Scenario, wanted
 from edge.core.scene import Scene
 from edge.core.types import Bool, Findings, Float32, Tracks
@@ -68,10 +69,10 @@ class Absence(Scenario):
         """(T,) rows beside the tracker's table; they die with the track."""
         scale = np.array(size_px, np.float64)
         point = boxes.anchors(tracks.xyxy, boxes.CENTER) / scale
-        held = np.isin(tracks.track_id, self._track_id, assume_unique=True)
-        source = np.searchsorted(self._track_id, tracks.track_id[held])
+        source = rows_again(tracks.track_id, self._track_id)
+        held = source >= 0
         first, moved = point.copy(), np.zeros(len(tracks), np.bool_)
-        first[held], moved[held] = self._first[source], self._moved[source]
+        first[held], moved[held] = self._first[source[held]], self._moved[source[held]]
         way_px = np.hypot(*((point - first) * scale).T)
         moved |= (tracks.detection >= 0) & (way_px >= MOVED * (tracks.xyxy[:, 3] - tracks.xyxy[:, 1]))
         self._track_id, self._first, self._moved = tracks.track_id, first, moved

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.core import boxes
+from edge.core import boxes, ground
 from edge.core.scenarios.rule import GROUND, Rule, Scenario, wanted
 from edge.core.scene import Scene
 from edge.core.staying import Spots
@@ -110,15 +110,11 @@ def _standing(spots: npt.NDArray[np.void]) -> Float32:
 
 def groups_of(xyxy: Float32, spacing: float) -> Int64:
     """(N, 4) -> (N,) number of the group of each person: connected when feet stand within `spacing` body heights."""
-    near = _near(xyxy, spacing)
-    group = np.arange(len(xyxy))
-    # Each round hands the smallest number on to all neighbours; N rounds reach the end of the longest chain.
-    for _ in range(len(xyxy)):
-        handed = np.where(near, group[None, :], len(xyxy)).min(axis=1, initial=len(xyxy))
-        if np.array_equal(handed, group):
-            break
-        group = handed
-    return group.astype(np.int64, copy=False)
+    feet = boxes.anchors(xyxy)
+    height = xyxy[:, 3] - xyxy[:, 1]
+    reach = spacing * np.minimum(height[:, None], height[None, :])
+    step = feet[:, None, :] - feet[None, :, :]
+    return ground.connected(np.hypot(step[..., 0], ground.DEPTH * step[..., 1]) <= reach)
 
 
 def density_of(xyxy: Float32) -> float:
@@ -127,16 +123,7 @@ def density_of(xyxy: Float32) -> float:
     A body height is taken for 1.7 m. Without the ground's own scale this is good to about a factor of two.
     """
     scale = BODY_M / max(float((xyxy[:, 3] - xyxy[:, 1]).mean()), 1.0)
-    ground = (boxes.anchors(xyxy) * np.array([scale, 2 * scale], np.float32)).astype(np.float32)
-    hull = cv2.convexHull(ground)
+    feet_m = (boxes.anchors(xyxy) * np.array([scale, ground.DEPTH * scale], np.float32)).astype(np.float32)
+    hull = cv2.convexHull(feet_m)
     area = cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) * REACH_M + np.pi * REACH_M**2
     return float(len(xyxy) / area)
-
-
-def _near(xyxy: Float32, spacing: float) -> Bool:
-    feet = boxes.anchors(xyxy)
-    height = xyxy[:, 3] - xyxy[:, 1]
-    reach = spacing * np.minimum(height[:, None], height[None, :])
-    step = feet[:, None, :] - feet[None, :, :]
-    # Seen from a pole, depth is foreshortened: a step along y counts double.
-    return np.asarray(np.hypot(step[..., 0], 2 * step[..., 1]) <= reach, np.bool_)
