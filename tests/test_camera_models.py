@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from edge.clock import SystemClock
 from edge.config.loader import Site, load_site
+from edge.config.models import ReviewConfig
 from edge.errors import ConfigError, ModelError
 from edge.runtime.board import Board
 from edge.runtime.slots import SizeClass
@@ -127,6 +129,21 @@ def test_a_classifier_cannot_be_a_cameras_model(models: Path) -> None:
     assert (
         fault(models, model=judge) == "cameras.gate: model judge is a classifier, which finds nothing: name a detector"
     )
+
+
+# What is started anew
+
+
+def test_another_room_for_kept_cases_starts_the_cameras_anew_and_nothing_else(models: Path, tmp_path: Path) -> None:
+    site = site_of(models)
+    more = replace(site, config=site.config.model_copy(update={"review": ReviewConfig(kept_mb=1)}))
+    fleet = Fleet(
+        site.path, folder=tmp_path, environ={}, board=Board.create(), clock=SystemClock(), log_settings=LogSettings()
+    )
+    before, after = ({plan.name: plan for plan in fleet.start_with(one).plans} for one in (site, more))
+    fleet.close()
+    changed = [name for name in before if before[name].fingerprint != after[name].fingerprint]
+    assert changed == ["gate"]
 
 
 # Memory

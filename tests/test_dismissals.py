@@ -342,6 +342,18 @@ def test_without_a_gateway_the_case_is_withdrawn_in_the_database_and_stays_so(ri
     assert rig.kinds() == ["opened", "withdrawn"]
 
 
+def test_a_case_that_is_cleared_while_it_is_dismissed_is_judged_only(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that is about to end, or has just begun, does not answer and still ends cases."""
+    case_id = case_of(rig)
+    open_case = rig.database.database.known_case(case_id)
+    rig.detector.sees = False
+    rig.look(15)
+    assert rig.kinds() == ["opened", "cleared"]
+    monkeypatch.setattr(Database, "known_case", lambda database, case_id: open_case)  # as it was a moment before
+    assert "was over already" in say(rig, case_id, site=rig.site)
+    assert rig.kinds() == ["opened", "cleared"]
+
+
 def test_a_blind_camera_withdraws_without_a_picture_and_still_leaves_the_thing_alone(rig: Rig) -> None:
     case_id = case_of(rig)
     rig.look(2, bgr=np.zeros((240, 320, 3), np.uint8))

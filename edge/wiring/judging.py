@@ -25,6 +25,7 @@ from edge.wiring.camera_models import models_of
 from edge.wiring.frame_path import judges_of, origin_of, tag_of, with_last_place
 
 DISMISS = "dismiss"
+_OVER = "the case was over already, and is judged only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def applied_by(dismissing: Dismissing) -> Take:
         dismissing.apply(frame)
         if body["case_id"] in {case.case_id for case in dismissing.cases}:
             return Answer(done=True, words="the case is withdrawn, and its thing is left alone while it stays there")
-        return Answer(done=True, words="the case was over already, and is judged only")
+        return Answer(done=True, words=_OVER)
 
     return apply
 
@@ -92,7 +93,7 @@ def _done(
             ask(database, case.camera, DISMISS, {"case_id": case.case_id}, limit_s=limit_s, clock=clock)
         return ""
     if case.state != OPENED:
-        return "the case was over already, and is judged only"
+        return _OVER
     if running:
         answer = ask(database, case.camera, DISMISS, {"case_id": case.case_id}, limit_s=limit_s, clock=clock)
         if answer is not None:
@@ -100,15 +101,18 @@ def _done(
         return "its camera has not answered (see `edge status`): the case is withdrawn when it has a picture again"
     if site is None or all(camera.id != case.camera for camera in site.config.cameras):
         return "no gateway runs here: the case is withdrawn when one starts"
-    _withdraw(site, database, case.case_id, case.camera, clock)
-    return "no gateway runs here: the case is withdrawn, and the street brain is told when one starts"
+    done = _withdraw(site, database, case.case_id, case.camera, clock)
+    told = "no gateway runs here: the case is withdrawn, and the street brain is told when one starts"
+    return told if done else _OVER
 
 
-def _withdraw(site: Site, database: Database, case_id: str, camera_id: str, clock: SystemClock) -> None:
-    """In the place of a worker. There is no picture of this moment."""
+def _withdraw(site: Site, database: Database, case_id: str, camera_id: str, clock: SystemClock) -> bool:
+    """In the place of a worker; False where one has ended the case since. There is no picture of this moment."""
     mono_ns, wall_ns = clock.mono_ns(), clock.wall_ns()
     running = database.running_cases(camera_id, mono_to_wall=wall_ns - mono_ns)
-    case = next(case for case in running if case.case_id == case_id)
+    case = next((case for case in running if case.case_id == case_id), None)
+    if case is None:
+        return False
     camera = next(camera for camera in site.config.cameras if camera.id == camera_id)
     name, sha256 = judges_of(site, camera, models_of(site, [camera])[camera.id])(case.scenario, case.zone)
     origin = origin_of(site, camera, model_name=name, model_sha256=sha256)
@@ -128,3 +132,4 @@ def _withdraw(site: Site, database: Database, case_id: str, camera_id: str, cloc
     )
     topics = Topics(site.config.site.id, site.config.gateway.id)
     database.commit(change, body, topics.alert(case.camera, case.scenario))
+    return True

@@ -242,6 +242,7 @@ class Fleet:
         of = [
             site.config.site.model_dump(),
             site.config.gateway.model_dump(),
+            site.config.review.model_dump(),
             repr(models),
             camera.model_dump(),
         ]
