@@ -103,7 +103,19 @@ def test_two_who_park_in_a_row_one_after_the_other_are_both_found(view: str) -> 
 def test_a_car_that_stops_alone_counts_at_once() -> None:
     driver = Driver(seed=77, x=0, z=-60, enters_s=1, parks_at=0)
     opened = play(Traffic(rule(), VIEWS["behind"], [driver], fps=2), 50)
-    assert opened == [(pytest.approx(driver.stopped_s + 20, abs=3), 0)]
+    assert opened == [(pytest.approx(driver.stopped_s + 20, abs=4), 0)]  # it rolls for its last 3 s
+
+
+@pytest.mark.parametrize("view", ["behind", "across"])
+def test_who_takes_the_place_of_one_that_left_within_20_s_is_a_case_of_its_own(view: str) -> None:
+    first = Driver(seed=77, x=0, z=-60, enters_s=1, parks_at=0, parks_s=26)
+    second = Driver(seed=78, x=0, z=-60, enters_s=42, parks_at=0)
+    traffic = Traffic(rule(), VIEWS[view], [first, second], fps=2)
+    opened = play(traffic, 85)
+    assert [driver for _, driver in opened] == [0, 1]
+    assert second.stopped_s - (first.stopped_s + first.parks_s) < 20
+    for when, driver in opened:
+        assert when == pytest.approx(traffic.drivers[driver].stopped_s + 20, abs=4)
 
 
 @pytest.mark.parametrize("view", ["behind", "across"])
@@ -148,6 +160,34 @@ def test_a_dim_box_that_was_never_seen_to_drive_holds_nobody(score: float, waits
         halts = queues.update(tracks.take(tracks.first_seen_ns <= now_ns), now_ns, size_px=SIZE_PX)
     assert halts.stands.all()
     assert halts.waits[0] == waits
+
+
+def test_two_halves_that_a_car_falls_into_as_it_halts_do_not_wait_for_one_another() -> None:
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    for look in range(60):
+        now_ns = look * NS_PER_S // 5
+        came = max(0, 35 - look) * 8
+        front = 40 - min(max(look - 30, 0), 5) * 6  # the first box becomes its left half alone
+        boxes = np.array([(200 + came, 150, 250 + came + front, 205), (236 + came, 160, 290 + came, 203)], np.float32)
+        tracks = standing(boxes, now_ns, rest_ns=min(now_ns, 7 * NS_PER_S))
+        tracks.first_seen_ns[1] = 6 * NS_PER_S
+        halts = queues.update(tracks.take(np.arange(2 if look >= 30 else 1)), now_ns, size_px=SIZE_PX)
+    assert halts.stands.all()
+    assert not halts.waits.any()
+
+
+def test_who_has_just_come_to_stand_waits_until_it_is_known_for_what() -> None:
+    """So the case begins with the first second: a dim car may not be seen well again for long."""
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    told = []
+    for look in range(30):
+        now_ns = look * NS_PER_S // 5
+        box = np.array([(200 + max(0, 20 - look) * 8, 150, 260 + max(0, 20 - look) * 8, 205)], np.float32)
+        halts = queues.update(standing(box, now_ns, rest_ns=min(now_ns, 4 * NS_PER_S)), now_ns, size_px=SIZE_PX)
+        told.append((bool(halts.stands[0]), bool(halts.waits[0])))
+    assert told.index((True, True)) == 25  # at rest since look 20, five looks a second
+    assert told.index((True, False)) == 28
+    assert set(told[28:]) == {(True, False)}
 
 
 def test_a_queue_stays_one_over_a_gap_and_the_gap_is_not_waited() -> None:

@@ -37,6 +37,7 @@ GONE_NS = 8 * NS_PER_S
 HIDDEN_NS = 120 * NS_PER_S
 HIDDEN_MAX = 256
 THERE_NS = 2 * NS_PER_S  # who stands so soon after the first look may have stood there before it
+SETTLES_NS = NS_PER_S  # at rest for so long, it comes to stand; whether in a queue is not known yet
 # In sizes (roots of the boxes' areas): jitter of a box is below a fifth, and a car moves up by its length, 1 to 1.7.
 OTHER_PLACE = 0.5  # who is this far from where it halted does not stand there any more
 KNOWN_WAY = 0.25  # who was not seen to come as far may have come any way
@@ -62,6 +63,7 @@ _ROW = np.dtype(
         ("state", np.int8),
         ("came", np.bool_),  # it was not always there: it was first seen later on, or has rested anew
         ("drove", np.bool_),  # it has been seen to drive, further than any box trembles
+        ("part_of", np.int64),  # the track on whose ground it was first seen: no two vehicles come out of one place
         ("score_sum", np.float64),  # over the looks in which it was seen
         ("looks", np.int64),
         ("since_ns", np.int64),  # when it came to stand, or, while it drives, when it left the last place
@@ -78,7 +80,7 @@ class Halts(NamedTuple):
     """Of (T,) vehicles."""
 
     stands: Bool
-    waits: Bool  # and that in a queue
+    waits: Bool  # and that in a queue, or too short for anyone to know
     since_ns: Int64  # when it came to stand
 
 
@@ -106,7 +108,10 @@ class Queues:
         self._link()
         self._judge(len(tracks), step_ns, mono_ns)
         state, since_ns = self._table["state"][: len(tracks)], self._table["since_ns"][: len(tracks)]
-        return Halts(np.asarray(state != _DRIVES), np.asarray(state == _QUEUES), since_ns.copy())
+        drives = state == _DRIVES
+        since_ns = np.where(drives, np.maximum(tracks.rest_since_ns, since_ns), since_ns)
+        settles = drives & (mono_ns - since_ns >= SETTLES_NS)
+        return Halts(~drives | settles, settles | (state == _QUEUES), since_ns)
 
     def interrupt(self) -> None:
         """The time until the next look is unknown: nobody was seen to stand alone in it."""
@@ -135,6 +140,7 @@ class Queues:
         fresh = np.flatnonzero(source[: len(tracks)] < 0)
         carried["towed"][fresh] = middle[fresh]
         carried["came"][fresh] = tracks.first_seen_ns[fresh] - self._known_since_ns >= THERE_NS
+        carried["part_of"][fresh] = _parts_of(tracks, fresh)
         carried["track_id"][: len(tracks)] = tracks.track_id
         held = np.zeros((len(source), len(source)), np.bool_)
         old = np.flatnonzero(source >= 0)
@@ -191,8 +197,11 @@ class Queues:
         known = length >= KNOWN_WAY * _sizes(box)
         way /= np.maximum(length, 1e-6)[:, None]
         near = (_gap(box) <= NEAR) & ((way @ way.T >= SAME_WAY) | ~known[:, None] | ~known[None, :])
-        # Two boxes on one ground are one vehicle, itself included. Row by row: few vehicles stand at a time.
+        # Two boxes on one ground are one vehicle, itself included, and so are two of which one came out of the other.
+        # Row by row: few vehicles stand at a time.
         near &= ~np.array([finding_again.same_ground(one, box) for one in box])
+        part = table["part_of"][rows][:, None] == table["track_id"][rows][None, :]
+        near &= ~(part | part.T)
         apart_ns = halt_ns[:, None] - halt_ns[None, :]
         holds = (table["drove"] | (table["score_sum"] >= SURE * table["looks"]))[rows][None, :]
         together = near & (np.abs(apart_ns) <= TOGETHER_NS)
@@ -213,6 +222,17 @@ class Queues:
         table["stood_ns"] += np.where(table["state"] != _DRIVES, step_ns, 0)
         over = (table["alone_ns"] > GONE_NS) | (table["stood_ns"] >= self._queue_max_ns)
         table["state"][queues & over] = _PARKED
+
+
+def _parts_of(tracks: Tracks, fresh: Int64) -> Int64:
+    """Of these rows the tracks of old on whose ground they are, -1 for none."""
+    whole = tracks.detection >= 0
+    whole[fresh] = False
+    parts = np.full(len(fresh), -1, np.int64)
+    for place, row in enumerate(fresh):  # a handful in a look, most of them on free ground
+        found = np.flatnonzero(whole & finding_again.same_ground(tracks.xyxy[row], tracks.xyxy))
+        parts[place] = tracks.track_id[found[0]] if len(found) else -1
+    return parts
 
 
 def _same_place(box: Float32, begins: Int64, lost: Int64) -> tuple[Int64, Int64]:
