@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="How many of the opened cases were right, by what people said of them.", rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 
 _CONFIG = Annotated[
     Path | None, typer.Option("--config", "-c", help="The gateway's site.yaml; only its `state_dir:` is read.")
