@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.core.background import BackgroundModel, BackgroundSettings
+from edge.core.place.layers import Layers
 from edge.core.types import NS_PER_S, Float32, Int16, StaticRegions, Tracks, UInt8, seconds_to_ns
 
 WIDTH, HEIGHT, FPS = 320, 240, 5
@@ -430,3 +431,24 @@ def test_what_is_ignored_is_not_looked_at() -> None:
     box, _ = only(watch(both, seconds=12, ignored=[left])[-1][1])
     assert box[0] == pytest.approx(220, abs=4)
     assert unexplained(watch(both, seconds=12, ignored=[WHOLE])) == []
+
+
+@pytest.mark.parametrize("step_s", [0.5, 0.6, 4.0])
+def test_the_empty_place_follows_by_time_whether_all_is_decoded_or_keyframes_alone(step_s: float) -> None:
+    """A wet patch dries: too little at a time to be a thing, and after two minutes the place has followed it."""
+    stock, shape = BackgroundSettings(), (20, 20)
+    wet, dry = np.full((3, *shape), 4.0, np.float32), np.full((3, *shape), 4.05, np.float32)
+    layers = Layers.learned([wet] * 3, [np.ones(shape, np.bool_)] * 3, stock, 0)
+    nowhere = np.zeros(shape, np.bool_)
+    for look in range(1, round(120 / step_s) + 1):
+        layers.follow(
+            dry,
+            tolerance=layers.tolerance,
+            changed=nowhere.copy(),
+            covered=nowhere,
+            kept=nowhere,
+            mono_ns=seconds_to_ns(look * step_s),
+        )
+    followed = float((layers.empty - wet).mean() / (dry - wet).mean())
+    print(f"a look every {step_s} s: followed by {followed:.2f} after 120 s, of 0.86 expected")
+    assert followed == pytest.approx(1 - np.exp(-2), abs=0.03)

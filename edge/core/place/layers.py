@@ -7,6 +7,7 @@ newest   what has been seen last, until it is still for long enough to be a thin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from edge.core.place.settings import BackgroundSettings
 from edge.core.place.shift import moved
 from edge.core.types import Bool, Float32, Int64
 
-_FOLLOW_SPARED = 4  # looks between two steps of the empty place: it takes a minute anyway
+_FOLLOW_SPARED = 4  # looks, at their usual pace, between two steps of the empty place: it takes a minute anyway
 _NEWEST_RATE, _THING_RATE = 0.3, 0.1  # of a look; what stands still is averaged, against the noise
 
 
@@ -41,7 +42,7 @@ class Layers:
 
     def __init__(self, shape: tuple[int, int], settings: BackgroundSettings, mono_ns: int) -> None:
         self._settings = settings
-        self._looks = 0
+        self._followed_ns = mono_ns
         self.empty: Float32 = np.zeros((3, *shape), np.float32)
         self.noise: Float32 = np.zeros((3, *shape), np.float32)
         self.thing: Float32 = np.zeros((3, *shape), np.float32)
@@ -101,6 +102,7 @@ class Layers:
         """Nobody looked until now: that time was neither still nor empty."""
         self.newest_since_ns[:] = mono_ns
         self.empty_since_ns[self.has_thing] = mono_ns
+        self._followed_ns = mono_ns
 
     def renew_tolerance(self, mono_ns: int) -> None:
         """By how much a cell may differ from the empty place and be empty still."""
@@ -138,9 +140,9 @@ class Layers:
         self.seen_empty_ns[~changed] = mono_ns
         self.empty_since_ns[changed] = mono_ns
         self._follow_things(picture, tolerance, changed & still, covered & kept, mono_ns)
-        self._looks += 1
-        if self._looks % _FOLLOW_SPARED == 0:
-            self._follow_empty(picture, changed, covered)
+        if mono_ns - self._followed_ns >= _FOLLOW_SPARED * settings.look_ns:
+            self._follow_empty(picture, changed, covered, step_ns=mono_ns - self._followed_ns)
+            self._followed_ns = mono_ns
 
     def _follow_things(self, picture: Float32, tolerance: Float32, begins: Bool, kept: Bool, mono_ns: int) -> None:
         settings = self._settings
@@ -160,11 +162,11 @@ class Layers:
                 cv2.accumulateWeighted(seen, thing, _THING_RATE, mask=mask)
         self.absorb(self.has_thing & (mono_ns - self.thing_since_ns >= settings.absorb_ns))
 
-    def _follow_empty(self, picture: Float32, changed: Bool, covered: Bool) -> None:
+    def _follow_empty(self, picture: Float32, changed: Bool, covered: Bool, *, step_ns: int) -> None:
         """The empty place and its noise, slowly, and not where something stands."""
         settings = self._settings
         open_cells = self.known & ~self.has_thing & ~covered
-        rate = _FOLLOW_SPARED * settings.look_ns / settings.follow_ns
+        rate = 1 - math.exp(-step_ns / settings.follow_ns)
         # Leaves and flags without a track make their cells noisy, whether or not they are told from the place.
         step = np.minimum(np.abs(picture - self.empty) * np.float32(1.25), np.float32(settings.difference_max))
         for_noise, for_empty = open_cells.astype(np.uint8), (open_cells & ~changed).astype(np.uint8)
