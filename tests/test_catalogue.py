@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli.scenarios import seen_by
+from edge.cli.scenarios import page, seen_by
 from edge.config.catalogue import Scenario, stock_catalogue
 from edge.config.loader import load_site
 from edge.core.scenarios import Rule
@@ -17,6 +17,7 @@ from tests.street import LABELS, Street, Thing
 ROOT = Path(__file__).resolve().parent.parent
 CATALOGUE = stock_catalogue().scenarios
 SCENES = 48
+BLOCK = re.compile(r"<!-- scenarios: written by scripts/scenarios -->\n(.*?)\n<!-- end of scenarios -->", re.DOTALL)
 
 
 def rule_of(scenario: Scenario, folder: Path) -> Rule:
@@ -95,14 +96,18 @@ def test_what_a_scenario_needs_names_every_label_that_the_stock_model_has_no_wor
     assert not labels or "custom model" in scenario.needs
 
 
-def test_the_scenes_that_scenarios_serve_are_scenes_of_the_sub_district() -> None:
-    listed = {int(row) for row in re.findall(r"^\| (\d+) \|", (ROOT / "seeds" / "scenes.md").read_text(), re.MULTILINE)}
-    assert listed == set(range(1, SCENES + 1))
-    served = {scene: scenario.id for scenario in CATALOGUE.values() for scene in scenario.scenes}
-    stock = {scene for scenario in CATALOGUE.values() for scene in scenario.scenes if "custom" not in seen_by(scenario)}
+def test_all_scenes_of_the_sub_district_are_served_and_the_seeds_name_by_what() -> None:
+    rows = re.findall(r"^\| (\d+) \|.*\| (.*?) \|$", (ROOT / "seeds" / "scenes.md").read_text(), re.MULTILINE)
+    served: dict[int, set[str]] = {}
+    for scenario in CATALOGUE.values():
+        for scene in scenario.scenes:
+            served.setdefault(scene, set()).add(scenario.id)
+    stock = {
+        scene for scene, names in served.items() if any("custom" not in seen_by(CATALOGUE[name]) for name in names)
+    }
     print(f"{len(CATALOGUE)} scenarios; {len(stock)} of {SCENES} scenes are seen by the stock parts")
-    print(f"not served: {sorted(listed - set(served))}")
-    assert set(served) <= listed
+    assert {int(number): set(re.findall("`(.*?)`", names)) for number, names in rows} == served
+    assert set(served) == set(range(1, SCENES + 1))
 
 
 JAM_S = 150
@@ -123,3 +128,9 @@ def test_no_vehicles_that_wait_for_the_traffic_are_a_case(scenario: Scenario, tm
         street.look(queue)
         street.now_s = round(street.now_s + street.step_s, 6)
     assert street.told == []
+
+
+def test_the_page_of_the_docs_is_the_catalogues() -> None:
+    found = BLOCK.search((ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8"))
+    assert found
+    assert found[1] == page(stock_catalogue()), "run ./scripts/scenarios"
