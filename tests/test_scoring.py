@@ -103,6 +103,6 @@ def test_the_limits_are_those_of_the_tables() -> None:
     """Garwood's upper limits at 95 %, and Wilson's interval as in Newcombe 1998 (81 of 263, and 0 of 20)."""
     for count, upper in ((0, 2.996), (1, 4.744), (2, 6.296), (10, 16.962), (100, 118.079)):
         assert abs(poisson_upper(count) - upper) < 0.001
-    for (hits, of), (low, high) in (((81, 263), (0.2553, 0.3662)), ((0, 20), (0.0, 0.1611))):
+    for (hits, of), (low, high) in (((81, 263), (0.2553, 0.3662)), ((0, 20), (0.0, 0.1611)), ((10, 10), (0.7225, 1.0))):
         assert np.allclose(wilson_interval(hits, of), (low, high), atol=1e-4)
     assert np.isnan(wilson_interval(0, 0)).all()

@@ -13,7 +13,7 @@ import pytest
 
 from edge.cli.main import run
 from edge.core.kept import KeptCase
-from edge.core.tuning import best_threshold, cross_validated, groups_of, wilson
+from edge.core.tuning import best_threshold, cross_validated, groups_of
 from edge.core.types import NS_PER_S
 from edge.state.database import Database
 from edge.state.judgements import CONFIRMED, DISMISSED, Judgement, Judgements
@@ -29,14 +29,6 @@ COME_S = 3.0  # the street is empty before and after
 
 
 # The figures
-
-
-@pytest.mark.parametrize(
-    ("right", "judged", "low", "high"),
-    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (0, 0, 0, 1)],
-)
-def test_wilsons_interval_is_the_known_one(right: int, judged: int, low: float, high: float) -> None:
-    assert wilson(right, judged) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_a_threshold_lies_in_the_middle_of_the_gap_and_loses_nobody() -> None:

@@ -20,7 +20,6 @@ CASES_MIN = 20  # judged cases of one scenario at one camera, below which nothin
 EACH_MIN = 5  # of them confirmed, and dismissed, at least
 DAYS_MIN = 3  # from so many days on whole days are left out
 CHANCE_MAX = 0.05
-WILSON_Z = 1.959964  # 95 %
 
 
 class Threshold(NamedTuple):
@@ -38,16 +37,6 @@ class Trial(NamedTuple):
     lost: int
     dismissed: int
     confirmed: int
-
-
-def wilson(right: int, judged: int) -> tuple[float, float]:
-    """The 95 % interval of a share, after Wilson (1927): honest for few cases, and for shares near 0 and 1."""
-    if judged == 0:
-        return 0.0, 1.0
-    share, z2 = right / judged, WILSON_Z**2
-    middle = (share + z2 / (2 * judged)) / (1 + z2 / judged)
-    reach = WILSON_Z / (1 + z2 / judged) * math.sqrt(share * (1 - share) / judged + z2 / (4 * judged**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def best_threshold(limit: Int64, confirmed: Bool) -> Threshold | None:

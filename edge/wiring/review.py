@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge.clock import iso
 from edge.config.state_folder import running_state_folder
-from edge.core.tuning import wilson
+from edge.core.scoring import wilson_interval
 from edge.errors import StateError
 from edge.runtime.status_socket import NotRunningError, fetch_status
 from edge.state.database import Database
@@ -44,7 +44,7 @@ def precision_document(tallies: Sequence[Tally]) -> dict[str, object]:
 
 def _tally_document(tally: Tally) -> dict[str, object]:
     judged = tally.confirmed + tally.dismissed
-    low, high = wilson(tally.confirmed, judged)
+    low, high = wilson_interval(tally.confirmed, judged)
     return {
         "camera": tally.camera,
         "scenario": tally.scenario,
@@ -86,7 +86,7 @@ def precision_text(tallies: Sequence[Tally]) -> str:
 
 def _tally_row(tally: Tally) -> tuple[str, ...]:
     judged = tally.confirmed + tally.dismissed
-    low, high = wilson(tally.confirmed, judged)
+    low, high = wilson_interval(tally.confirmed, judged)
     return (
         tally.camera,
         tally.scenario,
