@@ -77,7 +77,7 @@ def known_since(thing: Thing, street: Street) -> Thing:
 
 STORIES = {
     "a car that parks and leaves": Story(parking_rule(), ((5, ()), (20, (CAR,)), (15, ()))),
-    "a car that is told of again": Story(parking_rule(repeat_ns=10 * NS_PER_S), ((5, ()), (31, (CAR,)), (3, ()))),
+    "a car that is told of again": Story(parking_rule(repeat_ns=10 * NS_PER_S), ((5, ()), (35, (CAR,)), (3, ()))),
     "a caption": Story(parking_rule(), ((40, (CAPTION,)),)),
     "a sure thing that was always there": Story(parking_rule(), ((20, (replace(CAPTION, score=0.8),)), (15, ()))),
     "a dim car that arrives": Story(parking_rule(), ((5, ()), (20, (replace(CAR, score=0.36),)), (15, ())), from_s=8),
