@@ -50,7 +50,7 @@ def main() -> None:
         recorded = _recorded(work, asked)
     text = report(composited, recorded, unknown, asked)
     print(text)
-    if not (asked.short or asked.only or asked.takes):
+    if not (asked.short or asked.only):
         PAGE.write_text(BLOCK.sub(lambda match: f"{match[1]}{text}\n{match[2]}", PAGE.read_text(encoding="utf-8")))
 
 
@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="some minutes' worth; prints only")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other clips")
     parser.add_argument("--events", type=int, default=EVENTS_MIN, help="so many composited events at least")
-    parser.add_argument("--takes", type=int, help="at most so many of each recipe; prints only")
+    parser.add_argument("--takes", type=int, help="at most so many of each recipe")
     parser.add_argument("--hours", type=float, default=HOURS, help="so much footage without a case")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument(
@@ -100,7 +100,7 @@ def _batches(takes: Sequence[Take]) -> list[Sequence[Take]]:
 
 def _batch(work: Path, takes: Sequence[Take], asked: argparse.Namespace) -> Evaluation:
     """Made, replayed and scored, and only the score kept; and the clips of what went wrong, if asked for."""
-    kept = work / f"{takes[0].clip}-{len(takes)}.pickle"
+    kept = work / f"{_commit()}-{takes[0].clip}-{len(takes)}.pickle"
     if kept.exists():
         return _unpickled(kept)
     clips, out = work / "clips", work / "replays"
@@ -121,7 +121,7 @@ def _batch(work: Path, takes: Sequence[Take], asked: argparse.Namespace) -> Eval
 
 
 def _recorded(work: Path, asked: argparse.Namespace) -> Evaluation:
-    kept = work / "recorded.pickle"
+    kept = work / f"{_commit()}-recorded.pickle"
     if asked.only:
         return joined([])
     if not kept.exists():
@@ -152,13 +152,14 @@ def _recipe(clip: ClipResult) -> str:
 
 def report(composited: Evaluation, recorded: Evaluation, unknown: Sequence[str], asked: argparse.Namespace) -> str:
     both = joined([composited, recorded])
-    commit = _output("git", "rev-parse", "--short", "HEAD")
+    commit = _commit()
     dirty = (
         " with uncommitted changes"
         if _output("git", "status", "--porcelain", "--", "edge", "configs", "models")
         else ""
     )
-    form = "in its short form" if asked.short else f"with seed {asked.seed}"
+    takes = f", at most {asked.takes} takes of a recipe" if asked.takes else ""
+    form = "in its short form" if asked.short else f"with seed {asked.seed}{takes}"
     lines = [
         f"Measured by `./scripts/accuracy` {form} on commit {commit}{dirty}: {_machine()}, Python "
         f"{platform.python_version()}; the catalogue's defaults for all that the truth leaves open.",
@@ -296,6 +297,10 @@ def _number(value: float) -> str:
 
 def _interval(value: float, interval: tuple[float, float]) -> str:
     return "-" if math.isnan(value) else f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
+def _commit() -> str:
+    return _output("git", "rev-parse", "--short", "HEAD")
 
 
 def _machine() -> str:
