@@ -270,6 +270,28 @@ FAULTS = {
         changed("zones: [kerb]", "zones: [kerb], bays: [rack]"),
         "site.yaml:18: cameras.gate.scenarios.illegal-parking: bays[0] rack is no zone of this camera; its zones: kerb",
     ),
+    "bay that is the zone itself": (
+        changed("zones: [kerb]", "zones: [kerb], bays: [kerb]"),
+        "site.yaml:18: cameras.gate.scenarios.illegal-parking: bays[0] kerb is among its zones too: nothing in "
+        "it would ever be found",
+    ),
+    "a check where there is none": (
+        changed(PARKING, "{use: bicycles-piled-up, zones: [kerb], check: {model: x, labels: [y]}}"),
+        "site.yaml:18: cameras.gate.scenarios.bicycles-piled-up: unknown key check; known keys: active, after_s, ",
+    ),
+    "people as the only evidence": (
+        changed(PARKING, "{use: out-of-store-trading, zones: [kerb], evidence: [people]}"),
+        "site.yaml:18: cameras.gate.scenarios[0]: evidence needs labels or regions: people are ",
+    ),
+    "one length of a scale": (
+        changed(f"polygon: {KERB}", f"polygon: {KERB}, scale: [{{line: [[0.2, 0.8], [0.6, 0.8]], cm: 100}}]"),
+        "site.yaml:15: cameras.gate.zones.kerb: scale needs two lengths",
+    ),
+    "a number that YAML takes for a text": (
+        changed("after_s: 45", "after_s: 1e2"),
+        'site.yaml:18: cameras.gate.scenarios.illegal-parking: after_s must be a number, has the text "1e2": write it '
+        "in plain digits",
+    ),
     "unknown category": (
         changed("after_s: 45}", 'category: "0555"}'),
         "site.yaml:18: cameras.gate.scenarios.illegal-parking: category 0555 is no category; did you mean 0505?; `edge",

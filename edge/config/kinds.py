@@ -256,6 +256,13 @@ class OccupationParameters(Parameters, CheckedParameters):
         default=(), description="Labels of what people have with them: no things of a shop while somebody holds them"
     )
 
+    @field_validator("evidence")
+    @classmethod
+    def _some_things(cls, evidence: tuple[str, ...]) -> tuple[str, ...]:
+        if evidence == ("people",):
+            raise PydanticCustomError("too_few", "needs labels or regions: people are support only, and no case alone")
+        return evidence
+
     @field_validator("labels")
     @classmethod
     def _some_where_they_count(cls, labels: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

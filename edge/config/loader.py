@@ -142,7 +142,7 @@ class _Names:
             zones = self.document.at((*loc[:2], "zones"))
             members = range(len(zones)) if isinstance(zones, tuple) else ()
             return [str(self.document.at((*loc[:2], "zones", row, "id"))) for row in members]
-        if kind == "extra_forbidden" and loc[2:3] == ("scenarios",) and loc[4:5] == ("check",):
+        if kind == "extra_forbidden" and loc[2:3] == ("scenarios",) and loc[4:5] == ("check",) and len(loc) > 5:
             return tuple(CheckParameters.model_fields)
         if kind == "extra_forbidden" and loc[2:3] == ("scenarios",):
             scenario = self.catalogue.scenarios.get(str(self.document.at((*loc[:4], "use"))))

@@ -321,6 +321,12 @@ class CameraConfig(Strict):
             faults += [
                 (("scenarios", row, "bays", place), unknown_zone) for place, bay in enumerate(bays) if bay not in known
             ]
+            bay_is_zone = PydanticCustomError("bay_is_zone", "is among its zones too")
+            faults += [
+                (("scenarios", row, "bays", place), bay_is_zone)
+                for place, bay in enumerate(bays)
+                if bay in known and bay in scenario.zones
+            ]
             for place, zone in enumerate(scenario.zones):
                 loc = ("scenarios", row, "zones", place)
                 if zone not in known:

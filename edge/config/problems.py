@@ -67,9 +67,9 @@ def _problem(
         return Problem(document.key_lines.get(loc, document.line(loc)), _at(document, owner, words))
     key = _dotted((), loc[len(owner) :])
     if kind == "missing" and isinstance(loc[-1], int):
-        return Problem(
-            document.line(loc), _at(document, owner, f"{_dotted((), loc[len(owner) : -1])} needs two numbers")
-        )
+        members = "lengths" if loc[-2] == "scale" else "numbers"
+        words = f"{_dotted((), loc[len(owner) : -1])} needs two {members}"
+        return Problem(document.line(loc), _at(document, owner, words))
     words = _words(detail, document, loc, known)
     return Problem(document.line(loc), _at(document, owner, f"{key} {words}".strip()))
 
@@ -89,7 +89,9 @@ def _words(detail: ErrorDetails, document: Document, loc: Loc, known: Callable[[
     elif kind in _COMPLETE:
         words = detail["msg"]
     elif kind in _NUMERIC and isinstance(document.at(loc), str) and is_number(written):
-        words = f'{_BUILT_IN[kind](context)}, has the text "{written}": leave out the quotes'
+        # YAML takes 1e9 for a text even without quotes.
+        advice = "write it in plain digits" if "e" in written.lower() else "leave out the quotes"
+        words = f'{_BUILT_IN[kind](context)}, has the text "{written}": {advice}'
     elif kind in _BUILT_IN:
         words = _BUILT_IN[kind](context) + _has(document, loc)
     else:
@@ -123,6 +125,7 @@ _LISTED_MAX = 20  # names in one line of an error; the catalogue has more
 _NAMES: Mapping[str, tuple[str, str]] = {
     "unknown_scenario": ("is no scenario", "known scenarios"),
     "unknown_zone": ("is no zone of this camera", "its zones"),
+    "bay_is_zone": ("is among its zones too: nothing in it would ever be found", ""),
     "unknown_category": ("is no category", "known categories"),
     "repeated_id": ("is taken already: an id must be unique", ""),
     "repeated_use": ("is watched by this scenario already; give it once", ""),
