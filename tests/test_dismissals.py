@@ -188,9 +188,17 @@ def test_an_unknown_case_or_reason_is_refused_and_nothing_is_kept(
     assert database.read("SELECT COUNT(*) FROM judgements") == [(0,)]
 
 
+@pytest.mark.parametrize("words", ["two\nlines", "\x1b[31mred", "\udcc0\udcee"], ids=["lines", "colour", "gbk"])
+def test_a_note_that_is_no_line_of_text_is_refused_and_nothing_is_kept(database: Database, words: str) -> None:
+    for named in ({"note": words}, {"judged_by": words}):
+        with pytest.raises(UsageError, match="one line of UTF-8 text"):
+            judge(database, word(**named), running=False)
+    assert database.read("SELECT COUNT(*) FROM judgements") == [(0,)]
+
+
 def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(database: Database) -> None:
     whole = a_case(2).case_id
-    assert Judgements(database).whole_id(whole[:8]) == whole
+    assert Judgements(database).whole_id(whole[:8]) == Judgements(database).whole_id(whole[:8].upper()) == whole
     twin = a_change(9, case_id=whole[:-1] + ("0" if whole[-1] != "0" else "1"))
     database.commit(twin, alert_of(twin), topic_of(twin))
     with pytest.raises(UsageError, match="several cases begin so"):

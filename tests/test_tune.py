@@ -122,6 +122,33 @@ def test_a_command_dismisses_confirms_and_refuses(state: Path, capsys: pytest.Ca
     assert run(["review", "--state", str(state / "elsewhere")]) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["review", "--days", "inf"], "--days"),
+        (["review", "--days", "1e300"], "--days"),
+        (["review", "list", "--limit", "99999999999999999999"], "--limit"),
+        (["review", "list", "--camera", "\udcc0"], "is no name in UTF-8"),
+        (["tune", "--scenario", "\udcc0"], "is no name in UTF-8"),
+        (["review", "--json", "list"], "stand behind its name"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_in_one_line(
+    state: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert run([*arguments, "--state", str(state)]) == 2
+    told = capsys.readouterr()
+    assert says in told.err
+    assert (told.out, told.err.count("\n")) == ("", 1)
+
+
+def test_the_list_of_another_state_folder_is_not_shown_by_mistake(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["review", "--state", str(state), "list"]) == 2
+    assert "edge review list --help" in capsys.readouterr().err
+
+
 # Tuning
 
 

@@ -7,14 +7,32 @@ from typing import Annotated
 
 import typer
 
+from edge.errors import UsageError
+
+DAYS_MAX = 36_500  # a century
+LIMIT_MAX = 1_000_000  # more than are kept
+
 app = typer.Typer(rich_markup_mode=None)
 
 _CONFIG = Annotated[
     Path | None, typer.Option("--config", "-c", help="The gateway's site.yaml; only its `state_dir:` is read.")
 ]
 _STATE = Annotated[Path | None, typer.Option("--state", help="The gateway's state folder.")]
+
+
+def _spelled(name: str | None) -> str | None:
+    """What the terminal sent in another encoding names nothing, and no database takes it."""
+    if name is not None and not name.isprintable():
+        raise UsageError(f"{name!r}: is no name in UTF-8; set the terminal to UTF-8")
+    return name
+
+
+_CAMERA = Annotated[str | None, typer.Option("--camera", help="Only of this camera.", callback=_spelled)]
+_SCENARIO = Annotated[str | None, typer.Option("--scenario", help="Only of this scenario.", callback=_spelled)]
 _JSON = Annotated[bool, typer.Option("--json", help="One JSON document.")]
-_DAYS = Annotated[float | None, typer.Option("--days", min=0, help="Only cases opened in so many days until now.")]
+_DAYS = Annotated[
+    float | None, typer.Option("--days", min=0, max=DAYS_MAX, help="Only cases opened in so many days until now.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -28,6 +46,9 @@ def review(
     Only judged cases count: see `edge dismiss` and `edge confirm`. Exit status: 0 done, 1 no state there, 2 misused.
     """
     if context.invoked_subcommand is not None:
+        if as_json or any(given is not None for given in (days, config, state)):
+            name = context.invoked_subcommand
+            raise UsageError(f"options of `edge review {name}` stand behind its name: edge review {name} --help")
         return
     import json
     import os
@@ -45,8 +66,8 @@ def review(
 
 @app.command("list")
 def listed(
-    camera: Annotated[str | None, typer.Option("--camera", help="Only of this camera.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="So many at most.")] = 50,
+    camera: _CAMERA = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, help="So many at most.")] = 50,
     as_json: _JSON = False,
     config: _CONFIG = None,
     state: _STATE = None,
@@ -69,8 +90,8 @@ def listed(
 
 
 def tune(
-    camera: Annotated[str | None, typer.Option("--camera", help="Only of this camera.")] = None,
-    scenario: Annotated[str | None, typer.Option("--scenario", help="Only of this scenario.")] = None,
+    camera: _CAMERA = None,
+    scenario: _SCENARIO = None,
     as_json: _JSON = False,
     config: _CONFIG = None,
     state: _STATE = None,

@@ -70,6 +70,7 @@ class Judgements:
 
     def whole_id(self, case_id: str) -> str:
         """The id of the opened case that begins so. Raises UsageError where none does, or several."""
+        case_id = case_id.lower()
         if len(case_id) < PREFIX_MIN or not set(case_id) <= set("0123456789abcdef-"):
             raise UsageError(f"{case_id!r}: no case's id; give it as alerts name it, or its first {PREFIX_MIN} letters")
         query = "SELECT case_id FROM cases WHERE case_id >= ? AND case_id < ? AND state != 'pending' LIMIT 2"
@@ -162,11 +163,13 @@ class Judgements:
 def judgement_of(
     case: Case, verdict: str, *, reason: str = "", note: str = "", judged_by: str = "", now_wall_ns: int
 ) -> Judgement:
-    """A word on a case. Raises UsageError for a reason that is none, or too many words."""
+    """A word on a case. Raises UsageError for a reason that is none, too many words, or no text."""
     if verdict == DISMISSED and reason not in REASONS:
         raise UsageError(f"reason {reason!r}: expected one of {', '.join(REASONS)}")
     if len(note) > NOTE_MAX or len(judged_by) > NOTE_MAX:
         raise UsageError(f"a note or a name of more than {NOTE_MAX} letters: make it shorter")
+    if not (note + judged_by).isprintable():  # `edge review list` has one line for each; half a letter is no UTF-8
+        raise UsageError("a note or a name must be one line of UTF-8 text without control characters")
     return Judgement(
         case.case_id,
         case.camera,
