@@ -8,7 +8,7 @@ import numpy as np
 from typer.testing import CliRunner
 
 from edge.cli.models import app
-from edge.errors import ModelError
+from edge.errors import ModelError, UsageError
 from tests.tiny_models import brightness_model, constant_model, write_model
 
 
@@ -45,6 +45,13 @@ def test_verify_judges_every_model_and_fails_for_one_that_answers_wrongly(tmp_pa
 def test_an_unknown_model_is_an_error() -> None:
     answer = CliRunner().invoke(app, ["verify", "nothing"])
     assert isinstance(answer.exception, ModelError)
+
+
+def test_a_folder_that_is_none_is_told_and_not_passed_over(tmp_path: Path) -> None:
+    for command in ("list", "verify"):
+        result = CliRunner().invoke(app, [command, "--folder", str(tmp_path / "nowhere")])
+        assert isinstance(result.exception, UsageError)
+        assert "is no folder" in str(result.exception)
 
 
 def test_help_loads_no_heavy_package() -> None:

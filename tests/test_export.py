@@ -20,7 +20,7 @@ from edge.core.types import UInt8
 from edge.detect.exporting import ExportOrder, export_model, write_network
 from edge.detect.manifest import load_manifest
 from edge.detect.models import open_model
-from edge.errors import ModelError, OutputError
+from edge.errors import ModelError, OutputError, UsageError
 from tests.test_architecture import PACKAGE, imports
 from tests.tiny_models import write_model
 
@@ -130,7 +130,8 @@ def test_without_ultralytics_it_says_how_to_install_it(tmp_path: Path) -> None:
     ("changes", "error", "says"),
     [
         ({"weights": Path("nowhere.pt")}, ModelError, "nowhere.pt: no such file: fetch the weights first"),
-        ({"longest_side": 650}, ModelError, "--input 650: must be a multiple of 32"),
+        ({"longest_side": 650}, UsageError, "--input 650: must be a multiple of 32"),
+        ({"longest_side": 0}, UsageError, "--input 0: must be a multiple of 32"),
         ({"out": Path(os.sep)}, OutputError, "is there already: name another folder"),
     ],
 )
@@ -155,4 +156,5 @@ def test_the_command_is_misused_without_out_and_fails_with_one_line(tmp_path: Pa
     assert "own.pt: no such file" in failed.stderr
     bad = run("own.pt", "--out", str(tmp_path / "own"), "--picture", str(tmp_path / "none.jpg"))
     assert bad.returncode == 2
+    assert len(bad.stderr.strip().splitlines()) == 1
     assert "none.jpg: is no picture that can be read" in bad.stderr

@@ -33,7 +33,7 @@ def list_models(folder: Path | None = _FOLDER) -> None:
 
     Example: edge models list
 
-    Exit status: 0 listed, 1 a manifest cannot be read.
+    Exit status: 0 listed, 1 a manifest cannot be read, 2 misused.
     """
     from rich.console import Console
     from rich.table import Table
@@ -60,7 +60,7 @@ def verify_models(names: list[str] = typer.Argument(None), folder: Path | None =
 
     Example: edge models verify yolox-nano
 
-    Exit status: 0 all are sound, 1 one is not.
+    Exit status: 0 all are sound, 1 one is not, 2 misused.
     """
     from edge.detect.manifest import find_model, known_models
 
@@ -131,7 +131,7 @@ def _picture(path: Path | None) -> UInt8:
         clip = configs_dir() / "demo" / "plaza.mp4"
         capture = PacketCapture(str(clip), camera="export", fps=1, origin=FrameOrigin(mono_ns=0, wall_ns=0, index=0))
         return next(iter(capture)).bgr
-    picture = cv2.imread(str(path))
+    picture = cv2.imread(str(path)) if path.is_file() else None  # of a file that is not there OpenCV warns itself
     if picture is None:
         raise UsageError(f"{path}: is no picture that can be read")
     return np.asarray(picture, np.uint8)
@@ -163,4 +163,6 @@ def _file_state(manifest: ModelManifest) -> str:
 
 
 def _folders(extra: Path | None) -> list[Path]:
+    if extra is not None and not extra.is_dir():
+        raise UsageError(f"{extra}: is no folder; name one that holds a folder for each model")
     return [models_dir()] if extra is None else [extra, models_dir()]

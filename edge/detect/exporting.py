@@ -27,7 +27,7 @@ from edge.detect.classifier import OnnxClassifier
 from edge.detect.manifest import CLASSES, GIVEN, MANIFEST, YOLO, YOLO_E2E, ModelManifest, load_manifest
 from edge.detect.network import CPU, Network
 from edge.detect.session import OnnxDetector
-from edge.errors import ModelError, OutputError
+from edge.errors import ModelError, OutputError, UsageError
 
 INSTALL = "make a virtual environment of its own and in it: pip install 'cityeye-edge[export]'"
 LICENCE = "AGPL-3.0, as the ultralytics project licenses its models"
@@ -88,12 +88,12 @@ class Comparison:
 def export_model(order: ExportOrder, picture: UInt8) -> tuple[ModelManifest, Comparison]:
     """Write the model folder `order.out`, once its answer on `picture` (H, W, 3) is ultralytics' own.
 
-    Raises ModelError and OutputError; then no folder is left.
+    Raises ModelError, OutputError and UsageError; then no folder is left.
     """
     if order.out.exists():
         raise OutputError(f"{order.out}: is there already: name another folder")
-    if order.longest_side % _STRIDE_PX:
-        raise ModelError(f"--input {order.longest_side}: must be a multiple of {_STRIDE_PX}")
+    if order.longest_side <= 0 or order.longest_side % _STRIDE_PX:
+        raise UsageError(f"--input {order.longest_side}: must be a multiple of {_STRIDE_PX}, such as 640")
     order.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{order.out.name}-", dir=order.out.parent) as work:
         model = _loaded(order, Path(work))
