@@ -48,6 +48,7 @@ SHOWN: dict[str, tuple[list[Thing], tuple[str, ...], list[list[Thing]]]] = {
         ("motorcycle", "appeared-object", "people-stay"),
         [[named("motorcycle"), crate(150), crate(100, 172)], [named("motorcycle"), person(142)]],
     ),
+    "fire-lane-things": ([crate()], ("appeared-object",), [[person(100)]]),
     "emergency-exit-blocked": ([named("bicycle")], ("bicycle",), [[person(100)]]),
     "deliveries-left": (
         [crate(100), crate(140), crate(180)],

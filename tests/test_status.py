@@ -429,7 +429,10 @@ def test_chinese_names_keep_the_columns_straight() -> None:
     assert len({cell_len(line[: line.index("1920x1080")]) for line in lines}) == 1
 
 
-def test_what_is_wrong_is_told_in_words_and_by_the_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_wrong_is_told_in_words_and_by_the_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     with served(tmp_path, gateway(healthy=False)):
         code, out, _ = told(capsys, "--state", str(tmp_path))
     assert code == 1
