@@ -283,6 +283,11 @@ FAULTS = {
         changed(PARKING, "{use: out-of-store-trading, zones: [kerb], evidence: [people]}"),
         "site.yaml:18: cameras.gate.scenarios[0]: evidence needs labels or regions: people are ",
     ),
+    "unknown key of a kind with many": (
+        changed(PARKING, "{use: stall-over-line, zones: [kerb], tolerence: 0.1}"),
+        "site.yaml:18: cameras.gate.scenarios.stall-over-line: unknown key tolerence; did you mean tolerance?; "
+        "known keys: active, after_s, anchor, carried, category, ",
+    ),
     "one length of a scale": (
         changed(f"polygon: {KERB}", f"polygon: {KERB}, scale: [{{line: [[0.2, 0.8], [0.6, 0.8]], cm: 100}}]"),
         "site.yaml:15: cameras.gate.zones.kerb: scale needs two lengths",
@@ -839,6 +844,11 @@ def test_every_default_in_a_stock_file_stands_beside_its_reason() -> None:
     [
         ("after_s: 60 ", "after_s: -60 ", "illegal-parking.yaml:10: defaults: after_s must be 0 or more, has -60"),
         ("  size_min: 0", "  people_min: 0", "illegal-parking.yaml:14: defaults: unknown key people_min; "),
+        (
+            "  size_min: 0",
+            "  severity: low\n  size_min: 0",
+            "illegal-parking.yaml:14: severity belongs above `defaults:`",
+        ),
         ("kind: stationary", "kind: parked", "illegal-parking.yaml:2: kind must be stationary, left_object, loitering"),
         ('category: "0505"', 'category: "0599"', "illegal-parking.yaml:5: category is not in categories.yaml"),
         (

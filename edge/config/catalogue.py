@@ -280,6 +280,9 @@ def _load_scenario(path: Path, categories: Mapping[str, Category]) -> Scenario:
         raise_first(document, [Problem(document.line(("id",)), f"id must be {path.stem}, as the file's name")])
     filed = {"category": file.category, "severity": file.severity}
     for key, value in filed.items():
+        if key in file.defaults:
+            line = document.line(("defaults", key))
+            raise_first(document, [Problem(line, f"{key} belongs above `defaults:`, not into them")])
         if file.kind in MEASURES and value is not None:
             raise_first(document, [Problem(document.line((key,)), f"{key} does not belong to a measure")])
         if file.kind in KINDS and value is None:

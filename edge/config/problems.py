@@ -120,7 +120,7 @@ _COMPLETE = frozenset(
     }
 )
 
-_LISTED_MAX = 20  # names in one line of an error; the catalogue has more
+_LISTED_MAX = 20  # names in one line of an error; the catalogue has more. Keys stand nowhere else, and are all listed
 
 _NAMES: Mapping[str, tuple[str, str]] = {
     "unknown_scenario": ("is no scenario", "known scenarios"),
@@ -230,7 +230,7 @@ def _unquoted_hint(document: Document, loc: Loc) -> str:
 def _choice(given: str, names: Collection[str], listed: str) -> str:
     if not names:
         return ""
-    if len(names) > _LISTED_MAX and listed.startswith("known"):
+    if len(names) > _LISTED_MAX and listed.startswith("known") and listed != "known keys":
         return f"{_nearest(given, names)}; `edge scenarios` shows the {len(names)} {listed}"
     return f"{_nearest(given, names)}; {listed}: {', '.join(sorted(names))}"
 
