@@ -527,3 +527,21 @@ def test_a_driver_in_the_car_does_not_begin_its_time_anew(look: str) -> None:
     for blink in range(50):  # the detector misses it: its picture must do
         street.play(0.4, replace(CAR, track=0), *(extra if blink % 2 else ()))
     assert street.told == ["opened"]
+
+
+@pytest.mark.parametrize("walker", [False, True])
+def test_a_heap_whose_rim_is_seen_first_is_one_case_as_large_as_the_heap(walker: bool) -> None:
+    street = Street(parking_rule("left_object", scenario="piled-goods", after_ns=12 * NS_PER_S))
+    heap = Thing(seed=6, box=(124, 140, 199, 168), rest_s=7.0, region=True)
+    rim = Thing(seed=5, box=(124, 140, 129, 153), rest_s=5.2, region=True, drawn=False)
+    carrier = Thing(seed=3, box=(130, 90, 200, 168), track=1, label="person")
+    street.play(7)
+    street.play(2, replace(heap, region=False), rim, carrier)
+    if walker:  # he goes off over the heap, which is a region meanwhile
+        street.play(1, heap, replace(carrier, box=(110, 90, 135, 168)))
+    street.play(30, heap)
+    assert street.told == ["opened"]
+    box = street.changes[0][1].case.footprint
+    print(f"opened at {street.at('opened')} with {box}")
+    assert box == pytest.approx(heap.box, abs=3)
+    assert street.at("opened") == [pytest.approx(17.2, abs=2.0)]

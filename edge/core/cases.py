@@ -368,6 +368,10 @@ class CaseBook:
         # queue would add its halts up to one long stop.
         moved = same_track & same_zone & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
         strength = np.where((overlap >= 0.4) & (never_left | alike), overlap + same_track, 0)
+        if self.rule.keyed_by == REGION and not opened:
+            # The rim of a heap is a region before its carrier uncovers the rest.
+            grown = finding_again.has_grown(life.footprint, findings.xyxy) & same_zone & (never_left | alike)
+            strength = np.where((strength == 0) & grown, 0.2, strength)
         return np.where((strength == 0) & moved, 0.1, strength).astype(np.float32)
 
     def _look(self, life: _Life, scene: Scene) -> _Look:
@@ -440,6 +444,10 @@ class CaseBook:
             life.patch = scene.patch(box)
             return
         if _hidden_share(life, scene.tracks) > 0.1:
+            return
+        if overlap < 0.4 and self.rule.keyed_by == REGION:  # it is in the making, and has grown
+            life.footprint = box
+            life.patch = scene.patch(box)
             return
         rate = np.float32(0.1 if look.agrees >= SAME_THING else 0.3)
         life.patch = life.patch + rate * (look.patch - life.patch)

@@ -20,6 +20,7 @@ FOLLOW_SPEED = 1.0  # body heights a second that a lost walker may have moved
 # Two things cannot stand on the same ground. Lower edges this near, in heights of the lower box, stand at one depth:
 # a car is about as deep as it is high, and even a camera that looks down by only ten degrees sees a sixth of it.
 SAME_DEPTH = 0.15
+PART_SHARE = 0.8  # of a thing within a larger one that has grown out of it
 SAME_WIDTH = 0.6  # of the narrower lower edge that lies on the wider one; parked side by side it is a third at most
 
 
@@ -30,6 +31,11 @@ def place_overlap(footprints: Float32, xyxy: Float32) -> Float32:
     share = boxes.coverage(footprints, xyxy)
     cut_short = np.where((share >= 0.4) & (within >= 0.8), 0.8 * within, 0)
     return np.asarray(np.maximum(iou, cut_short), np.float32)
+
+
+def has_grown(footprint: Float32, xyxy: Float32) -> Bool:
+    """(4,), (N, 4) -> (N,): whether what stood there is part of a box now."""
+    return np.asarray(boxes.coverage(footprint[None], xyxy)[0] >= PART_SHARE)
 
 
 def same_ground(one: Float32, xyxy: Float32) -> Bool:
