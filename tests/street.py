@@ -60,6 +60,7 @@ class Thing:
     drawn: bool = True  # False: only the detector believes in it
     carried: bool = False  # the tracker carries it on unseen
     region: bool = False  # the static-object model reports it
+    appeared: bool = True  # False: as something that was taken away
     speed: float = 0.0  # box heights a second
 
 
@@ -130,7 +131,7 @@ class Street:
         return StaticRegions(
             xyxy=boxes,
             since_ns=np.array([seconds_to_ns(thing.rest_s) for thing in things], np.int64),
-            appeared=np.ones(len(things), np.bool_),
+            appeared=np.array([thing.appeared for thing in things], np.bool_),
             explained_by=np.full(len(things), -1, np.int64),
             score=np.array([thing.score for thing in things], np.float32),
         )

@@ -545,3 +545,14 @@ def test_a_heap_whose_rim_is_seen_first_is_one_case_as_large_as_the_heap(walker:
     print(f"opened at {street.at('opened')} with {box}")
     assert box == pytest.approx(heap.box, abs=3)
     assert street.at("opened") == [pytest.approx(17.2, abs=2.0)]
+
+
+def test_ground_that_is_uncovered_bit_by_bit_is_no_goods() -> None:
+    street = Street(parking_rule("left_object", scenario="piled-goods", after_ns=12 * NS_PER_S))
+    ground = Thing(seed=6, box=(101, 186, 141, 217), rest_s=5.0, region=True, drawn=False)
+    street.play(8)
+    street.play(0.6, ground)  # half of it is seen: to the model it stands out
+    street.play(0.6, replace(ground, box=(101, 185, 141, 217), appeared=False))  # all of it: it was the thing that did
+    street.play(30)
+    assert street.told == []
+    assert street.book.live == []

@@ -468,11 +468,20 @@ class CaseBook:
             if not finds_anew and not self._is_waited_for(life, scene):
                 life.empty_ns += step_ns
             return
-        if look.agrees >= (ITSELF if life.departed else SAME_THING):
+        if self._was_taken_away(life, scene):
+            life.empty_ns = PENDING_GONE_NS  # it was the ground, seen bit by bit from behind the thing's carrier
+        elif look.agrees >= (ITSELF if life.departed else SAME_THING):
             self._credit(life, scene.frame.mono_ns, step_ns)
         else:
             life.departed |= _went_away(life, scene.tracks)
             life.empty_ns += step_ns if life.departed or self._lies_open(life, look.patch, scene) else 0
+
+    def _was_taken_away(self, life: _Life, scene: Scene) -> bool:
+        """What is in the making turns out to be the place where something stood until now."""
+        gone = scene.regions.xyxy[~scene.regions.appeared]
+        if self.rule.keyed_by != REGION or life.case.state != PENDING or not len(gone):
+            return False
+        return bool((finding_again.place_overlap(life.footprint[None], gone)[0] >= 0.4).any())
 
     def _is_as_before(self, life: _Life, look: _Look) -> bool:
         """Goods of an earlier run: who finds them now has not seen them come, and may not take them for goods."""
