@@ -870,6 +870,15 @@ def test_a_fault_in_a_scenario_file_is_told_with_its_line(tmp_path: Path, old: s
     assert expected in str(caught.value)
 
 
+def test_a_scenario_file_of_another_ending_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "categories.yaml").write_bytes((configs_dir() / "categories.yaml").read_bytes())
+    text = (configs_dir() / "scenarios" / "illegal-parking.yaml").read_text(encoding="utf-8")
+    (tmp_path / "scenarios" / "illegal-parking.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"illegal-parking\.yml: would be passed over; name it illegal-parking\.yaml"):
+        load_catalogue(tmp_path)
+
+
 def test_a_code_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
     text = (configs_dir() / "categories.yaml").read_text(encoding="utf-8").replace('"0502"', '"0501"')
     (tmp_path / "categories.yaml").write_text(text, encoding="utf-8")

@@ -242,6 +242,8 @@ class _CategoriesFile(Strict):
 def load_catalogue(configs: Path) -> Catalogue:
     """Read `configs/categories.yaml` and every `configs/scenarios/*.yaml`. Raises ConfigError."""
     categories = _load_categories(configs / "categories.yaml")
+    for path in sorted((configs / "scenarios").glob("*.yml")):
+        raise ConfigError(f"{path}: would be passed over; name it {path.stem}.yaml")
     files = sorted((configs / "scenarios").glob("*.yaml"))
     if not files:
         raise ConfigError(f"{configs / 'scenarios'}: holds no scenario; is the installation complete?")
