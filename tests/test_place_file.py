@@ -17,6 +17,7 @@ from edge.clock import SystemClock
 from edge.config.models import CameraConfig
 from edge.core.background import BackgroundModel
 from edge.core.types import NS_PER_S, Float32, Frame, StaticRegions, Tracks, UInt8
+from edge.errors import StateError
 from edge.wiring.place import PLACE_RESET, PLACE_SET, place_takes, reset_place, show_place
 from edge.wiring.place_file import PlaceFile, packed, unpacked
 from tests.test_background import HEIGHT, NOISE, WHOLE, WIDTH, ground, leaves, put, thing
@@ -267,3 +268,11 @@ def test_the_kept_place_can_be_looked_at(tmp_path: Path) -> None:
     x, y = (round(float(corner)) for corner in whole[0] * (WIDTH, HEIGHT))
     box = shown[120 - y : 144 - y, 140 - x : 170 - x].astype(int)
     assert abs(box.mean() - ground()[120:144, 140:170].mean()) < 12  # the ground, not the box
+
+
+def test_a_damaged_place_is_named_and_how_it_goes_away(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / f"gate-{'0' * 12}.place").write_bytes(b"junk")
+    with pytest.raises(StateError, match=r"is damaged .*; delete it with `edge place reset gate`"):
+        show_place(tmp_path, "gate", tmp_path / "place.png")
+    assert not (tmp_path / "place.png").exists()

@@ -64,7 +64,7 @@ def show_place(folder: Path, camera: str, output: Path) -> None:
         with newest.open("rb") as file:
             place = unpacked(file.read(BYTES_MAX))
     except ValueError as error:
-        raise StateError(f"{newest}: {error}; delete it with `edge place reset {camera}`") from error
+        raise StateError(f"{newest}: is damaged ({error}); delete it with `edge place reset {camera}`") from error
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg") or not cv2.imwrite(str(output), levels(place.empty)):
         raise UsageError(f"{output}: cannot be written; name a .png or .jpg in a folder of yours")
 
