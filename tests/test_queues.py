@@ -251,7 +251,7 @@ def looks() -> tuple[tuple[int, Tracks], ...]:
     traffic = Traffic(rule(), VIEWS["ahead"], queue_of(4, first_s=4), red=at_red, fps=2)
     seen: list[tuple[int, Tracks]] = []
     find = traffic.scenario.find
-    traffic.scenario.find = lambda scene: seen.append((scene.frame.mono_ns, scene.tracks)) or find(scene)  # type: ignore
+    traffic.scenario.find = lambda scene: seen.append((scene.frame.mono_ns, scene.tracks)) or find(scene)  # type: ignore[method-assign,func-returns-value]
     traffic.play(40)
     return tuple(seen)
 
