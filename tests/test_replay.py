@@ -135,7 +135,7 @@ def test_the_summary_says_where_the_time_went(replayed: Path) -> None:
     assert summary["frames"]["read"] == 795
     hit = {name: count for name, count in summary["limits"].items() if count}
     assert set(hit) <= {"stills_thinned"}
-    assert len(summary["limits"]) == 8
+    assert {"tracks_dropped", "cases_refused", "detections_dropped", "stills_refused"} <= set(summary["limits"])
     assert summary["frames"]["dropped"] == 0
     print({name: stage["wall_s"] for name, stage in stages.items()}, "of", summary["wall_s"], "s")
 
