@@ -39,6 +39,7 @@ HIDDEN_MAX = 256
 THERE_NS = 2 * NS_PER_S  # who stands so soon after the first look may have stood there before it
 SETTLES_NS = NS_PER_S  # at rest for so long, it comes to stand; whether in a queue is not known yet
 # In sizes (roots of the boxes' areas): jitter of a box is below a fifth, and a car moves up by its length, 1 to 1.7.
+MOVES = 0.15  # of its size, without rest: as the tracker takes a box to have left its anchor
 OTHER_PLACE = 0.5  # who is this far from where it halted does not stand there any more
 KNOWN_WAY = 0.25  # who was not seen to come as far may have come any way
 # Gaps between the boxes, in widths and heights of the smaller: a car seen from the side leaves half its length to the
@@ -111,7 +112,11 @@ class Queues:
         drives = state == _DRIVES
         since_ns = np.where(drives, np.maximum(tracks.rest_since_ns, since_ns), since_ns)
         settles = drives & (mono_ns - since_ns >= SETTLES_NS)
-        return Halts(~drives | settles, settles | (state == _QUEUES), since_ns)
+        # A halt is held until its vehicle is well away; who has begun to move does not stand any more.
+        way = np.hypot(*(_middles(tracks.xyxy) - self._table["halt_at"][: len(tracks)]).T)
+        size = _sizes(tracks.xyxy)
+        off = (mono_ns - tracks.rest_since_ns < SETTLES_NS) & (way >= MOVES * size)
+        return Halts((~drives & ~off) | settles, settles | (state == _QUEUES), since_ns)
 
     def interrupt(self) -> None:
         """The time until the next look is unknown: nobody was seen to stand alone in it."""
