@@ -210,6 +210,20 @@ def test_a_queue_stays_one_over_a_gap_and_the_gap_is_not_waited() -> None:
     assert halts.waits.all()
 
 
+def test_two_parked_cars_at_a_camera_whose_stream_breaks_again_and_again_do_not_wait_for_one_another() -> None:
+    """Its first stretches are too short to know who stands there: whom a later one finds may have stood there."""
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    for stretch, looks in enumerate((8, 12, 50)):
+        begun_ns = stretch * 10 * NS_PER_S
+        for look in range(looks):
+            now_ns = begun_ns + look * NS_PER_S // 5
+            tracks = standing(a_queue(2), now_ns, rest_ns=begun_ns, first_ns=begun_ns, number=1 + 10 * stretch)
+            halts = queues.update(tracks, now_ns, size_px=SIZE_PX)
+        queues.interrupt()
+    assert halts.stands.all()
+    assert not halts.waits.any()
+
+
 def test_a_queue_stays_one_when_the_picture_gets_another_size() -> None:
     queues = Queues(queue_max_ns=180 * NS_PER_S)
     for look in range(200):

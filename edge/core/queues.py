@@ -93,16 +93,20 @@ class Queues:
         self._queue_max_ns = queue_max_ns
         self._table: npt.NDArray[np.void] = np.zeros(0, _ROW)
         self._companions = np.zeros((0, 0), np.bool_)  # (V, V) whose halt is held by whose, while that one stands
-        self._looked_ns = self._known_ns = -1
+        self._looked_ns = self._begun_ns = self._known_ns = -1  # last look, first of those without a gap, last known
         self._known_since_ns = 0  # who has come since is told from who was there before
         self._size_px = (0, 0)
 
     def update(self, tracks: Tracks, mono_ns: int, *, size_px: tuple[int, int]) -> Halts:
         """What these vehicles do at this look, in a picture of that (width, height)."""
         step_ns = seen_step_ns(self._looked_ns, mono_ns)
-        if self._known_ns < 0 or mono_ns - self._known_ns > HIDDEN_NS:
-            self._known_since_ns = mono_ns
-        self._looked_ns = self._known_ns = mono_ns
+        if self._begun_ns < 0:
+            self._begun_ns = mono_ns
+            if self._known_ns < 0 or mono_ns - self._known_ns > HIDDEN_NS:
+                self._known_since_ns = mono_ns
+        if mono_ns - self._begun_ns >= THERE_NS + STANDS_NS:
+            self._known_ns = mono_ns
+        self._looked_ns = mono_ns
         self._fit_to(size_px)
         self._carry_over(tracks, mono_ns)
         self._move(tracks, mono_ns)
@@ -119,8 +123,11 @@ class Queues:
         return Halts((~drives & ~off) | settles, settles | (state == _QUEUES), since_ns)
 
     def interrupt(self) -> None:
-        """The time until the next look is unknown: nobody was seen to stand alone in it."""
-        self._looked_ns = -1
+        """The time until the next look is unknown: nobody was seen to stand alone in it.
+
+        Looks too few to know who stands in the street leave it as unknown as it was.
+        """
+        self._looked_ns = self._begun_ns = -1
 
     def _fit_to(self, size_px: tuple[int, int]) -> None:
         """A camera that has another resolution now still shows the same street."""

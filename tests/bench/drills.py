@@ -47,7 +47,8 @@ class Street:
     def check_cases(self) -> None:
         """Every camera's parked cars are found, each once."""
         found = opened(self.gateway.alerts())
-        assert {name: len(set(found.get(name, []))) for name in self.names} == dict.fromkeys(self.names, CASES_EACH)
+        counts = {name: len(set(found.get(name, []))) for name in self.names}
+        assert counts == dict.fromkeys(self.names, CASES_EACH), f"cases a camera: {counts}, alerts of each: {found}"
 
     def check_delivery(self, limit_s: float = 20.0) -> int:
         """What the outbox holds has arrived: nothing lost, each case opened once, no gap. Returns how many alerts."""
