@@ -312,6 +312,7 @@ def proportional_kib(pid: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_sixteen_cameras_cost_little_of_a_core(folder: Path) -> None:
     """640x360 at 15 fps each: the bench stands beside the gateway on two cores."""
     stream = make_stream(folder, replace(plaza().recipe, duration_s=10.0))

@@ -394,6 +394,7 @@ def test_stopping_ends_the_frames_promptly_even_in_a_pause() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_hung_camera_is_noticed_and_its_beat_stands_still(cameras: StreetCameras, streams: dict[str, Stream]) -> None:
     capture = watch(cameras.add("/gate", streams["h264"]), retry_s=0.1)
     frames = iter(capture)
@@ -551,6 +552,7 @@ def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_decoder_that_is_too_slow_leaves_pictures_out_and_tells_true_times(
     transport: str, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

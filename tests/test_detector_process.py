@@ -412,6 +412,7 @@ def _fleet(running: Bench, periods_s: list[float], span_s: float) -> Iterator[li
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("hammering", [0, 1])
 def test_sixteen_cameras_are_served_alike_whatever_one_of_them_does(hammering: int) -> None:
     """Fifteen cameras at two pictures a second, and one that asks as fast as it is answered, or does as the others."""

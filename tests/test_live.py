@@ -40,7 +40,7 @@ from tests.bench.impostors import closed_port, ssh_port
 from tests.bench.streams import BLACK, COVERED, MOVED, Stream, make_stream
 from tests.brokers import free_port
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
