@@ -14,15 +14,14 @@ from typing import Any
 
 from edge.clock import SystemClock
 from edge.config.loader import Site
-from edge.core.cases import withdrawn
 from edge.core.types import OPENED, Case, Frame
-from edge.delivery.message import Topics, alert
 from edge.runtime.dismissing import Dismissing
 from edge.runtime.requests import ANSWER_S, Take, ask
 from edge.state.database import Answer, Database
 from edge.state.judgements import DISMISSED, Judgement, Judgements, judgement_of
 from edge.wiring.camera_models import models_of
-from edge.wiring.frame_path import judges_of, origin_of, tag_of, with_last_place
+from edge.wiring.frame_path import judges_of, origin_of, tag_of
+from edge.wiring.withdrawal import tell_withdrawn
 
 DISMISS = "dismiss"
 _OVER = "the case was over already, and is judged only"
@@ -107,29 +106,21 @@ def _done(
 
 
 def _withdraw(site: Site, database: Database, case_id: str, camera_id: str, clock: SystemClock) -> bool:
-    """In the place of a worker; False where one has ended the case since. There is no picture of this moment."""
-    mono_ns, wall_ns = clock.mono_ns(), clock.wall_ns()
-    running = database.running_cases(camera_id, mono_to_wall=wall_ns - mono_ns)
+    """In the place of a worker; False where one has ended the case since."""
+    running = database.running_cases(camera_id, mono_to_wall=clock.wall_ns() - clock.mono_ns())
     case = next((case for case in running if case.case_id == case_id), None)
     if case is None:
         return False
     camera = next(camera for camera in site.config.cameras if camera.id == camera_id)
     name, sha256 = judges_of(site, camera, models_of(site, [camera])[camera.id])(case.scenario, case.zone)
-    origin = origin_of(site, camera, model_name=name, model_sha256=sha256)
-    width, height = case.frame_px
-    frame_px = (width or max(round(case.footprint[2]), 1), height or max(round(case.footprint[3]), 1))
-    change = withdrawn(case, mono_ns=mono_ns, reason=DISMISSED)
-    body = alert(
-        change,
-        origin=origin if case.zone in origin.zones else with_last_place(origin, case, frame_px),
+    tell_withdrawn(
+        site,
+        database,
+        case,
+        reason=DISMISSED,
+        origin=origin_of(site, camera, model_name=name, model_sha256=sha256),
         tag=tag_of(site, case),
-        frame_px=frame_px,
-        now_wall_ns=wall_ns,
-        mono_to_wall=wall_ns - mono_ns,
-        media_time_s=None,
-        evidence=(),
+        clock=clock,
         evidence_error="no picture: the gateway did not run",
     )
-    topics = Topics(site.config.site.id, site.config.gateway.id)
-    database.commit(change, body, topics.alert(case.camera, case.scenario))
     return True

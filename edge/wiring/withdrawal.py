@@ -1,4 +1,5 @@
-"""Cases of cameras that are no longer configured: nobody will see them end, so they are withdrawn."""
+"""Cases that no worker sees end are withdrawn in its place, and the street brain is told: those of cameras that are no
+longer configured, and one that a person dismisses while no gateway runs."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from edge.config.loader import Site
 from edge.config.models import CameraConfig
 from edge.core.cases import withdrawn
 from edge.core.types import OPENED, Case
-from edge.delivery.message import Topics, alert
+from edge.delivery.message import Origin, Tag, Topics, alert
 from edge.state.database import Database
 from edge.state.judgements import Judgements
 from edge.state.occurrences import Occurrences
@@ -26,7 +27,7 @@ def withdraw_cases(site: Site, database: Database, *, clock: SystemClock) -> int
             cases = database.running_cases(name, mono_to_wall=clock.wall_ns() - clock.mono_ns())
             for case in cases:
                 if case.state == OPENED:
-                    _withdraw(site, case, database, clock)
+                    _withdraw_removed(site, case, database, clock)
                     told += 1
             database.save_running(name, [])
     Judgements(database).end_elsewhere(configured)
@@ -34,23 +35,40 @@ def withdraw_cases(site: Site, database: Database, *, clock: SystemClock) -> int
     return told
 
 
-def _withdraw(site: Site, case: Case, database: Database, clock: SystemClock) -> None:
-    """Its picture's size is not known any more; its box says enough."""
+def tell_withdrawn(
+    site: Site,
+    database: Database,
+    case: Case,
+    *,
+    reason: str,
+    origin: Origin,
+    tag: Tag,
+    clock: SystemClock,
+    evidence_error: str = "",
+) -> None:
+    """There is no picture of this moment, and the size of the last one may be unknown: then the box says enough."""
     mono_ns, wall_ns = clock.mono_ns(), clock.wall_ns()
-    change = withdrawn(case, mono_ns=mono_ns, reason=_REASON)
-    frame_px = (max(round(case.footprint[2]), 1), max(round(case.footprint[3]), 1))
-    camera = CameraConfig(id=case.camera, source="removed")
-    name, sha256 = _UNKNOWN_MODEL
-    origin = origin_of(site, camera, model_name=name, model_sha256=sha256)
+    width, height = case.frame_px
+    frame_px = (width or max(round(case.footprint[2]), 1), height or max(round(case.footprint[3]), 1))
+    change = withdrawn(case, mono_ns=mono_ns, reason=reason)
     body = alert(
         change,
-        origin=with_last_place(origin, case, frame_px),
-        tag=stock_tag(case.scenario),
+        origin=origin if case.zone in origin.zones else with_last_place(origin, case, frame_px),
+        tag=tag,
         frame_px=frame_px,
         now_wall_ns=wall_ns,
         mono_to_wall=wall_ns - mono_ns,
         media_time_s=None,
         evidence=(),
+        evidence_error=evidence_error,
     )
     topics = Topics(site.config.site.id, site.config.gateway.id)
     database.commit(change, body, topics.alert(case.camera, case.scenario))
+
+
+def _withdraw_removed(site: Site, case: Case, database: Database, clock: SystemClock) -> None:
+    name, sha256 = _UNKNOWN_MODEL
+    camera = CameraConfig(id=case.camera, source="removed")
+    origin = origin_of(site, camera, model_name=name, model_sha256=sha256)
+    tag = stock_tag(case.scenario)
+    tell_withdrawn(site, database, case, reason=_REASON, origin=origin, tag=tag, clock=clock)
