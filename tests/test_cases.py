@@ -102,6 +102,16 @@ def test_a_pedestrian_before_a_third_of_the_car_changes_nothing() -> None:
     assert street.told == ["opened"]
 
 
+def test_a_bench_behind_the_place_that_is_seen_again_does_not_keep_the_case() -> None:
+    street = parked()
+    left_s = street.now_s
+    bench = Thing(seed=10, box=(105, 85, 150, 120), track=5, label="person", rest_s=left_s)  # covers 45 % of the place
+    street.play(20, bench)
+    print(f"left at {left_s} s, cleared at {street.at('cleared')} s")
+    assert street.told == ["opened", "cleared"]
+    assert street.at("cleared")[0] - left_s == pytest.approx(5.0, abs=0.8)
+
+
 def test_another_car_in_the_same_place_is_another_case() -> None:
     street = parked()
     street.play(2)

@@ -24,6 +24,7 @@ import numpy as np
 
 from edge.core import appearance, boxes, finding_again
 from edge.core.appearance import SAME_THING
+from edge.core.finding_again import HIDDEN_SHARE, IN_VIEW_SHARE
 from edge.core.recurrence import Diary
 from edge.core.scenarios.rule import GROUND, MOMENT, PERSON, REGION, SPOT, THING, ZONE, Rule
 from edge.core.scene import Scene
@@ -55,7 +56,6 @@ OTHER_THING = 0.35  # agreement below which a thing that is found there is anoth
 # Once its own track was seen to drive off, what stands there is another, however alike: unless it agrees as only the
 # thing itself does, behind which a lorry had taken its track along.
 ITSELF = 0.7
-HIDDEN_SHARE = 0.25  # of the footprint covered by others
 # A case opens only if the finder itself saw it in this share of the looks, and for a second at least: pixels alone
 # would carry one false box on a wall for ever, and a painted kerb that is a bus in every fifth look is no bus.
 FOUND_SHARE = 0.3
@@ -416,7 +416,7 @@ class CaseBook:
             self._settle(life, look, box, scene, same_track=same_track)
         else:
             life.footprint = box
-            if self.rule.keyed_by == SPOT and _hidden_share(life, self._strangers(scene.tracks)) <= 0.1:
+            if self.rule.keyed_by == SPOT and _covered_share(life, self._strangers(scene.tracks)) <= IN_VIEW_SHARE:
                 life.patch = scene.patch(box)
             life.arrived |= float(boxes.iou(life.begun_at[None], box[None])[0, 0]) == 0
             life.changed_looks += look.agrees < SAME_THING
@@ -443,7 +443,7 @@ class CaseBook:
             life.footprint = box
             life.patch = scene.patch(box)
             return
-        if _hidden_share(life, scene.tracks) > 0.1:
+        if _covered_share(life, scene.tracks) > IN_VIEW_SHARE:
             return
         if overlap < 0.4 and self.rule.keyed_by == REGION:  # it is in the making, and has grown
             life.footprint = box
@@ -783,10 +783,18 @@ def _ended(case: Case, state: str, now_ns: int, reason: str) -> CaseChange:
     return CaseChange(replace(case, state=state, cleared_ns=now_ns, alerts=case.alerts + 1), state, reason)
 
 
+def _covered_share(life: _Life, tracks: Tracks) -> float:
+    """Share of the footprint that tracks other than the thing's own cover."""
+    return float(finding_again.covered_share(life.footprint[None], _others(life, tracks))[0])
+
+
 def _hidden_share(life: _Life, tracks: Tracks) -> float:
-    """Share of the footprint that tracks other than the thing's own cover; overlaps of theirs count twice."""
-    others = tracks.track_id != life.track_id
-    return min(float(boxes.coverage(life.footprint[None], tracks.xyxy[others]).sum()), 1.0)
+    """The same for those that stand before it."""
+    return float(finding_again.hidden_share(life.footprint[None], _others(life, tracks))[0])
+
+
+def _others(life: _Life, tracks: Tracks) -> Float32:
+    return tracks.xyxy[tracks.track_id != life.track_id]
 
 
 def _left_picture(life: _Life, scene: Scene) -> bool:

@@ -20,6 +20,8 @@ FOLLOW_SPEED = 1.0  # body heights a second that a lost walker may have moved
 # Two things cannot stand on the same ground. Lower edges this near, in heights of the lower box, stand at one depth:
 # a car is about as deep as it is high, and even a camera that looks down by only ten degrees sees a sixth of it.
 SAME_DEPTH = 0.15
+HIDDEN_SHARE = 0.25  # of a footprint, covered by what stands nearer: of an empty place so much cannot be said
+IN_VIEW_SHARE = 0.1  # covered by no more than this, a thing may be learned by its looks
 PART_SHARE = 0.8  # of a thing within a larger one that has grown out of it
 SAME_WIDTH = 0.6  # of the narrower lower edge that lies on the wider one; parked side by side it is a third at most
 
@@ -45,6 +47,22 @@ def same_ground(one: Float32, xyxy: Float32) -> Bool:
     lower = np.minimum(one[3] - one[1], xyxy[:, 3] - xyxy[:, 1])
     one_depth = np.abs(one[3] - xyxy[:, 3]) <= SAME_DEPTH * lower
     return np.asarray(one_depth & (shared >= SAME_WIDTH * narrower) & (shared > 0))
+
+
+def covered_share(footprints: Float32, others: Float32) -> Float32:
+    """(L, 4), (N, 4) -> (L,) how much of each the others cover, before it or behind; overlaps of theirs count twice."""
+    return np.asarray(np.minimum(boxes.coverage(footprints, others).sum(axis=1), 1), np.float32)
+
+
+def hidden_share(footprints: Float32, others: Float32) -> Float32:
+    """(L, 4), (N, 4) -> (L,) the same for those that stand before it: a bench behind a place hides nothing of it.
+
+    What stands nearer has its lower edge lower in the picture, or at the same depth.
+    """
+    height, other_height = footprints[:, 3] - footprints[:, 1], others[:, 3] - others[:, 1]
+    lower = np.minimum(height[:, None], other_height[None, :])
+    before = others[None, :, 3] >= footprints[:, None, 3] - SAME_DEPTH * lower
+    return np.asarray(np.minimum((boxes.coverage(footprints, others) * before).sum(axis=1), 1), np.float32)
 
 
 def ground_shared(footprint: Float32, xyxy: Float32) -> Float32:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from edge.core import appearance, boxes, finding_again
 from edge.core.appearance import SAME_THING
 from edge.core.assignment import assign
+from edge.core.finding_again import HIDDEN_SHARE, IN_VIEW_SHARE
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Float32, Int16, Int64, Tracks
 from edge.core.zones import seen_step_ns
@@ -28,7 +29,6 @@ from edge.core.zones import seen_step_ns
 PIECES_MAX = 64  # of one rule at one camera; beyond, new ones are not taken in. 32 KB each, nearly all of it patches
 GONE_NS = 3 * NS_PER_S  # a place seen empty for so long has lost its piece; a look that fails is over sooner
 SAME_PLACE = 0.4  # overlap, as for cases
-HIDDEN_SHARE = 0.25  # of the piece covered by others, as for cases
 NO_LABEL = -1  # of a static region
 
 Float64 = npt.NDArray[np.float64]
@@ -164,7 +164,7 @@ class PieceMemory:
         table["occupation"][piece[moved]] = -1  # it belongs to those that it stands beside now
         rate = np.where(moved, 1.0, 0.2).astype(np.float32)[:, None]  # a box that somebody cuts short is soon whole
         table["xyxy"][piece] += rate * (seen.xyxy - table["xyxy"][piece])
-        in_view = moved | (_covered(table["xyxy"][piece], before) <= 0.1)
+        in_view = moved | (finding_again.covered_share(table["xyxy"][piece], before) <= IN_VIEW_SHARE)
         # Patches are cut out of the picture one by one; a shop puts out a handful of things.
         for index, anew in zip(piece[in_view], moved[in_view], strict=True):
             patch = scene.patch(table["xyxy"][index])
@@ -173,14 +173,14 @@ class PieceMemory:
     def _look_for_the_others(self, before: Float32, scene: Scene, step_ns: int) -> None:
         """What was not found is there by its pixels, or hidden, or its place is empty."""
         table = self.table
-        covered = _covered(table["xyxy"], before)
+        hidden = finding_again.hidden_share(table["xyxy"], before)
         for index in np.flatnonzero(~table["found"]):  # patches, as above
             patch = scene.patch(table["xyxy"][index])
             at_rest = appearance.agreement(table["last_patch"][index], patch) >= SAME_THING
             table["last_patch"][index] = patch
             if appearance.agreement(table["patch"][index], patch) >= SAME_THING:
                 table["same"][index], table["empty_ns"][index] = True, 0
-            elif at_rest and covered[index] < HIDDEN_SHARE:
+            elif at_rest and hidden[index] < HIDDEN_SHARE:
                 table["empty_ns"][index] += step_ns
 
     def _judge(self, piece: Int64, score: Float32, step_ns: int) -> None:
@@ -214,8 +214,3 @@ class PieceMemory:
 def _hiders(tracks: Tracks, pieces: Int64) -> Float32:
     """(H, 4) px: whatever is seen in this look and is no piece."""
     return tracks.xyxy[(tracks.detection >= 0) & ~np.isin(tracks.track_id, pieces)]
-
-
-def _covered(xyxy: Float32, others: Float32) -> Float32:
-    """(P, 4), (H, 4) -> (P,) share that the others cover; overlaps of theirs count twice."""
-    return np.asarray(np.minimum(boxes.coverage(xyxy, others).sum(axis=1), 1), np.float32)
