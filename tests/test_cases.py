@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from edge.core import appearance
 from edge.core.cases import withdrawn
-from edge.core.types import NS_PER_S, Findings, seconds_to_ns
+from edge.core.scene import Scene
+from edge.core.types import LASTS, NS_PER_S, Findings, seconds_to_ns
 from tests.street import Street, Thing, parking_rule, person_rule
 
 CAR = Thing(seed=7, box=(100, 100, 150, 140), track=1, rest_s=5)
@@ -461,6 +462,24 @@ def test_shifting_the_scene_shifts_the_alerts(x: int, y: int) -> None:
     assert [(when, kind) for when, kind, _ in plain] == [(when, kind) for when, kind, _ in shifted]
     for (_, _, box), (_, _, other) in zip(plain, shifted, strict=True):
         assert other == (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+
+
+def test_a_crowd_in_two_parts_is_no_more_than_its_parts_are() -> None:
+    people = [
+        Thing(30 + row, (60 + 20 * row, 100, 76 + 20 * row, 150), track=row + 1, label="person") for row in range(8)
+    ]
+    street = Street(person_rule("gathering", people_min=4, spacing=1.5, stay_ns=2 * NS_PER_S))
+    find = street.scenario.find
+
+    def parted(scene: Scene) -> Findings:
+        halves = take(find(scene), [0, 0])
+        return replace(halves, extent=np.full(len(halves), LASTS, np.int8))
+
+    street.play(5, *people)
+    assert len(street.book.live) == 1
+    street.scenario.find = parted  # type: ignore[method-assign]
+    street.play(20, *people)
+    assert street.told == []  # enough for an open case to go on, and none is
 
 
 @settings(max_examples=15, deadline=None)

@@ -311,15 +311,12 @@ class CaseBook:
             return findings
         parts = [np.flatnonzero(owner == one) for one in np.unique(owner)]
         first = np.array([rows[findings.count[rows].argmax()] for rows in parts])
-        return Findings(
-            zone=findings.zone[first],
+        return replace(
+            findings.take(first),
             xyxy=np.array([boxes.enclosing(findings.xyxy[rows]) for rows in parts], np.float32),
-            label=findings.label[first],
-            score=findings.score[first],
-            track_id=findings.track_id[first],
-            since_ns=findings.since_ns[first],
             count=np.array([findings.count[rows].sum() for rows in parts], np.int16),
             reasons=np.array([findings.reasons[rows].any(axis=0) for rows in parts], np.bool_),
+            extent=np.array([findings.extent[rows].max() for rows in parts], np.int8),
         )
 
     def _on_ground(self, life: _Life, findings: Findings) -> Float32:
@@ -794,7 +791,8 @@ def _hidden_share(life: _Life, tracks: Tracks) -> float:
 
 
 def _others(life: _Life, tracks: Tracks) -> Float32:
-    return tracks.xyxy[tracks.track_id != life.track_id]
+    """(N, 4) px."""
+    return tracks.take(tracks.track_id != life.track_id).xyxy
 
 
 def _left_picture(life: _Life, scene: Scene) -> bool:
