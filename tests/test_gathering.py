@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.core import boxes
+from edge.core.groups import groups_of
 from edge.core.memory import StreetMemory
 from edge.core.scenarios import Rule, scenario_for
-from edge.core.scenarios.gathering import density_of, groups_of
+from edge.core.scenarios.gathering import density_of
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Detections, Findings, Float32, Frame, Presence, StaticRegions, Tracks
 from tests.street import HEIGHT, WIDTH, parking_rule, person_rule

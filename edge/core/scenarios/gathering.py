@@ -4,8 +4,7 @@ Who stays has kept within a small circle for `stay_ns` (`core/staying.py`); a st
 staying, and nobody is chained together by passers-by. The count is of the places where people stay, so that it does
 not fall when half of a crowd is hidden in one look.
 
-A gathering begins with `people_min` and goes on with two thirds of them, so that it does not end and begin anew when
-one goes for a coffee.
+A gathering begins with `people_min` and goes on with two thirds of them (`core/groups.py`).
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core import boxes, ground
+from edge.core.groups import KEPT_SHARE, groups_in
 from edge.core.scenarios.rule import GROUND, Rule, Scenario, wanted
 from edge.core.scene import Scene
 from edge.core.staying import Spots
 from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int64
 from edge.core.zones import ZoneMap
 
-KEPT_SHARE = 2 / 3  # of the people, and of the density, with which a gathering goes on
 BODY_M = 1.7  # what a body height stands for on the ground
 REACH_M = 0.5  # ground that somebody takes up round the feet
 FOUND_MORE_NS = 2 * NS_PER_S  # beyond the stay: a track must be confirmed first
@@ -49,10 +48,6 @@ class GatheringRule(Rule):
     def reason_names(self) -> tuple[str, ...]:
         return ("dense",) if self.density_min else ()
 
-    @property
-    def kept_min(self) -> int:
-        return int(np.ceil(self.people_min * KEPT_SHARE))
-
     def begins(self, findings: Findings) -> Bool:
         enough = findings.count >= self.people_min
         return np.asarray(enough & findings.reasons.all(axis=1), np.bool_)
@@ -74,8 +69,7 @@ class Gathering(Scenario):
         spots = self._spots.staying(rule.stay_ns)
         width, height = scene.frame.size_px
         inside = self._zones.inside(_standing(spots), width=width, height=height)
-        # Zones are few, and groups fewer: a list of groups is clearer than a padded (Z, groups, members) array.
-        groups = [(zone, spots[rows]) for zone in rule.zones for rows in self._groups(spots, inside[zone])]
+        groups = [(zone, spots[rows]) for zone, rows in self._groups(spots, inside)]
         if not groups:
             return Findings.empty(len(rule.reason_names))
         nth = [min(len(group), rule.people_min) - 1 for _, group in groups]
@@ -91,14 +85,12 @@ class Gathering(Scenario):
             reasons=np.array(dense, np.bool_)[:, None][:, : len(rule.reason_names)],
         )
 
-    def _groups(self, spots: npt.NDArray[np.void], inside: Bool) -> list[Int64]:
-        """Rows of the spots of each group that is large and dense enough to go on."""
-        rule, rows = self._gathers, np.flatnonzero(inside)
-        group = groups_of(_standing(spots[rows]), rule.spacing)
-        sizes = np.bincount(group, minlength=1)
-        large = [rows[group == number] for number in np.flatnonzero(sizes >= rule.kept_min)]
+    def _groups(self, spots: npt.NDArray[np.void], inside: Bool) -> list[tuple[int, Int64]]:
+        """(zone, rows of the spots) of each group that is large and dense enough to go on."""
+        rule, standing = self._gathers, _standing(spots)
+        large = groups_in(standing, inside, rule.zones, spacing=rule.spacing, begins_with=rule.people_min)
         kept_density = rule.density_min * KEPT_SHARE
-        return [members for members in large if density_of(_standing(spots[members])) >= kept_density]
+        return [(zone, rows) for zone, rows in large if density_of(standing[rows]) >= kept_density]
 
 
 def _standing(spots: npt.NDArray[np.void]) -> Float32:
@@ -106,15 +98,6 @@ def _standing(spots: npt.NDArray[np.void]) -> Float32:
     xyxy: Float32 = spots["xyxy"]
     step = spots["foot"] - boxes.anchors(xyxy)
     return np.asarray(xyxy + np.concatenate([step, step], axis=1), np.float32)
-
-
-def groups_of(xyxy: Float32, spacing: float) -> Int64:
-    """(N, 4) -> (N,) number of the group of each person: connected when feet stand within `spacing` body heights."""
-    feet = boxes.anchors(xyxy)
-    height = xyxy[:, 3] - xyxy[:, 1]
-    reach = spacing * np.minimum(height[:, None], height[None, :])
-    step = feet[:, None, :] - feet[None, :, :]
-    return ground.connected(np.hypot(step[..., 0], ground.DEPTH * step[..., 1]) <= reach)
 
 
 def density_of(xyxy: Float32) -> float:

@@ -1,7 +1,7 @@
 """Things that stand heaped together: `count_min` of them or more, each within `spacing` box heights of another.
 
 One bicycle is in nobody's way, thirty before a station are. Those in a bay do not count. A heap begins with
-`count_min` and goes on with two thirds of them: a detector does not see every bicycle of a heap in every look.
+`count_min` and goes on with two thirds of them (`core/groups.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import ClassVar
 import numpy as np
 
 from edge.core import boxes
-from edge.core.scenarios.gathering import groups_of
+from edge.core.groups import groups_in
 from edge.core.scenarios.rule import GROUND, Rule, Scenario
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Findings, Float32
 
 SETTLE_NS = NS_PER_S
-KEPT_SHARE = 2 / 3  # of the things, with which a heap goes on
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -50,14 +49,7 @@ class Heap(Scenario):
         stands &= boxes.area(tracks.xyxy) >= rule.size_min * width * height
         inside = scene.presence[rule.anchor].inside & stands
         inside &= ~inside[rule.zone_rows(rule.bays)].any(axis=0)
-        found = []
-        # Zones are few, and heaps fewer: a list of heaps is clearer than a padded (Z, heaps, members) array.
-        for zone in rule.zones:
-            rows = np.flatnonzero(inside[zone])
-            group = groups_of(tracks.xyxy[rows], rule.spacing)
-            sizes = np.bincount(group, minlength=1)
-            large = np.flatnonzero(sizes >= np.ceil(rule.count_min * KEPT_SHARE))
-            found += [(zone, rows[group == number]) for number in large]
+        found = groups_in(tracks.xyxy, inside, rule.zones, spacing=rule.spacing, begins_with=rule.count_min)
         if not found:
             return Findings.empty()
         return Findings(
