@@ -184,6 +184,20 @@ def test_a_child_behind_an_adult_is_still_of_the_party() -> None:
     assert street.told == ["opened"]
 
 
+def test_a_second_dim_box_on_somebody_is_no_further_person() -> None:
+    second = stands(120, 151, height=40, score=0.4)  # all within the box of the third
+    street = pavement(hide=False)
+    street.play(40, [*group(3), second])
+    assert street.told == []
+
+
+def test_a_child_before_an_adult_is_a_person() -> None:
+    child = stands(120, 158, height=30, score=0.4)  # most of it within the box of the third, and nearer
+    street = pavement(hide=False)
+    street.play(40, [*group(3), child])
+    assert street.told == ["opened"]
+
+
 @pytest.mark.parametrize(("gap", "opens"), [(12, True), (45, False)])
 def test_density_is_told_from_number(gap: float, opens: bool) -> None:
     """Six shoulder to shoulder, and six in a loose row, where at least one a square metre is asked for."""

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core import boxes, ground
+from edge.core.finding_again import PART_SHARE, SAME_DEPTH
 from edge.core.groups import KEPT_SHARE, groups_in
 from edge.core.scenarios.rule import GROUND, Rule, Scenario, wanted
 from edge.core.scene import Scene
 from edge.core.staying import Spots
-from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int64
+from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int64, Tracks
 from edge.core.zones import ZoneMap
 
 BODY_M = 1.7  # what a body height stands for on the ground
@@ -65,7 +66,8 @@ class Gathering(Scenario):
 
     def find(self, scene: Scene) -> Findings:
         rule, now_ns = self._gathers, scene.frame.mono_ns
-        self._spots.look(scene.tracks, wanted(scene.tracks, rule), now_ns, size_px=scene.frame.size_px)
+        people = wanted(scene.tracks, rule) & ~_seen_twice(scene.tracks, rule)
+        self._spots.look(scene.tracks, people, now_ns, size_px=scene.frame.size_px)
         spots = self._spots.staying(rule.stay_ns)
         width, height = scene.frame.size_px
         inside = self._zones.inside(_standing(spots), width=width, height=height)
@@ -91,6 +93,19 @@ class Gathering(Scenario):
         large = groups_in(standing, inside, rule.zones, spacing=rule.spacing, begins_with=rule.people_min)
         kept_density = rule.density_min * KEPT_SHARE
         return [(zone, rows) for zone, rows in large if density_of(standing[rows]) >= kept_density]
+
+
+def _seen_twice(tracks: Tracks, rule: Rule) -> Bool:
+    """(T,) the dimmer box of two on one body: all but within the other, their feet at one depth.
+
+    Who stands behind somebody shows above him, and a child before him has its feet nearer.
+    """
+    xyxy = tracks.xyxy
+    height = xyxy[:, 3] - xyxy[:, 1]
+    within = boxes.coverage(xyxy, xyxy) >= PART_SHARE
+    one_depth = np.abs(xyxy[:, None, 3] - xyxy[None, :, 3]) <= SAME_DEPTH * np.minimum(height[:, None], height[None, :])
+    surer = (tracks.score[None, :] > tracks.score[:, None]) & np.isin(tracks.label, rule.labels)[None, :]
+    return np.asarray(((within | within.T) & one_depth & surer).any(axis=1))
 
 
 def _standing(spots: npt.NDArray[np.void]) -> Float32:
