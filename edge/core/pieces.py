@@ -43,6 +43,7 @@ ROW = np.dtype(
         ("since_ns", np.int64),  # since when it stands there
         ("found", np.bool_),  # in this look
         ("same", np.bool_),  # not found in this look, but there by its pixels
+        ("empty", np.bool_),  # in this look its place lies open, at rest, without it
         ("arrived", np.bool_),  # the place looked different before it stood there
         ("visible_ns", np.int64),  # how long it was in view
         ("found_ns", np.int64),  # how long of that it was found, while it was judged
@@ -120,7 +121,8 @@ class PieceMemory:
         self._looked_ns = now_ns
         self._fit_to(scene.frame.size_px)
         piece, row = assign(-self._continues(evidence), 0.0)
-        self.table["found"], self.table["same"] = False, False
+        for name in ("found", "same", "empty"):
+            self.table[name] = False
         self.table["found"][piece] = True
         before = _hiders(scene.tracks, np.concatenate([self.table["track_id"], evidence.track_id]))
         self._follow(piece, evidence.take(row), before, scene)
@@ -181,6 +183,7 @@ class PieceMemory:
             if appearance.agreement(table["patch"][index], patch) >= SAME_THING:
                 table["same"][index], table["empty_ns"][index] = True, 0
             elif at_rest and hidden[index] < HIDDEN_SHARE:
+                table["empty"][index] = True
                 table["empty_ns"][index] += step_ns
 
     def _judge(self, piece: Int64, score: Float32, step_ns: int) -> None:

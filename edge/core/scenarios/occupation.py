@@ -19,7 +19,6 @@ from edge.core import boxes, ground, polygons
 from edge.core.pieces import NO_LABEL, Evidence, Float64, PieceMemory, Table
 from edge.core.scenarios.left_object import AREA_MIN_PX
 from edge.core.scenarios.rule import SPOT, Rule, Scenario, large_enough_cm, wanted
-from edge.core.scenarios.stationary import SETTLE_NS
 from edge.core.scene import Scene
 from edge.core.types import HIDDEN, HOLDS, LASTS, NS_PER_S, Bool, Findings, Float32, Int16, Int64, Tracks
 from edge.core.zones import ZoneMap
@@ -28,6 +27,10 @@ LABELS, REGIONS, PEOPLE = "labels", "regions", "people"
 APPEARED, STAYS = "appeared-object", "people-stay"
 
 PERSON = "person"
+# A thing of a known class that has kept its place for so long was put there. A cart that is pushed off keeps it for a
+# second now and then, by a box that is good to a tenth of its size.
+SETTLED_NS = 3 * NS_PER_S
+FOUND_MORE_NS = 2 * NS_PER_S  # beyond that: a track must be confirmed first
 SPEED_MAX = 0.4  # body heights a second; an adult's walk is about 0.8, who stands at a stall shuffles below half
 FOUND_SHARE = 0.3  # as for cases: pixels alone would carry one false box for ever
 FIXTURE_SCORE_MIN = 0.5  # as for cases: what may have stood there always must be a surer thing
@@ -58,6 +61,10 @@ class OccupationRule(Rule):
     stay_ns: int = 10 * NS_PER_S  # whoever has been in the zone for so long, and is slow, stays
     must_arrive: bool = False  # only what has come while the camera watched counts
     carried: tuple[str, ...] = ()  # labels of what people have with them; does not count while somebody holds it
+
+    @property
+    def found_within_ns(self) -> int:
+        return SETTLED_NS + FOUND_MORE_NS
 
     @property
     def reason_names(self) -> tuple[str, ...]:
@@ -110,7 +117,7 @@ class Occupation(Scenario):
     def _things(self, scene: Scene) -> Evidence:
         tracks, presence = scene.tracks, scene.presence[self.rule.anchor]
         now_ns = scene.frame.mono_ns
-        still = wanted(tracks, self.rule) & (now_ns - tracks.rest_since_ns >= SETTLE_NS)
+        still = wanted(tracks, self.rule) & (now_ns - tracks.rest_since_ns >= SETTLED_NS)
         still &= LABELS in self.rule.evidence
         zone, row = np.nonzero(presence.inside & self.rule.zone_mask()[:, None] & still[None, :])
         # A thing that was too dim to count until now has not stood there for us.
@@ -121,7 +128,7 @@ class Occupation(Scenario):
             xyxy=tracks.xyxy[row],
             label=tracks.label[row],
             track_id=tracks.track_id[row],
-            since_ns=np.maximum(since_ns, last_ns - SETTLE_NS),
+            since_ns=np.maximum(since_ns, last_ns - SETTLED_NS),
             score=tracks.score[row],
         )
 
@@ -237,7 +244,8 @@ class Occupation(Scenario):
         pieces["occupation"][rows] = oldest[chain]
 
     def _occupied(self, pieces: Table, counts: Bool, scene: Scene) -> Findings:
-        numbers = np.unique(pieces["occupation"][counts])
+        # Whose last place lies open now is not found: how long that must be so is the case book's.
+        numbers = np.unique(pieces["occupation"][counts & ~pieces["empty"]])
         if not len(numbers):
             return Findings.empty()
         distinct = counts & ~_seen_twice(pieces, counts)
