@@ -12,6 +12,7 @@ from tests.composites.directing import CARS, GOODS, Director, Take
 from tests.composites.footage import BY_NAME, Point
 
 TRADING_S, CLEAR_S = 12, 8
+VENDOR_S = 24  # longer than the catalogue's stay_s of 20: that somebody stays is known no sooner
 _STALL_STAGES = ("wall", "overpass", "bricks", "hall", "plaza")
 # Two-wheelers are seen where they are near: measured 0.4 and more on these stages.
 _BIKE_STAGES = ("wall", "corridor", "bricks")
@@ -43,7 +44,7 @@ def stall(seed: int, media: Path) -> Take:
 def mobile_vendor(seed: int, media: Path) -> Take:
     """A cart is pushed in by somebody who stays with it for a minute, and goes on with it."""
     director = Director("mobile-vendor", seed, BY_NAME[_STALL_STAGES[seed % len(_STALL_STAGES)]], 75, media)
-    director.watch("mobile-vendor", "pavement", director.stage.ground, after_s=TRADING_S, clear_after_s=CLEAR_S)
+    director.watch("mobile-vendor", "pavement", director.stage.ground, after_s=VENDOR_S, clear_after_s=CLEAR_S)
     place, gate = director.spot(director.stage.ground, rim=0.10), director.gate()
     beside = (place[0] + 0.75 * director.stage.person_px(place[1]) / director.stage.size[0], place[1])
     seconds = director.walk_s(gate, place, pace=0.7)
