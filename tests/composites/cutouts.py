@@ -105,9 +105,9 @@ SOURCES = (
     Source("boy", "person", 150, _COCO.format(1000), (112, 149, 201, 383)),
     Source("man-in-black", "person", 175, _COCO.format(11197), (306, 109, 365, 256)),
     Source("girl", "person", 110, _COCO.format(7088), (176, 205, 279, 465)),
-    Source("corridor-left", "person", 178, _CORRIDOR, (36, 180, 140, 420), 5.7, 10.5, (30, 184, 118, 418), stands=True),
+    Source("corridor-left", "person", 178, _CORRIDOR, (36, 180, 140, 420), 6.3, 10.5, (30, 184, 118, 418), stands=True),
     Source(
-        "corridor-right", "person", 175, _CORRIDOR, (146, 160, 226, 356), 5.7, 10.5, (120, 184, 212, 368), stands=True
+        "corridor-right", "person", 175, _CORRIDOR, (143, 162, 225, 357), 6.7, 8.1, (134, 171, 220, 361), stands=True
     ),
     # People who walk
     Source("road-1", "person", 170, _ROAD, (309, 8, 334, 76), 10.0, 12.5, (235, 61, 264, 138)),
@@ -184,11 +184,7 @@ def _sequence(source: Source, path: Path) -> Cutout:
         x1, y1 = (int(max(edge - pad, 0)) for edge in corners[:2])
         x2, y2 = (int(edge + pad) for edge in corners[2:])
         part, ground = picture[y1:y2, x1:x2], empty[y1:y2, x1:x2]
-        apart = cv2.GaussianBlur(cv2.absdiff(part, ground).max(axis=2), (0, 0), 1)
-        mask = cv2.morphologyEx((apart > 22).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-        # The blur made it wider, and the rim shows the street that it was cut from.
-        mask = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-        cuts.append(_cut(part, mask > 0))
+        cuts.append(_cut(part, _stander(part, ground) if source.stands else _walker(part, ground)))
     heads = float(np.sign(source.until_box[0] - source.box[0]))
     return Cutout(
         source.name,
@@ -198,6 +194,44 @@ def _sequence(source: Source, path: Path) -> Cutout:
         heads=0.0 if source.stands else heads,
         there_and_back=source.stands,
     )
+
+
+def _walker(part: UInt8, ground: UInt8) -> npt.NDArray[np.bool_]:
+    """(h, w) where somebody in the sun differs from the street."""
+    mask = cv2.morphologyEx((_apart(part, ground) > 22).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    # The blur made it wider, and the rim shows the street that it was cut from.
+    return np.asarray(cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0)
+
+
+def _stander(part: UInt8, ground: UInt8) -> npt.NDArray[np.bool_]:
+    """(h, w) somebody who shades the shiny floor before a wall of his shirt's grey: the difference alone took pieces of
+    the floor along, which then lay about as goods, and left now the legs and now the trunk."""
+    now, before = part.astype(np.float32) + 1, ground.astype(np.float32) + 1
+    apart = _apart(part, ground)
+    ratio = cv2.GaussianBlur((now / before).mean(axis=2), (0, 0), 1.5)
+    tint = cv2.GaussianBlur(np.abs(now - ratio[..., None] * before).max(axis=2), (0, 0), 1)
+    shade = (ratio > 0.35) & (ratio < 0.98) & (tint < 9)
+    mask = np.full(part.shape[:2], cv2.GC_PR_BGD, np.uint8)
+    mask[(apart > 22) & ~shade] = cv2.GC_PR_FGD
+    mask[(apart > 60) & ~shade] = cv2.GC_FGD
+    feet = np.arange(len(part)) >= round(0.84 * len(part))
+    hue = cv2.cvtColor(cv2.GaussianBlur(part, (0, 0), 0.7), cv2.COLOR_BGR2HSV)
+    mask[(hue[..., 1] < 60) & (hue[..., 2] > 95) & feet[:, None]] = cv2.GC_BGD  # grey and light: floor, and no shoe
+    mask[:2], mask[-2:], mask[:, :2], mask[:, -2:] = (cv2.GC_BGD,) * 4
+    cv2.setRNGSeed(1)
+    cv2.grabCut(part, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
+    held = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    opened = cv2.morphologyEx(held, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    body = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    outlines, _ = cv2.findContours(body, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    whole = np.zeros(part.shape[:2], np.uint8)
+    cv2.drawContours(whole, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
+    return whole > 0
+
+
+def _apart(part: UInt8, ground: UInt8) -> UInt8:
+    """(h, w) the largest difference of the three colours."""
+    return np.asarray(cv2.GaussianBlur(cv2.absdiff(part, ground).max(axis=2), (0, 0), 1), np.uint8)
 
 
 def _cut(picture: UInt8, mask: npt.NDArray[np.bool_]) -> UInt8:

@@ -20,7 +20,7 @@ import numpy as np
 from tests.composites.composition import Renderer, UInt8
 from tests.composites.directing import Take
 
-VERSION = 1  # of the recipes; another one makes other clips
+VERSION = 2  # of the recipes; another one makes other clips
 CLIPS_MAX = 2000
 
 
