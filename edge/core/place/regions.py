@@ -6,7 +6,7 @@ A region is told as soon as it is credible, and keeps its number and its time fr
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -27,10 +27,13 @@ _OUTLINE_SEEN = 0.3  # of it must be in view to say whether it stirs
 _RIM = np.ones((9, 9), np.uint8)
 _PIECES_MAX = 64  # more of them are no thing's
 _SETTLED_SHARE = 0.9  # of lit cells; before that a light is still on its way
+_FIGURE_WIDTH = 0.1  # of a box's width changed: somebody, or something, is in this row of it
 
 
 _UNREST_AT_FIRST = 0.45
 _UNREST_RATE = 1 / 16  # of a look
+_LIT_AT_FIRST = 0.45
+_LIT_RATE = 1 / 16
 
 
 @dataclass(slots=True, eq=False)
@@ -49,8 +52,11 @@ class Region:
     score: float
     looks: int
     explained_cells: int = 0  # how large it was then
+    explainer_xyxy: Float32 = field(default_factory=lambda: np.zeros(4, np.float32))  # px; where that track was then
+    explainer_rows: int = 0  # of cells: how tall a figure stood there when the detector last saw it; 0 not known
     came_as_track: bool = False  # it was explained before it was ever told
     left: bool = False  # the track that explained it has been seen elsewhere since
+    lit: float = _LIT_AT_FIRST  # share of the last looks in which it was light
     seen: float = 1.0  # share of it that is in view, as it was, at this look
     unrest: float = _UNREST_AT_FIRST  # share of the last looks in which its outline stirred
     calm_since_ns: int = 0  # when that became little; 0 while it is much
@@ -91,6 +97,7 @@ class Regions:
         self._owner = np.zeros(self._grid.shape, np.int32)
         self._lit = np.zeros(self._grid.shape, np.bool_)  # large regions that were judged to be light
         self._relit_ns = np.zeros(self._grid.shape, np.int64)  # when the empty place under a thing last was
+        self._figures: dict[int, int] = {}  # track -> rows of cells that it filled when it was last seen
         self.left = np.zeros(self._grid.shape, np.bool_)  # cells of things that are told and not explained
 
     def interrupt(self, mono_ns: int) -> None:
@@ -99,6 +106,7 @@ class Regions:
 
     def find(self, layers: Layers, *, changed: Bool, tracks: Tracks, mono_ns: int) -> None:
         """Takes what is no longer there, and what only the light has changed, into the empty place."""
+        self._measure_figures(changed, tracks)
         if not self._regions and not np.any(layers.has_thing):
             return
         look = self._look(layers, changed, tracks, mono_ns)
@@ -141,7 +149,10 @@ class Regions:
                 since_ns[cells & (self._owner == region.number)] = region.since_ns
 
     def _with_fragments(self, labels: Int32, stats: Int32, layers: Layers) -> tuple[Int32, Int32]:
-        """Pieces that came together and lie near one another, for their size, are one thing: labels as of the first."""
+        """Pieces that lie near one another, for their size, and came together are one thing: labels as of the first.
+
+        So are those that were told as one: its middle may look like the ground for a while.
+        """
         count = len(stats) - 1
         if not 1 < count <= _PIECES_MAX:
             return labels, stats
@@ -153,7 +164,9 @@ class Regions:
         near = np.hypot(*np.maximum(gap, 0).transpose(2, 0, 1)) <= reach
         own = [layers.thing_since_ns[(labels == row) & layers.has_thing] for row in range(1, count + 1)]
         since_ns = np.array([np.median(times) if len(times) else 0 for times in own])
-        near &= np.abs(since_ns[:, None] - since_ns[None]) <= self._settings.join_together_ns
+        told = np.array([self._told_as(labels == row) for row in range(1, count + 1)])
+        together = np.abs(since_ns[:, None] - since_ns[None]) <= self._settings.join_together_ns
+        near &= together | ((told[:, None] == told[None]) & (told > 0))
         first = connected(near)
         names = np.concatenate([[0], first + 1]).astype(np.int32)
         joined = stats.copy()
@@ -165,6 +178,13 @@ class Regions:
             into[4] += piece[4]
             piece[4] = 0
         return names[labels], joined
+
+    def _told_as(self, piece: Bool) -> int:
+        """The number of the region, told and not explained, that most of a piece belonged to; 0 if to none."""
+        owners = np.bincount(self._owner[piece], minlength=1)
+        owners[0] = 0
+        old = self._regions.get(int(owners.argmax()))
+        return old.number if old is not None and old.told and old.explained_by < 0 else 0
 
     def told(self) -> StaticRegions:
         told = [region for region in self._regions.values() if region.told and self._grid.in_zones(region.xyxy)]
@@ -294,7 +314,8 @@ class Regions:
             region = self._new_region(xyxy, since_ns, cells, witness)
             region.explained_by, region.explained_ns = old.explained_by, old.explained_ns
             region.explained_cells, region.came_as_track = old.explained_cells, old.came_as_track
-            region.left = old.left
+            region.explainer_xyxy, region.explainer_rows = old.explainer_xyxy, old.explainer_rows
+            region.left, region.lit = old.left, old.lit
         else:
             region = replace(old)
             # A bag that tips over is the same bag. What was explained until now may be what its owner left behind.
@@ -314,7 +335,9 @@ class Regions:
             region.unrest, region.calm_since_ns = _UNREST_AT_FIRST, 0  # somebody has gone; this is what is left
         self._follow_unrest(region, place, body, look)
         region.matter = region.light < 0.5 and region.strength >= needed
-        region.told = region.matter and region.calm_since_ns > 0
+        # A shadow on ground with little texture is taken for matter now and then, for a look or two.
+        region.lit += _LIT_RATE * (witness[1] - region.lit)
+        region.told = region.matter and region.calm_since_ns > 0 and region.lit < 0.5
         covered_share = float(np.count_nonzero(look.behind[place] & own)) / cells
         self._explain(region, look, covered_share)
         return region
@@ -358,19 +381,51 @@ class Regions:
             explains &= boxes.iou(region.xyxy[None], tracks.xyxy)[0] >= settings.same_iou
         if np.any(explains):
             region.came_as_track |= not region.told or region.looks <= 1
-            region.explained_by = int(tracks.track_id[np.where(explains, share, 0).argmax()])
+            row = int(np.where(explains, share, 0).argmax())
+            region.explained_by, region.explainer_xyxy = int(tracks.track_id[row]), tracks.xyxy[row].copy()
             region.explained_ns, region.explained_cells, region.left = look.mono_ns, region.cells, False
+            region.explainer_rows = self._figures.get(region.explained_by, 0)
             return
         if region.explained_by >= 0:
-            elsewhere = (tracks.track_id == region.explained_by) & (share < settings.covered_share)
-            region.left = region.left or bool(np.any(elsewhere))
+            its_own = tracks.track_id == region.explained_by
+            if np.any(its_own & look.resting & self._at_feet(region, tracks)):
+                region.explained_ns = look.mono_ns
+                return
+            region.left = region.left or bool(np.any(its_own & (share < settings.covered_share)))
         # Who is lost where he stood still stands there, unless what is left is much less than he was.
         shrunk = region.cells < settings.shrunk_share * region.explained_cells
-        still_he = region.came_as_track and not region.left and not shrunk
+        still_he = region.came_as_track and not region.left and not shrunk and not self._overtopped(region, look)
         waits_ns = settings.lost_ns if still_he else settings.explained_ns
         in_view = region.seen >= settings.seen_share or not np.any(share > 0)
         if in_view and look.mono_ns - region.explained_ns >= waits_ns:
             region.explained_by = -1
+
+    def _measure_figures(self, changed: Bool, tracks: Tracks) -> None:
+        """How tall is what is seen in the box of each track; of one that is carried on unseen, what was seen last."""
+        figures: dict[int, int] = {}
+        for row, box in enumerate(self._grid.to_cells(tracks.xyxy)):  # each is asked about its own cells
+            track_id = int(tracks.track_id[row])
+            seen = tracks.detection[row] >= 0
+            figures[track_id] = _filled_rows(changed, box) if seen else self._figures.get(track_id, 0)
+        self._figures = figures
+
+    def _overtopped(self, region: Region, look: _Look) -> bool:
+        """Whether its explainer, where he was lost, rose higher than anything that is there now: so he has gone."""
+        both = boxes.enclosing(np.stack([region.xyxy, region.explainer_xyxy]))
+        now = _filled_rows(look.changed, self._grid.to_cells(both[None])[0])
+        return now < self._settings.lower_share * region.explainer_rows
+
+    def _at_feet(self, region: Region, tracks: Tracks) -> Bool:
+        """(T,) whether a region is so small, and so near the feet, as the shadow of somebody who stands there."""
+        share = self._settings.feet_share
+        height = tracks.xyxy[:, 3] - tracks.xyxy[:, 1]
+        feet = tracks.xyxy.copy()
+        feet[:, 0] -= share * height
+        feet[:, 1] = tracks.xyxy[:, 3] - share * height
+        feet[:, 2] += share * height
+        feet[:, 3] += share * height
+        small = boxes.area(region.xyxy[None])[0] <= self._settings.feet_area_max * boxes.area(tracks.xyxy)
+        return np.asarray(small & (boxes.coverage(region.xyxy[None], feet)[0] > 0.9), np.bool_)
 
     def _witness(self, place: tuple[slice, slice], body: Bool, own: Bool, look: _Look) -> tuple[float, float]:
         """(contrast, light) of a region; what stands before the thing now does not matter."""
@@ -388,3 +443,9 @@ class Regions:
         now = np.where(mask > 0, look.layers.thing[:, wide[0], wide[1]], before)
         smooth_cells = round(self._settings.smooth_share_min * self._grid.zone.size)
         return stands_out(before, now, whole), light_likeness(before, now, mask, smooth_cells=smooth_cells)
+
+
+def _filled_rows(changed: Bool, box: Int64) -> int:
+    """In how many rows of a box of cells (x1, y1, x2, y2) something is to be seen."""
+    x1, y1, x2, y2 = box
+    return int(np.count_nonzero(changed[y1:y2, x1:x2].sum(axis=1) > _FIGURE_WIDTH * (x2 - x1)))

@@ -26,6 +26,9 @@ class BackgroundSettings:
     explained_ns: int = 3 * NS_PER_S  # a track that has left goes on explaining: who comes back has left nothing
     lost_ns: int = 20 * NS_PER_S  # and one that was lost where it stood; detectors miss who stands still
     shrunk_share: float = 0.6  # of the cells that it explained: with fewer, what is left is something else
+    lower_share: float = 0.7  # of the height of whom it explained: what is so much lower is not he
+    feet_share: float = 0.25  # of somebody's height around his feet: his shadow, and what he holds in his hand
+    feet_area_max: float = 0.15  # of his box; goods spread out before him are larger
     noise_sigmas: float = 4.0  # a difference counts beyond so many deviations of the cell's own noise
     noise_levels: float = 4.0  # grey levels by which compression moves dark cells; in logs it grows with darkness
     noise_ns: int = 5 * NS_PER_S  # how often the noise is looked up: it changes over a minute
