@@ -24,7 +24,7 @@ import numpy as np
 
 from edge.core import appearance, boxes, finding_again
 from edge.core.appearance import SAME_THING
-from edge.core.finding_again import HIDDEN_SHARE, IN_VIEW_SHARE
+from edge.core.finding_again import FIXTURE_SCORE_MIN, FOUND_SHARE, HIDDEN_SHARE, IN_VIEW_SHARE, SAME_PLACE
 from edge.core.recurrence import Diary
 from edge.core.scenarios.rule import GROUND, MOMENT, PERSON, REGION, SPOT, THING, ZONE, Rule
 from edge.core.scene import Scene
@@ -56,12 +56,6 @@ OTHER_THING = 0.35  # agreement below which a thing that is found there is anoth
 # Once its own track was seen to drive off, what stands there is another, however alike: unless it agrees as only the
 # thing itself does, behind which a lorry had taken its track along.
 ITSELF = 0.7
-# A case opens only if the finder itself saw it in this share of the looks, and for a second at least: pixels alone
-# would carry one false box on a wall for ever, and a painted kerb that is a bus in every fifth look is no bus.
-FOUND_SHARE = 0.3
-# A sign or a caption that the detector takes for a bus has always been there; a car has come. What was there before
-# the first look, or looks as it did minutes ago, must therefore be a surer thing: the mean score that it needs.
-FIXTURE_SCORE_MIN = 0.5
 PENDING_GONE_NS = 2 * NS_PER_S  # a pending thing that left starts anew when it comes back
 PENDING_UNSEEN_NS = 120 * NS_PER_S  # a pending thing hidden for longer is forgotten: a queue stands before it for less
 # A rule that asks for next to no dwell would take one false look, and one trembling box on the line of the zone.
@@ -364,7 +358,7 @@ class CaseBook:
         # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
         # queue would add its halts up to one long stop.
         moved = same_track & same_zone & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
-        strength = np.where((overlap >= 0.4) & (never_left | alike), overlap + same_track, 0)
+        strength = np.where((overlap >= SAME_PLACE) & (never_left | alike), overlap + same_track, 0)
         if self.rule.keyed_by == REGION and not opened:
             # The rim of a heap is a region before its carrier uncovers the rest.
             grown = finding_again.has_grown(life.footprint, findings.xyxy) & same_zone & (never_left | alike)
@@ -436,13 +430,13 @@ class CaseBook:
     def _settle(self, life: _Life, look: _Look, box: Float32, scene: Scene, *, same_track: bool) -> None:
         """Keep footprint and appearance true, slowly, and never learn the one who stands before the thing."""
         overlap = float(boxes.iou(life.footprint[None], box[None])[0, 0])
-        if overlap < 0.4 and same_track:
+        if overlap < SAME_PLACE and same_track:
             life.footprint = box
             life.patch = scene.patch(box)
             return
         if _covered_share(life, scene.tracks) > IN_VIEW_SHARE:
             return
-        if overlap < 0.4 and self.rule.keyed_by == REGION:  # it is in the making, and has grown
+        if overlap < SAME_PLACE and self.rule.keyed_by == REGION:  # it is in the making, and has grown
             life.footprint = box
             life.patch = scene.patch(box)
             return
@@ -478,7 +472,7 @@ class CaseBook:
         gone = scene.regions.xyxy[~scene.regions.appeared]
         if self.rule.keyed_by != REGION or life.case.state != PENDING or not len(gone):
             return False
-        return bool((finding_again.place_overlap(life.footprint[None], gone)[0] >= 0.4).any())
+        return bool((finding_again.place_overlap(life.footprint[None], gone)[0] >= SAME_PLACE).any())
 
     def _is_as_before(self, life: _Life, look: _Look) -> bool:
         """Goods of an earlier run: who finds them now has not seen them come, and may not take them for goods."""
@@ -546,7 +540,7 @@ class CaseBook:
         if self.rule.keyed_by == THING:
             return bool(boxes.iou(mine, theirs)[0, 0] >= 0.5 or finding_again.same_ground(box, theirs)[0])
         if self.rule.keyed_by == REGION:
-            return bool(max(boxes.coverage(mine, theirs)[0, 0], boxes.coverage(theirs, mine)[0, 0]) >= 0.4)
+            return bool(max(boxes.coverage(mine, theirs)[0, 0], boxes.coverage(theirs, mine)[0, 0]) >= SAME_PLACE)
         if self.rule.keyed_by == SPOT:
             return life.row == zone and bool(boxes.coverage(mine, theirs)[0, 0] >= 0.5)
         return life.row == zone and bool(boxes.iou(mine, theirs)[0, 0] >= 0.5)
@@ -805,4 +799,4 @@ def _left_picture(life: _Life, scene: Scene) -> bool:
 def _went_away(life: _Life, tracks: Tracks) -> bool:
     """The thing's own track is seen in this frame, and not at its place."""
     own = (tracks.track_id == life.track_id) & (tracks.detection >= 0)
-    return bool(own.any()) and float(boxes.iou(life.footprint[None], tracks.xyxy[own]).max()) < 0.4
+    return bool(own.any()) and float(boxes.iou(life.footprint[None], tracks.xyxy[own]).max()) < SAME_PLACE

@@ -1,7 +1,7 @@
 """How well what is found now continues a case that is already known: by place, by ground, by nearness.
 
-Boxes in, numbers 0..1 out; nothing is remembered here, and nothing decided. Which of them a kind of scenario goes
-by, and how strong they must be, is the case book's.
+Boxes in, numbers 0..1 out; nothing is remembered here, and nothing decided. The shares that cases and the pieces of an
+occupation both go by are here as well; which measure a kind of scenario goes by is the case book's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from edge.core import appearance, boxes
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Findings, Float32
 
+# A case opens only if the finder itself saw it in this share of the looks, and for a second at least: pixels alone
+# would carry one false box on a wall for ever, and a painted kerb that is a bus in every fifth look is no bus.
+FOUND_SHARE = 0.3
+# A sign or a caption that the detector takes for a bus has always been there; a car has come. What was there before
+# the first look, or looks as it did minutes ago, must therefore be a surer thing: the mean score that it needs.
+FIXTURE_SCORE_MIN = 0.5
 FOLLOW_GAP_NS = 2 * NS_PER_S  # a lost walker is the same one if met again this soon and near
 # The same after a gap in which nobody looked, for a track that must be confirmed first: a process that was killed is
 # back within 5 s.
@@ -22,6 +28,7 @@ FOLLOW_SPEED = 1.0  # body heights a second that a lost walker may have moved
 SAME_DEPTH = 0.15
 HIDDEN_SHARE = 0.25  # of a footprint, covered by what stands nearer: of an empty place so much cannot be said
 IN_VIEW_SHARE = 0.1  # covered by no more than this, a thing may be learned by its looks
+SAME_PLACE = 0.4  # overlap from which what is found there now may be what stood there
 PART_SHARE = 0.8  # of a thing within a larger one that has grown out of it
 SAME_WIDTH = 0.6  # of the narrower lower edge that lies on the wider one; parked side by side it is a third at most
 
@@ -31,7 +38,7 @@ def place_overlap(footprints: Float32, xyxy: Float32) -> Float32:
     iou = boxes.iou(footprints, xyxy)
     within = boxes.coverage(xyxy, footprints).T
     share = boxes.coverage(footprints, xyxy)
-    cut_short = np.where((share >= 0.4) & (within >= 0.8), 0.8 * within, 0)
+    cut_short = np.where((share >= SAME_PLACE) & (within >= 0.8), 0.8 * within, 0)
     return np.asarray(np.maximum(iou, cut_short), np.float32)
 
 

@@ -21,14 +21,13 @@ import numpy.typing as npt
 from edge.core import appearance, boxes, finding_again
 from edge.core.appearance import SAME_THING
 from edge.core.assignment import assign
-from edge.core.finding_again import HIDDEN_SHARE, IN_VIEW_SHARE
+from edge.core.finding_again import HIDDEN_SHARE, IN_VIEW_SHARE, SAME_PLACE
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Bool, Float32, Int16, Int64, Tracks
 from edge.core.zones import seen_step_ns
 
 PIECES_MAX = 64  # of one rule at one camera; beyond, new ones are not taken in. 32 KB each, nearly all of it patches
 GONE_NS = 3 * NS_PER_S  # a place seen empty for so long has lost its piece; a look that fails is over sooner
-SAME_PLACE = 0.4  # overlap, as for cases
 NO_LABEL = -1  # of a static region
 
 Float64 = npt.NDArray[np.float64]

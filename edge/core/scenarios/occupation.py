@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from edge.core import boxes, ground, polygons
+from edge.core.finding_again import FIXTURE_SCORE_MIN, FOUND_SHARE
 from edge.core.pieces import NO_LABEL, Evidence, Float64, PieceMemory, Table
 from edge.core.scenarios.left_object import AREA_MIN_PX
 from edge.core.scenarios.rule import SPOT, Rule, Scenario, large_enough_cm, wanted
@@ -32,8 +33,6 @@ PERSON = "person"
 SETTLED_NS = 3 * NS_PER_S
 FOUND_MORE_NS = 2 * NS_PER_S  # beyond that: a track must be confirmed first
 SPEED_MAX = 0.4  # body heights a second; an adult's walk is about 0.8, who stands at a stall shuffles below half
-FOUND_SHARE = 0.3  # as for cases: pixels alone would carry one false box for ever
-FIXTURE_SCORE_MIN = 0.5  # as for cases: what may have stood there always must be a surer thing
 SAME_PIECE = 0.5  # share of a region within labelled things, overlap of two labelled ones: one thing seen twice
 CARRIED_SIDE_MAX = 0.8  # body heights: an open umbrella is 0.6 wide, a large suitcase 0.5 high, a parasol above 1
 CARRIED_NS = 5 * NS_PER_S  # the detector misses the one who carries it for a moment
