@@ -79,7 +79,7 @@ def test_a_detector_that_misses_each_chair_in_every_other_look_changes_nothing()
     street = Street(trading(things_min=2, repeat_ns=NS_PER_S))
     street.play(5)
     first, second = since(5, [chair(1, 100), chair(2, 140)])
-    unseen = [replace(thing, track=0) for thing in (first, second)]
+    unseen = [replace(thing, carried=True) for thing in (first, second)]  # the tracker keeps it for 20 s
     for _ in range(30):
         street.play(0.2, first, unseen[1])
         street.play(0.2, unseen[0], second)
