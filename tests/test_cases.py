@@ -540,6 +540,26 @@ def test_a_lorry_that_takes_the_cars_track_along_does_not_end_its_case() -> None
     assert street.told == ["opened"]
 
 
+def test_a_case_does_not_follow_its_track_that_slides_off_with_a_vehicle_that_passes() -> None:
+    """For half a second the tracker holds it to be at rest as before."""
+    street = parked()
+    for step in range(1, 4):
+        passer = moved(replace(CAR, seed=9, track=0), 22 * step)
+        street.play(0.2, CAR_BEHIND, passer, replace(passer, track=1, drawn=False))
+    street.play(20, replace(CAR, track=2, rest_s=street.now_s))
+    assert street.told == ["opened"]
+    assert street.book.live[0].footprint == pytest.approx(CAR.box, abs=2)
+
+
+def test_the_last_of_a_car_that_is_seen_beside_a_lorry_is_not_its_leaving() -> None:
+    street = parked()
+    last = replace(CAR, box=(100, 100, 112, 130), drawn=False)
+    street.play(1, CAR_BEHIND, moved(LORRY, 32), last)
+    street.play(20, CAR_BEHIND, LORRY)
+    street.play(10, replace(CAR, track=5, rest_s=street.now_s))
+    assert street.told == ["opened"]
+
+
 @pytest.mark.parametrize("look", ["hazard lights", "an open door", "headlights"])
 def test_a_driver_in_the_car_does_not_begin_its_time_anew(look: str) -> None:
     street = Street(parking_rule(after_ns=20 * NS_PER_S))

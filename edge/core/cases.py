@@ -358,6 +358,8 @@ class CaseBook:
         # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
         # queue would add its halts up to one long stop.
         moved = same_track & same_zone & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
+        # A track that slides off with a vehicle that passes has not settled, whatever its box was before.
+        moved &= now_ns - life.case.last_seen_ns >= SETTLED_ANEW_NS
         strength = np.where((overlap >= SAME_PLACE) & (never_left | alike), overlap + same_track, 0)
         if self.rule.keyed_by == REGION and not opened:
             # The rim of a heap is a region before its carrier uncovers the rest.
@@ -797,6 +799,8 @@ def _left_picture(life: _Life, scene: Scene) -> bool:
 
 
 def _went_away(life: _Life, tracks: Tracks) -> bool:
-    """The thing's own track is seen in this frame, and not at its place."""
-    own = (tracks.track_id == life.track_id) & (tracks.detection >= 0)
-    return bool(own.any()) and float(boxes.iou(life.footprint[None], tracks.xyxy[own]).max()) < SAME_PLACE
+    """The thing's own track is seen in this frame, and not at its place, nor a last part of it beside an occluder."""
+    own = tracks.xyxy[(tracks.track_id == life.track_id) & (tracks.detection >= 0)]
+    place = life.footprint[None]
+    away = boxes.iou(own, place) < SAME_PLACE
+    return bool((away & (boxes.coverage(own, place) < finding_again.PART_SHARE)).any())
