@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from edge.core.queues import Queues
 from edge.core.scenarios import Rule
 from edge.core.types import NS_PER_S, Float32, Tracks
-from tests.street import parking_rule
+from tests.street import Street, Thing, parking_rule
+from tests.test_cases import moved
 from tests.traffic import Driver, Traffic, View, queue_of
 
 SIZE_PX = (640, 360)
@@ -100,6 +101,18 @@ def test_two_who_park_in_a_row_one_after_the_other_are_both_found(view: str) -> 
         assert when == pytest.approx(drivers[driver].stopped_s + 20, abs=4)
 
 
+@pytest.mark.parametrize("view", ["behind", "ahead"])
+def test_two_who_park_two_lengths_apart_at_once_are_both_found(view: str) -> None:
+    """Nobody in a queue leaves so much, though seen along the street it is no more than the height of a box."""
+    drivers = [
+        Driver(seed=77, x=0, z=-60, enters_s=1, parks_at=4, parks_x=KERB_M),
+        Driver(seed=78, x=0, z=-60, enters_s=5, parks_at=-11, parks_x=KERB_M),
+    ]
+    opened = play(Traffic(rule(), VIEWS[view], drivers, fps=2), 45)
+    assert sorted(driver for _, driver in opened) == [0, 1]
+    assert abs(drivers[0].stopped_s - drivers[1].stopped_s) < 8
+
+
 def test_a_car_that_stops_alone_counts_at_once() -> None:
     driver = Driver(seed=77, x=0, z=-60, enters_s=1, parks_at=0)
     opened = play(Traffic(rule(), VIEWS["behind"], [driver], fps=2), 50)
@@ -174,6 +187,92 @@ def test_two_halves_that_a_car_falls_into_as_it_halts_do_not_wait_for_one_anothe
         halts = queues.update(tracks.take(np.arange(2 if look >= 30 else 1)), now_ns, size_px=SIZE_PX)
     assert halts.stands.all()
     assert not halts.waits.any()
+
+
+def test_a_car_that_is_seen_as_two_boxes_side_by_side_is_one_case() -> None:
+    """Its left end is a dim box of its own from the moment at which the rest appears on its ground."""
+    street = Street(rule(after_ns=10 * NS_PER_S))
+    street.play(5)
+    for look in range(10):
+        street.play(0.2, moved(Thing(seed=7, box=(100, 100, 160, 140), track=1, rest_s=street.now_s), 50 - 5 * look))
+    left = Thing(seed=7, box=(100, 100, 160, 140), track=1, score=0.3, rest_s=7)
+    right = replace(left, box=(125, 108, 160, 138), track=2, score=0.8, drawn=False, rest_s=7, first_s=7)
+    street.play(0.4, left, right)
+    street.play(40, replace(left, track=0), replace(left, box=(100, 100, 126, 140), drawn=False), right)
+    assert street.told == ["opened"]
+    assert street.changes[0][1].case.footprint == pytest.approx(right.box)
+
+
+def test_a_dim_box_round_the_car_and_more_does_not_keep_it_from_being_told() -> None:
+    """A tree and the car that has come to stand below it, taken for a lorry that has always been there."""
+    street = Street(rule(after_ns=10 * NS_PER_S))
+    whole = Thing(seed=3, box=(80, 60, 190, 141), track=2, label="truck", score=0.3, drawn=False)
+    street.play(5)
+    street.play(20, Thing(seed=7, box=(100, 100, 150, 140), track=1, rest_s=5.2, first_s=4), replace(whole, rest_s=5))
+    assert street.at("opened") == [pytest.approx(15, abs=0.5)]
+    assert street.changes[0][1].case.label == "car"
+
+
+def test_two_that_come_apart_are_two_cases() -> None:
+    """The second is first seen on the ground of the first, and then parks beside it."""
+    street = Street(rule(after_ns=10 * NS_PER_S))
+    street.play(5)
+    first = Thing(seed=7, box=(100, 100, 150, 140), track=1, rest_s=5, first_s=5)
+    street.play(15, first)
+    for look in range(30):
+        second = replace(first, seed=8, box=(104, 102, 154, 143), track=2, score=0.6, rest_s=street.now_s, first_s=20)
+        street.play(0.2, first, moved(second, 2.5 * look))
+    street.play(20, first, replace(moved(second, 0), box=(179, 102, 229, 143)))
+    assert street.told == ["opened", "opened"]
+
+
+def test_who_parks_as_it_takes_the_track_of_a_parked_car_along_and_that_car_do_not_wait_for_one_another() -> None:
+    """The parked one is a new track at that moment, which nobody has seen drive in."""
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    parked, place = (200, 100, 250, 140), (140, 104, 192, 145)
+    for look in range(200):
+        now_ns = look * NS_PER_S // 5
+        slides = min(max(look - 120, 0), 10)
+        first = np.array(parked) + slides / 10 * (np.array(place) - parked)
+        first = first + max(0, 20 - look) * np.array([6, 0, 6, 0])
+        tracks = standing(np.array([first, parked], np.float32), now_ns, rest_ns=0)
+        tracks.first_seen_ns[1] = tracks.rest_since_ns[1] = 25 * NS_PER_S
+        tracks.rest_since_ns[0] = min(now_ns, (4 if look < 123 else 26) * NS_PER_S)
+        halts = queues.update(tracks.take(np.arange(2 if look >= 125 else 1)), now_ns, size_px=SIZE_PX)
+    assert halts.stands.all()
+    assert not halts.waits.any()
+
+
+def test_a_parked_car_that_is_a_new_track_when_who_parks_beside_it_has_passed_is_parked_as_before() -> None:
+    """Its old track is carried on for some seconds, unseen."""
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    for look in range(200):
+        now_ns = look * NS_PER_S // 5
+        came, passes = max(0, 20 - look) * 8, max(0, 120 - look) * 8
+        boxes = np.array(
+            [(200 + came, 100, 250 + came, 140), (140 + passes, 104, 190 + passes, 143), (201, 100, 251, 140)]
+        )
+        tracks = standing(boxes.astype(np.float32), now_ns, rest_ns=0)
+        tracks.rest_since_ns[:] = np.minimum(now_ns, np.array([4, 24, 24]) * NS_PER_S)
+        tracks.first_seen_ns[:] = np.array([0, 20, 24]) * NS_PER_S
+        tracks.last_seen_ns[0] = min(now_ns, 22 * NS_PER_S)
+        known = (tracks.first_seen_ns <= now_ns) & (now_ns - tracks.last_seen_ns <= 5 * NS_PER_S)
+        halts = queues.update(tracks.take(known), now_ns, size_px=SIZE_PX)
+    assert halts.stands.all()
+    assert not halts.waits.any()
+
+
+def test_who_has_begun_to_move_off_does_not_stand_any_more_but_one_that_trembles_does() -> None:
+    queues = Queues(queue_max_ns=180 * NS_PER_S)
+    stood = []
+    for look in range(60):
+        now_ns = look * NS_PER_S // 5
+        away = max(look - 40, 0) * 4 + (2 if look == 30 else 0)
+        tracks = standing(np.array([(200 + away, 150, 260 + away, 205)], np.float32), now_ns, rest_ns=0)
+        tracks.rest_since_ns[0] = now_ns if look == 30 or look > 42 else 0  # the tracker knows half a second late
+        stood.append(bool(queues.update(tracks, now_ns, size_px=SIZE_PX).stands[0]))
+    assert all(stood[10:43])
+    assert not any(stood[43:])
 
 
 def test_who_has_just_come_to_stand_waits_until_it_is_known_for_what() -> None:

@@ -36,19 +36,26 @@ GONE_NS = 8 * NS_PER_S
 # A vehicle lost while it stood is known again in its place: a queue hides it for a red light.
 HIDDEN_NS = 120 * NS_PER_S
 HIDDEN_MAX = 256
+# A track slides along with a vehicle that passes before its own, and back: nobody drives off and another in so soon.
+SLID_NS = 4 * NS_PER_S
 THERE_NS = 2 * NS_PER_S  # who stands so soon after the first look may have stood there before it
 SETTLES_NS = NS_PER_S  # at rest for so long, it comes to stand; whether in a queue is not known yet
 # In sizes (roots of the boxes' areas): jitter of a box is below a fifth, and a car moves up by its length, 1 to 1.7.
 MOVES = 0.15  # of its size, without rest: as the tracker takes a box to have left its anchor
 OTHER_PLACE = 0.5  # who is this far from where it halted does not stand there any more
 KNOWN_WAY = 0.25  # who was not seen to come as far may have come any way
-# Gaps between the boxes, in widths and heights of the smaller: a car seen from the side leaves half its length to the
-# next, or a lorry's driver the whole; seen from the front their boxes overlap.
+# Gaps between the boxes, in widths of the smaller, or in its heights and then this much of them: a car seen from the
+# side leaves half its length to the next, or a lorry's driver the whole. Seen along the street a roof hides the ground
+# behind it: looking down by 45 degrees a whole length is left as half a height of the nearer, three quarters of the
+# further one's.
+UPRIGHT = 0.75
 NEAR = 1.0
 # A box of a lower mean score may be no vehicle, or one that stood there long before it was first seen: it holds nobody
 # back unless it was seen to drive.
 SURE = 0.5
+SURER = 1.5  # times the mean score
 FAR = 3.0  # a companion that moved up no further than this still queues
+APART = 0.25  # two boxes this far from one another are no parts of one vehicle
 SAME_WAY = 0.5  # cosine: within 60 degrees in the picture, where lanes of one direction converge
 # Beside the line of its way, in widths, and twice as many heights: the next lane is further off.
 IN_LINE = 0.6
@@ -64,12 +71,15 @@ _ROW = np.dtype(
         ("state", np.int8),
         ("came", np.bool_),  # it was not always there: it was first seen later on, or has rested anew
         ("drove", np.bool_),  # it has been seen to drive, further than any box trembles
-        ("part_of", np.int64),  # the track on whose ground it was first seen: no two vehicles come out of one place
+        # The track on whose ground it was first seen, and from which it has not parted: no two vehicles come out of one
+        # place.
+        ("part_of", np.int64),
         ("score_sum", np.float64),  # over the looks in which it was seen
         ("looks", np.int64),
         ("since_ns", np.int64),  # when it came to stand, or, while it drives, when it left the last place
         ("halt_ns", np.int64),  # the same, or earlier: of a vehicle lost from sight whose place it has
-        ("halt_at", np.float64, 2),
+        ("halt_box", np.float32, 4),
+        ("leaves", np.bool_),  # it has begun to move, and is not yet well away
         ("stood_ns", np.int64),  # how much of the time since then was looked at
         ("alone_ns", np.int64),  # for how long it has been seen to stand with no companion left
     ],
@@ -93,6 +103,7 @@ class Queues:
         self._queue_max_ns = queue_max_ns
         self._table: npt.NDArray[np.void] = np.zeros(0, _ROW)
         self._companions = np.zeros((0, 0), np.bool_)  # (V, V) whose halt is held by whose, while that one stands
+        self._left: npt.NDArray[np.void] = np.zeros(0, _ROW)  # of those that moved off lately, as they stood
         self._looked_ns = self._begun_ns = self._known_ns = -1  # last look, first of those without a gap, last known
         self._known_since_ns = 0  # who has come since is told from who was there before
         self._size_px = (0, 0)
@@ -116,11 +127,22 @@ class Queues:
         drives = state == _DRIVES
         since_ns = np.where(drives, np.maximum(tracks.rest_since_ns, since_ns), since_ns)
         settles = drives & (mono_ns - since_ns >= SETTLES_NS)
-        # A halt is held until its vehicle is well away; who has begun to move does not stand any more.
-        way = np.hypot(*(_middles(tracks.xyxy) - self._table["halt_at"][: len(tracks)]).T)
-        size = _sizes(tracks.xyxy)
-        off = (mono_ns - tracks.rest_since_ns < SETTLES_NS) & (way >= MOVES * size)
-        return Halts((~drives & ~off) | settles, settles | (state == _QUEUES), since_ns)
+        stands = (~drives & ~self._table["leaves"][: len(tracks)]) | settles
+        return Halts(stands, settles | (state == _QUEUES), since_ns)
+
+    def second_boxes(self, able: Bool) -> Bool:
+        """(T,) of the tracks of the last `update`: the lesser box of two on one vehicle, of which the other is `able`.
+
+        That is the younger one, unless it is half as sure again: they are not to take turns.
+        """
+        table = self._table[: len(able)]
+        rows = np.flatnonzero(able | (table["state"] != _DRIVES))
+        score = (table["score_sum"] / np.maximum(table["looks"], 1))[rows]
+        elder = table["track_id"][rows][:, None] < table["track_id"][rows]
+        lesser = np.where(elder, SURER * score[:, None] < score, elder.T & (score[:, None] <= SURER * score))
+        second = np.zeros(len(able), np.bool_)
+        second[rows] = (_one_vehicle(table[rows]) & lesser & able[rows]).any(axis=1)
+        return second
 
     def interrupt(self) -> None:
         """The time until the next look is unknown: nobody was seen to stand alone in it.
@@ -135,7 +157,8 @@ class Queues:
         self._size_px = size_px
         self._table["box"] *= factor
         self._table["towed"] *= factor[:2]
-        self._table["halt_at"] *= factor[:2]
+        self._table["halt_box"] *= factor
+        self._left["box"] *= factor
 
     def _carry_over(self, tracks: Tracks, mono_ns: int) -> None:
         """Rows of the present tracks, in their order, and after them of those lost while they stood."""
@@ -172,29 +195,63 @@ class Queues:
         table["drove"] |= seen & (length >= OTHER_PLACE * size)
         table["score_sum"] += np.where(seen, tracks.score, 0)
         table["looks"] += seen
+        self._part(seen)
 
-        away = np.hypot(*(middle - table["halt_at"]).T) >= OTHER_PLACE * size
-        moved_off = seen & (table["state"] != _DRIVES) & away & (tracks.rest_since_ns > table["since_ns"])
-        table["state"][moved_off], table["since_ns"][moved_off] = _DRIVES, mono_ns
-        self._companions[np.flatnonzero(moved_off)] = False
+        way = np.hypot(*(middle - _middles(table["halt_box"])).T)
+        rests = tracks.rest_since_ns <= table["since_ns"]
+        moved_off = seen & (table["state"] != _DRIVES) & (way >= OTHER_PLACE * size) & ~rests
+        self._leave(np.flatnonzero(moved_off), mono_ns)
         since_ns = np.maximum(tracks.rest_since_ns, table["since_ns"])
         begins = np.flatnonzero(seen & (table["state"] == _DRIVES) & (mono_ns - since_ns >= STANDS_NS))
         table["came"][begins] |= (tracks.rest_since_ns > tracks.first_seen_ns)[begins]
         table["state"][begins], table["alone_ns"][begins] = _ALONE, 0
         table["since_ns"][begins] = table["halt_ns"][begins] = since_ns[begins]
         table["stood_ns"][begins] = mono_ns - since_ns[begins]
-        table["halt_at"][begins] = middle[begins]
-        self._go_on(begins, len(tracks))
+        table["halt_box"][begins] = tracks.xyxy[begins]
+        # A halt is held until its vehicle is well away; who has begun to move does not stand any more.
+        table["leaves"] = (mono_ns - tracks.rest_since_ns < SETTLES_NS) & (way >= MOVES * size)
+        table["leaves"][begins] = False
+        self._go_on(begins, len(tracks), mono_ns)
 
-    def _go_on(self, begins: Int64, seen: int) -> None:
-        """Who begins to stand where somebody stood who was lost from sight stands in for him."""
-        table = self._table
-        begun, lost = _same_place(table["box"], begins, np.arange(seen, len(table)))
-        for name in ("state", "came", "drove", "halt_ns", "stood_ns", "alone_ns"):
-            table[name][begun] = table[name][lost]
+    def _part(self, seen: Bool) -> None:
+        """Who is seen apart from the one that it came out of is another."""
+        table = self._table[: len(seen)]
+        whole = rows_again(table["part_of"], table["track_id"])
+        rows = np.flatnonzero((whole >= 0) & seen)
+        rows = rows[seen[whole[rows]]]
+        gap = np.diagonal(_gap(table["box"][np.concatenate([rows, whole[rows]])])[: len(rows), len(rows) :])
+        table["part_of"][rows[gap > APART]] = -1
+
+    def _leave(self, rows: Int64, mono_ns: int) -> None:
+        """Their halts are over; what they were is kept for as long as it may show that they stand there as ever."""
+        left = self._table[rows[self._table["state"][rows] != _QUEUES]]  # a copy; who waits is taken up again anyway
+        left["box"], left["seen_ns"] = left["halt_box"], mono_ns
+        kept = self._left[mono_ns - self._left["seen_ns"] <= SLID_NS]
+        self._left = np.concatenate([kept, left])[-HIDDEN_MAX:]
+        self._table["state"][rows], self._table["since_ns"][rows] = _DRIVES, mono_ns
+        self._companions[rows] = False
+
+    def _go_on(self, begins: Int64, seen: int, mono_ns: int) -> None:
+        """Who begins to stand where somebody stood who was lost from sight stands in for him.
+
+        So does who turns up, not seen to drive in, where somebody's track has slid off with another vehicle.
+        """
+        table, left = self._table, self._left
+        hidden = np.flatnonzero((table["state"] != _DRIVES) & (table["seen_ns"] < mono_ns))
+        begun, lost = _same_place(table["box"][begins], table["box"][hidden])
+        begun, lost = begins[begun], hidden[lost]
+        gone = (lost >= seen) | (table["seen_ns"][lost] <= table["since_ns"][begun])
+        begun, lost = begun[gone], lost[gone]
+        _inherit(table, begun, table[lost])
         self._companions[begun] = self._companions[lost]
         self._companions[:, begun] = self._companions[:, lost]
         table["state"][lost] = _DRIVES  # forgotten with the next look
+
+        others = np.setdiff1d(begins, begun)
+        begun, slid = _same_place(table["box"][others], left["box"])
+        begun = others[begun]
+        stayed = ~table["drove"][begun] | (table["track_id"][begun] == left["track_id"][slid])
+        _inherit(table, begun[stayed], left[slid[stayed]])
 
     def _link(self) -> None:
         """Companions: who halts together, who halts behind or beside a queue, and who is followed while it queues."""
@@ -209,11 +266,7 @@ class Queues:
         known = length >= KNOWN_WAY * _sizes(box)
         way /= np.maximum(length, 1e-6)[:, None]
         near = (_gap(box) <= NEAR) & ((way @ way.T >= SAME_WAY) | ~known[:, None] | ~known[None, :])
-        # Two boxes on one ground are one vehicle, itself included, and so are two of which one came out of the other.
-        # Row by row: few vehicles stand at a time.
-        near &= ~np.array([finding_again.same_ground(one, box) for one in box])
-        part = table["part_of"][rows][:, None] == table["track_id"][rows][None, :]
-        near &= ~(part | part.T)
+        near &= ~_one_vehicle(table[rows])
         apart_ns = halt_ns[:, None] - halt_ns[None, :]
         holds = (table["drove"] | (table["score_sum"] >= SURE * table["looks"]))[rows][None, :]
         together = near & (np.abs(apart_ns) <= TOGETHER_NS)
@@ -247,14 +300,35 @@ def _parts_of(tracks: Tracks, fresh: Int64) -> Int64:
     return parts
 
 
-def _same_place(box: Float32, begins: Int64, lost: Int64) -> tuple[Int64, Int64]:
-    """Of (N, 4) the rows that begin to stand and the lost ones in whose place they do, pair by pair, each used once."""
-    if not len(begins) or not len(lost):
-        return begins[:0], lost[:0]
-    overlap = finding_again.place_overlap(box[lost], box[begins]).T
+def _one_vehicle(rows: npt.NDArray[np.void]) -> Bool:
+    """(N,) -> (N, N): two boxes on one ground, itself included, or one that came out of the other and has not parted
+    from it."""
+    part = rows["part_of"][:, None] == rows["track_id"][None, :]
+    # Row by row: few vehicles stand at a time.
+    ground = [finding_again.same_ground(box, rows["box"]) for box in rows["box"]]
+    return np.asarray(part | part.T | np.array(ground, np.bool_).reshape(part.shape))
+
+
+def _inherit(table: npt.NDArray[np.void], heirs: Int64, before: npt.NDArray[np.void]) -> None:
+    """The heirs' halts, rows of the table, go on with those of before."""
+    for name in ("state", "came", "drove", "halt_ns", "stood_ns", "alone_ns"):
+        table[name][heirs] = before[name]
+    # Row by row: two or three in an hour.
+    for heir, one in zip(heirs, before, strict=True):
+        parts = table["part_of"] == one["track_id"]
+        table["part_of"][parts] = table["track_id"][heir]
+        table["part_of"][heir] = one["part_of"] if one["part_of"] != table["track_id"][heir] else -1
+
+
+def _same_place(box: Float32, lost: Float32) -> tuple[Int64, Int64]:
+    """Of (N, 4) that begin to stand and (L, 4) lost ones those that stand in one's place, pair by pair, each used
+    once."""
+    if not len(box) or not len(lost):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    overlap = finding_again.place_overlap(lost, box).T
     best = overlap.argmax(axis=1)
-    mutual = (overlap.argmax(axis=0)[best] == np.arange(len(begins))) & (overlap.max(axis=1) >= 0.5)
-    return begins[mutual], lost[best[mutual]]
+    mutual = (overlap.argmax(axis=0)[best] == np.arange(len(box))) & (overlap.max(axis=1) >= 0.5)
+    return np.flatnonzero(mutual), best[mutual]
 
 
 def _middles(xyxy: Float32) -> Float64:
@@ -267,11 +341,11 @@ def _sizes(xyxy: Float32) -> Float64:
 
 
 def _gap(xyxy: Float32) -> Float64:
-    """(N, 4) -> (N, N) how far apart the boxes are, in the smaller's widths or heights, whichever is more; 0 if they
-    meet."""
+    """(N, 4) -> (N, N) how far apart the boxes are, in the smaller's widths or shares of its height, whichever is more;
+    0 if they meet."""
     begin, end = xyxy[:, :2].astype(np.float64), xyxy[:, 2:].astype(np.float64)
     between = np.maximum(begin[:, None], begin[None, :]) - np.minimum(end[:, None], end[None, :])
-    smaller_wh = np.minimum((end - begin)[:, None], (end - begin)[None, :])
+    smaller_wh = np.minimum((end - begin)[:, None], (end - begin)[None, :]) * np.array([1, UPRIGHT])
     return np.asarray((np.maximum(between, 0) / np.maximum(smaller_wh, 1e-6)).max(axis=2), np.float64)
 
 
