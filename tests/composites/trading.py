@@ -46,7 +46,9 @@ def mobile_vendor(seed: int, media: Path) -> Take:
     director = Director("mobile-vendor", seed, BY_NAME[_STALL_STAGES[seed % len(_STALL_STAGES)]], 75, media)
     director.watch("mobile-vendor", "pavement", director.stage.ground, after_s=VENDOR_S, clear_after_s=CLEAR_S)
     place, gate = director.spot(director.stage.ground, rim=0.10), director.gate()
-    beside = (place[0] + 0.75 * director.stage.person_px(place[1]) / director.stage.size[0], place[1])
+    reach = 0.75 * director.stage.person_px(place[1]) / director.stage.size[0]
+    # On the side on which there is room: a vendor beyond the picture's edge is none that anybody sees.
+    beside = (place[0] + (reach if place[0] + reach < 0.95 else -reach), place[1])
     seconds = director.walk_s(gate, place, pace=0.7)
     cart = Placed(
         f"cart-{seed % 8}",
