@@ -11,6 +11,7 @@ from tests.composites.footage import BY_NAME, Point, Polygon, Stage
 from tests.composites.streets import GOODS_S, mild_light
 
 GATHERING_S, LOITERING_S, PEOPLE_CLEAR_S = 12, 20, 10
+CLEARED_S = PEOPLE_CLEAR_S + 6  # so long a clip must go on, for the end to be told in time
 PEOPLE_MIN = 4  # the catalogue's default
 _STAGES = ("overpass", "bricks", "hall", "wall", "corridor", "plaza")
 
@@ -114,6 +115,7 @@ def intrusion(seed: int, media: Path) -> Take:
         [director.gate(), place, director.spot(zone, apart=0.5, rim=0.05), director.gate()], 14.0, pace=0.7
     )
     entered_s, left_s = director.entered_s(person, zone), director.left_s(person, zone)
+    director.duration_s = max(director.duration_s, float(np.ceil(left_s + CLEARED_S)))
     director.note(
         "intrusion",
         "closed",
