@@ -339,6 +339,26 @@ def test_what_was_told_as_one_thing_is_one_when_its_middle_looks_like_the_ground
     assert_box(answers[-1][1].xyxy[0], (140, 100, 180, 134))
 
 
+def test_a_thing_that_the_detector_took_for_somebody_for_a_moment_is_told_soon() -> None:
+    """Whoever stands there came from somewhere and was seen for longer."""
+    model, looks = BackgroundModel([WHOLE], explaining_labels=EXPLAINING), []
+    for index in range(30 * FPS):
+        now = index / FPS
+        picture = put(ground(), thing(30, 40), 110, 120) if now >= 6 else ground()
+        tracks = tracks_of([((108, 118, 138, 162), PERSON)] if 7 <= now < 12 else [], seconds_to_ns(now), 7 * NS_PER_S)
+        if now >= 7.6:
+            tracks = replace(
+                tracks,
+                detection=np.full(len(tracks), -1, np.int64),
+                last_seen_ns=np.full(len(tracks), seconds_to_ns(7.4), np.int64),
+            )
+        noisy = np.asarray(cv2.add(picture, NOISE[index % len(NOISE)], dtype=cv2.CV_8U), np.uint8)
+        looks.append((now, model.update(noisy, tracks, seconds_to_ns(now))))
+    first = unexplained(looks)[0][0]
+    print(f"taken for somebody for 0.4 s, carried on until 12 s: told from {first:.1f} s")
+    assert 12 <= first <= 16
+
+
 def test_a_label_that_does_not_explain_leaves_the_region_unexplained() -> None:
     answers = watch(
         from_time(5, thing(30, 24), 140, 120),

@@ -54,6 +54,7 @@ class Region:
     explained_cells: int = 0  # how large it was then
     explainer_xyxy: Float32 = field(default_factory=lambda: np.zeros(4, np.float32))  # px; where that track was then
     explainer_rows: int = 0  # of cells: how tall a figure stood there when the detector last saw it; 0 not known
+    explainer_seen_ns: int = 0  # for how long the detector had seen it
     came_as_track: bool = False  # it was explained before it was ever told
     left: bool = False  # the track that explained it has been seen elsewhere since
     lit: float = _LIT_AT_FIRST  # share of the last looks in which it was light
@@ -315,6 +316,7 @@ class Regions:
             region.explained_by, region.explained_ns = old.explained_by, old.explained_ns
             region.explained_cells, region.came_as_track = old.explained_cells, old.came_as_track
             region.explainer_xyxy, region.explainer_rows = old.explainer_xyxy, old.explainer_rows
+            region.explainer_seen_ns = old.explainer_seen_ns
             region.left, region.lit = old.left, old.lit
         else:
             region = replace(old)
@@ -385,6 +387,7 @@ class Regions:
             region.explained_by, region.explainer_xyxy = int(tracks.track_id[row]), tracks.xyxy[row].copy()
             region.explained_ns, region.explained_cells, region.left = look.mono_ns, region.cells, False
             region.explainer_rows = self._figures.get(region.explained_by, 0)
+            region.explainer_seen_ns = int(tracks.last_seen_ns[row] - tracks.first_seen_ns[row])
             return
         if region.explained_by >= 0:
             its_own = tracks.track_id == region.explained_by
@@ -394,7 +397,9 @@ class Regions:
             region.left = region.left or bool(np.any(its_own & (share < settings.covered_share)))
         # Who is lost where he stood still stands there, unless what is left is much less than he was.
         shrunk = region.cells < settings.shrunk_share * region.explained_cells
-        still_he = region.came_as_track and not region.left and not shrunk and not self._overtopped(region, look)
+        gone = region.left or shrunk or self._overtopped(region, look)
+        # Nobody comes from nowhere: a box of a moment is the thing itself, which the detector took for somebody.
+        still_he = region.came_as_track and not gone and region.explainer_seen_ns >= settings.known_ns
         waits_ns = settings.lost_ns if still_he else settings.explained_ns
         in_view = region.seen >= settings.seen_share or not np.any(share > 0)
         if in_view and look.mono_ns - region.explained_ns >= waits_ns:

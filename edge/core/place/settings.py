@@ -25,6 +25,7 @@ class BackgroundSettings:
     relight_ns: int = 30 * NS_PER_S  # one light is not put twice on the ground under a thing
     explained_ns: int = 3 * NS_PER_S  # a track that has left goes on explaining: who comes back has left nothing
     lost_ns: int = 20 * NS_PER_S  # and one that was lost where it stood; detectors miss who stands still
+    known_ns: int = 2 * NS_PER_S  # only of whom was seen for so long, on his way there or standing
     shrunk_share: float = 0.6  # of the cells that it explained: with fewer, what is left is something else
     lower_share: float = 0.7  # of the height of whom it explained: what is so much lower is not he
     feet_share: float = 0.25  # of somebody's height around his feet: his shadow, and what he holds in his hand
