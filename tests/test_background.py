@@ -70,6 +70,12 @@ def tracks_of(tracks: list[Track], now_ns: int, since_ns: int = 0) -> Tracks:
     )
 
 
+def lost_at(when: float, tracks: Tracks) -> Tracks:
+    """Carried on by the tracker, unseen since then."""
+    unseen = np.full(len(tracks), -1, np.int64)
+    return replace(tracks, detection=unseen, last_seen_ns=np.full(len(tracks), seconds_to_ns(when), np.int64))
+
+
 def watch(
     paint: Paint,
     *,
@@ -269,7 +275,7 @@ def test_what_is_left_where_its_bearer_was_lost_is_told_as_it_is_lower_than_he()
         picture = put(picture, person, 100, 100) if 5 <= now < 11 else picture
         carried = tracks_of([((88, 98, 136, 172), PERSON)] if 5 <= now < 15 else [], seconds_to_ns(now))
         if now >= 11:
-            carried = replace(carried, detection=np.full(len(carried.track_id), -1, np.int64))
+            carried = lost_at(11, carried)
         noisy = np.asarray(cv2.add(picture, NOISE[index % len(NOISE)], dtype=cv2.CV_8U), np.uint8)
         looks.append((now, model.update(noisy, carried, seconds_to_ns(now))))
     box, since = only(looks[-1][1])
@@ -347,16 +353,28 @@ def test_a_thing_that_the_detector_took_for_somebody_for_a_moment_is_told_soon()
         picture = put(ground(), thing(30, 40), 110, 120) if now >= 6 else ground()
         tracks = tracks_of([((108, 118, 138, 162), PERSON)] if 7 <= now < 12 else [], seconds_to_ns(now), 7 * NS_PER_S)
         if now >= 7.6:
-            tracks = replace(
-                tracks,
-                detection=np.full(len(tracks), -1, np.int64),
-                last_seen_ns=np.full(len(tracks), seconds_to_ns(7.4), np.int64),
-            )
+            tracks = lost_at(7.4, tracks)
         noisy = np.asarray(cv2.add(picture, NOISE[index % len(NOISE)], dtype=cv2.CV_8U), np.uint8)
         looks.append((now, model.update(noisy, tracks, seconds_to_ns(now))))
     first = unexplained(looks)[0][0]
     print(f"taken for somebody for 0.4 s, carried on until 12 s: told from {first:.1f} s")
     assert 12 <= first <= 16
+
+
+@pytest.mark.parametrize(("score", "told"), [(0.3, True), (0.8, False)])
+def test_what_may_be_a_dog_is_a_thing_until_the_detector_is_sure(score: float, told: bool) -> None:
+    dog = 16
+    labels: Int16 = np.array([PERSON, dog], np.int16)
+    model = BackgroundModel([WHOLE], explaining_labels=labels, doubtful_labels=np.array([dog], np.int16))
+    looks = []
+    for index in range(14 * FPS):
+        now = index / FPS
+        picture = put(ground(), thing(30, 24), 140, 120) if now >= 5 else ground()
+        tracks = tracks_of([((138, 118, 172, 146), dog)] if now >= 6 else [], seconds_to_ns(now), 6 * NS_PER_S)
+        noisy = np.asarray(cv2.add(picture, NOISE[index % len(NOISE)], dtype=cv2.CV_8U), np.uint8)
+        tracks = replace(tracks, score=np.full(len(tracks), score, np.float32))
+        looks.append((now, model.update(noisy, tracks, seconds_to_ns(now))))
+    assert bool(unexplained(looks)) == told
 
 
 def test_a_label_that_does_not_explain_leaves_the_region_unexplained() -> None:

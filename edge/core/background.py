@@ -42,16 +42,19 @@ class BackgroundModel:
         settings: BackgroundSettings = _STOCK,
         *,
         explaining_labels: Int16 | None = None,
+        doubtful_labels: Int16 | None = None,
         ignored: Sequence[Float32] = (),
     ) -> None:
         """`zones`, and what to leave out of them: (V, 2) fractions 0..1.
 
-        `explaining_labels`: labels whose tracks explain a region; None for all.
+        `explaining_labels`: labels whose tracks explain a region; None for all. `doubtful_labels`: those of them that
+        do so only when the detector is sure.
         """
         self.settings = settings
         self._zones = list(zones)
         self._ignored = list(ignored)
         self._explaining = explaining_labels
+        self._doubtful = np.zeros(0, np.int16) if doubtful_labels is None else doubtful_labels
         self._grid: Grid | None = None
         self._layers: Layers | None = None  # while the place is learned
         self._restored: Place | None = None  # until the first picture says how large pictures are
@@ -277,9 +280,9 @@ class BackgroundModel:
                 layers.unlearn(held & ~layers.has_thing)
 
     def _that_explain(self, tracks: Tracks) -> Tracks:
-        if self._explaining is None:
-            return tracks
-        return tracks.take(np.isin(tracks.label, self._explaining))
+        doubted = np.isin(tracks.label, self._doubtful) & (tracks.score < self.settings.sure_score_min)
+        explaining = True if self._explaining is None else np.isin(tracks.label, self._explaining)
+        return tracks.take(explaining & ~doubted)
 
 
 def _contrast(picture: Float32) -> float:

@@ -43,6 +43,8 @@ from edge.wiring.camera_models import CameraModels, Eyes, listed, models_of
 
 # Things that stand or walk about by themselves: what they cover is explained, not left behind.
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
+# The stock model calls bags and sacks that, without being sure of it; of a dog that stands there it is.
+DOUBTFUL_LABELS = ("dog", "horse")
 
 
 def worker_for(
@@ -271,8 +273,12 @@ def _background(
     rows = sorted({zone for rule in rules if rule.sees_regions for zone in rule.zones})
     if not rows:
         return None
-    explaining = np.array([row for row, label in enumerate(labels) if label in EXPLAINING_LABELS], np.int16)
-    return BackgroundModel([zones[row] for row in rows], explaining_labels=explaining, ignored=ignored)
+    return BackgroundModel(
+        [zones[row] for row in rows],
+        explaining_labels=label_rows([name for name in EXPLAINING_LABELS if name in labels], labels),
+        doubtful_labels=label_rows([name for name in DOUBTFUL_LABELS if name in labels], labels),
+        ignored=ignored,
+    )
 
 
 def _hours(use: ScenarioUse, timezone: ZoneInfo) -> Callable[[int, int], bool]:

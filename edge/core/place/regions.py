@@ -107,7 +107,7 @@ class Regions:
 
     def find(self, layers: Layers, *, changed: Bool, tracks: Tracks, mono_ns: int) -> None:
         """Takes what is no longer there, and what only the light has changed, into the empty place."""
-        self._measure_figures(changed, tracks)
+        self._measure_figures(changed, tracks, mono_ns)
         if not self._regions and not np.any(layers.has_thing):
             return
         look = self._look(layers, changed, tracks, mono_ns)
@@ -405,13 +405,17 @@ class Regions:
         if in_view and look.mono_ns - region.explained_ns >= waits_ns:
             region.explained_by = -1
 
-    def _measure_figures(self, changed: Bool, tracks: Tracks) -> None:
+    def _measure_figures(self, changed: Bool, tracks: Tracks, mono_ns: int) -> None:
         """How tall is what is seen in the box of each track; of one that is carried on unseen, what was seen last."""
         figures: dict[int, int] = {}
         for row, box in enumerate(self._grid.to_cells(tracks.xyxy)):  # each is asked about its own cells
             track_id = int(tracks.track_id[row])
-            seen = tracks.detection[row] >= 0
-            figures[track_id] = _filled_rows(changed, box) if seen else self._figures.get(track_id, 0)
+            before, lost_ns = self._figures.get(track_id, 0), mono_ns - tracks.last_seen_ns[row]
+            if lost_ns < self._settings.look_ns:
+                now = _filled_rows(changed, box)
+                figures[track_id] = now if lost_ns == 0 else max(before, now)
+            else:
+                figures[track_id] = before
         self._figures = figures
 
     def _overtopped(self, region: Region, look: _Look) -> bool:

@@ -58,6 +58,7 @@ class BackgroundSettings:
     held_share: float = 0.8  # of the middle of its box
     join_share: float = 0.3  # of a region's size: fragments so near that came together are one thing
     join_together_ns: int = 2 * NS_PER_S
+    sure_score_min: float = 0.5  # of a track whose label is doubtful
     rest_ns: int = NS_PER_S  # only a track that rests can be a still region
     rest_speed: float = 0.3  # box heights/s; slower, a track may be at rest: somebody who turns round where he stands
     stir_share_max: float = 0.02  # of an outline that is not as at the look before; people's: 0.03 to 0.2, things' 0
