@@ -149,6 +149,41 @@ def test_a_plain_box_on_patterned_ground_appears_and_its_removal_does_not(
     assert not unexplained(watch(from_time(-1, box, 120, 100, end=5), seconds=12, scene=scene), after_s=3)
 
 
+def large_tiles(size: int = 32) -> UInt8:
+    """A floor of dark and light tiles, each about as large as a sack."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    luma = np.where(((x + y // 2) // size + y // size) % 2, 130, 60).astype(np.float32)
+    luma = cv2.GaussianBlur(luma, (0, 0), 0.6)
+    return np.stack([0.9 * luma, luma, 1.05 * luma], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("x", "y"), [(120, 90), (150, 120), (90, 70)])
+def test_a_mottled_sack_on_a_floor_of_large_tiles_is_told(x: int, y: int) -> None:
+    """It is about as light as the light tiles: on either side of its outline the floor differed more than it does."""
+    mottles = np.random.default_rng(3).normal(0, 14, (34 // 5 + 1, 42 // 5 + 1)).astype(np.float32)
+    luma = 130 + cv2.resize(mottles, (42, 34), interpolation=cv2.INTER_CUBIC)
+    sack = np.clip(np.stack([0.9 * luma, 1.02 * luma, luma], axis=2), 0, 255).astype(np.uint8)
+    outline = cv2.ellipse(np.zeros((34, 42), np.uint8), (21, 17), (20, 16), 0, 0, 360, 1, -1) > 0
+
+    def paint(picture: UInt8, now: float) -> UInt8:
+        picture = picture.copy()
+        if now >= 5:
+            picture[y : y + 34, x : x + 42][outline] = sack[outline]
+        return picture
+
+    assert unexplained(watch(paint, seconds=14, scene=large_tiles()), after_s=5)
+
+
+@pytest.mark.parametrize(("stripes", "told"), [(0.0, False), (0.05, True)], ids=["shade", "boards"])
+def test_grey_boards_on_bare_ground_are_told_from_shade_by_their_own_texture(stripes: float, told: bool) -> None:
+    """In a grey picture of a smooth floor both are an even patch, darker by a quarter."""
+    luma = 94 * (1 + stripes * np.sign(np.sin(np.arange(24) * 2 * np.pi / 5)))
+    patch = np.repeat(luma[:, None], 60, axis=1)
+    boards = np.stack([patch] * 3, axis=2).astype(np.uint8)
+    bare = np.full((HEIGHT, WIDTH, 3), 130, np.uint8)
+    assert bool(unexplained(watch(from_time(5, boards, 120, 100), seconds=14, scene=bare), after_s=4)) == told
+
+
 def test_a_box_taken_away_again_is_no_longer_told() -> None:
     answers = watch(from_time(6, thing(30, 24), 140, 120, end=14), seconds=18)
     assert len(answers[13 * FPS][1]) == 1

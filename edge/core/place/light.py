@@ -40,6 +40,10 @@ _GROUND_PER_GONE = (
 _REACH_CELLS = 20  # how far the light of cells that are sure is believed to go
 _FAR_CELLS = 60  # where nothing nearer tells
 _NEAR_SHARE = 0.02  # of what lies within reach must be sure
+_OWN_TEXTURE = 3.0  # times the ground's; light adds none, and a rim of shadow is not looked at
+_OWN_TEXTURE_LEVELS = 1.5  # and more than so many grey levels: in the dark the codec makes some
+_DEEP = np.ones((7, 7), np.uint8)
+_EDGE_CLIP = 0.1  # logs a cell; a black kerb that the border crosses must not speak for all of it
 _DECIDED_SHARE = 0.2  # of a region's cells whose ground can be told; fewer do not speak for the rest
 
 
@@ -170,7 +174,20 @@ def light_likeness(before: Float32, now: Float32, mask: UInt8, *, smooth_cells: 
         return 0.0
     spread = float(np.median(np.abs(change[0] - middle)))
     even = spread < 0.1 * abs(middle) + 0.02 and abs(middle) < _EVEN_SHADE_MAX
+    if even and _has_texture_of_its_own(before[0], now[0], mask):
+        return 0.0
     return 1.0 if even or (spread < 0.25 * abs(middle) and _soft_border(now[0] - before[0], mask, middle)) else 0.0
+
+
+def _has_texture_of_its_own(before: Float32, now: Float32, mask: UInt8) -> bool:
+    """Are there stripes, weave or print where the ground is bare? Light only dims what texture there is."""
+    deep = cv2.erode(mask, _DEEP) > 0
+    if np.count_nonzero(deep) < _WINDOW_CELLS_MIN:
+        return False
+    weight = (mask > 0).astype(np.float32)
+    old, new = (float(np.sqrt(np.mean(_texture(luma, weight)[deep] ** 2))) for luma in (before, now))
+    least = max(2 * _TEXTURE_MIN, _OWN_TEXTURE_LEVELS / float(np.exp(np.median(now[deep]))))
+    return new > max(_OWN_TEXTURE * old, least)
 
 
 def _smooth(change: Float32, body: Bool) -> bool:
@@ -192,14 +209,33 @@ def _soft_border(change: Float32, mask: UInt8, middle: float) -> bool:
 def stands_out(before: Float32, now: Float32, mask: UInt8) -> float:
     """-1 .. 1: does the region stand out from its surroundings now (1), or did it before (-1)?
 
-    A thing ends where the region ends: across its border brightness, colour or texture change. So they do where a
-    thing is no more, but then in the picture of before.
+    A thing ends where the region ends: across its border brightness, colour or texture change, and an edge runs along
+    it. So they do where a thing is no more, but then in the picture of before. On a floor of large tiles both sides
+    of a border may differ by chance, but the edges of the tiles run across it.
     """
     wide = cv2.dilate(mask, _SQUARE)
     border = (wide - cv2.erode(mask, _SQUARE)) > 0
     inside, outside = mask.astype(np.float32), (1 - wide).astype(np.float32)
     step_now, step_before = (_step_across(picture, inside, outside, border) for picture in (now, before))
-    return (step_now - step_before) / max(step_now + step_before, 1e-6)
+    edge_now, edge_before = (_edge_along(picture, mask, border) for picture in (now, before))
+    by_sides = (step_now - step_before) / max(step_now + step_before, 1e-6)
+    by_edges = (edge_now - edge_before) / max(edge_now + edge_before, 1e-6)
+    return (by_sides + by_edges) / 2
+
+
+def _edge_along(picture: Float32, mask: UInt8, border: Bool) -> float:
+    """How much changes within a cell across the border, square to it."""
+    form = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2)
+    across = np.stack([cv2.Sobel(form, cv2.CV_32F, 1, 0), cv2.Sobel(form, cv2.CV_32F, 0, 1)])
+    across = across / (np.hypot(*across) + np.float32(1e-6))
+    edge = np.zeros_like(form)
+    for channel in picture:  # three planes of one small crop
+        plane = np.ascontiguousarray(channel)
+        slope = np.stack(
+            [cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32), cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 32)]
+        )
+        edge += np.abs((slope * across).sum(axis=0))
+    return float(np.minimum(edge[border], _EDGE_CLIP).mean())
 
 
 def _step_across(picture: Float32, inside: Float32, outside: Float32, border: Bool) -> float:
