@@ -184,6 +184,23 @@ def test_grey_boards_on_bare_ground_are_told_from_shade_by_their_own_texture(str
     assert bool(unexplained(watch(from_time(5, boards, 120, 100), seconds=14, scene=bare), after_s=4)) == told
 
 
+def test_somebody_who_has_left_is_not_told_while_others_pass_where_he_stood() -> None:
+    """Nothing is still there for long enough to be looked at; that makes no thing of him who stood there last."""
+    model, looks = BackgroundModel([WHOLE], explaining_labels=EXPLAINING), []
+    for index in range(34 * FPS):
+        now = index / FPS
+        # After him one passer-by a 1.8 s; the detector sees none of them.
+        who = 5 if now < 20 else 20 + int(now / 1.8)
+        level = 0 if now < 20 else 60 + 50 * (who % 3)
+        picture = put(ground(), np.minimum(thing(40, 40, seed=who) + level, 255).astype(np.uint8), 140, 120)
+        box = (138, 118, 182, 162) if now < 20 else (40, 40, 84, 84)
+        tracks = tracks_of([(box, PERSON)] if now >= 5 else [], seconds_to_ns(now), 5 * NS_PER_S)
+        noisy = np.asarray(cv2.add(picture if now >= 5 else ground(), NOISE[index % 7], dtype=cv2.CV_8U), np.uint8)
+        looks.append((now, model.update(noisy, tracks, seconds_to_ns(now))))
+    assert any(np.any(regions.explained_by == 7) for _, regions in looks)
+    assert not unexplained(looks)
+
+
 def test_a_box_taken_away_again_is_no_longer_told() -> None:
     answers = watch(from_time(6, thing(30, 24), 140, 120, end=14), seconds=18)
     assert len(answers[13 * FPS][1]) == 1

@@ -401,8 +401,8 @@ class Regions:
         # Nobody comes from nowhere: a box of a moment is the thing itself, which the detector took for somebody.
         still_he = region.came_as_track and not gone and region.explainer_seen_ns >= settings.known_ns
         waits_ns = settings.lost_ns if still_he else settings.explained_ns
-        in_view = region.seen >= settings.seen_share or not np.any(share > 0)
-        if in_view and look.mono_ns - region.explained_ns >= waits_ns:
+        # What is not seen, as it was, may not even be there: cells of those who have left wait for a still look.
+        if region.seen >= settings.seen_share and look.mono_ns - region.explained_ns >= waits_ns:
             region.explained_by = -1
 
     def _measure_figures(self, changed: Bool, tracks: Tracks, mono_ns: int) -> None:
