@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from edge.capture.packets import PacketCapture, inspect
 from edge.capture.timeline import FrameOrigin
 from edge.core.types import NS_PER_S, Frame
 from edge.errors import CaptureError
-from tests.clips import cut_end, picture, regular_times, turn, write_clip, write_sound
+from tests.clips import cut_end, picture, regular_times, spoil, turn, write_clip, write_sound
 
 ORIGIN = FrameOrigin(mono_ns=0, wall_ns=0, index=0)
 
@@ -118,3 +120,35 @@ def test_frames_are_converted_only_where_they_are_analysed(tmp_path: Path, monke
     frames: list[Frame] = list(capture)
     assert converted == len(frames) == 20
     assert capture.counts.decoded == 100
+
+
+CLOSE_EARLY = """
+import logging, sys
+import av.logging
+from edge.capture.packets import PacketCapture
+from edge.capture.timeline import FrameOrigin
+
+av.logging.set_level(av.logging.DEBUG)
+libav = logging.getLogger("libav")
+libav.addHandler(logging.NullHandler())
+libav.propagate = False
+for number in range(40):
+    origin = FrameOrigin(mono_ns=0, wall_ns=0, index=0)
+    capture = PacketCapture(sys.argv[1], camera="gate", fps=25, origin=origin)
+    frames = iter(capture)
+    for _ in range(1 + number % 8):
+        next(frames, None)
+    capture.close()
+    del frames, capture
+print("closed")
+"""
+
+
+def test_a_damaged_clip_is_closed_in_the_middle_while_its_decoder_has_something_to_say(tmp_path: Path) -> None:
+    """A thread of the decoder that logs waits for Python's lock; who frees the decoder waits for the thread."""
+    whole = write_clip(tmp_path / "whole.mp4", regular_times(frames=60, fps=25), width=1280, height=720)
+    clip = spoil(whole, tmp_path / "clip.mp4", begin=0.4, end=0.5)
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSE_EARLY, clip], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
