@@ -338,6 +338,29 @@ def test_what_is_left_where_its_bearer_was_lost_is_told_as_it_is_lower_than_he()
     assert 8 <= since <= 11.5
 
 
+def test_who_is_seen_again_for_a_moment_where_he_was_lost_is_no_less_known() -> None:
+    """The detector misses who stands still, and finds him again as a new track for 0.4 s."""
+    told: list[float] = []
+    for again in (False, True):
+        model = BackgroundModel([WHOLE], explaining_labels=EXPLAINING)
+        for index in range(60 * FPS):
+            now = index / FPS
+            picture = put(ground(), thing(30, 60), 110, 100) if now >= 5 else ground()
+            standing = [((108, 98, 142, 162), PERSON)]
+            tracks = tracks_of(standing if 5 <= now < 23 else [], seconds_to_ns(now), 5 * NS_PER_S)
+            tracks = lost_at(20, tracks) if now >= 20 else tracks
+            if again and 25 <= now < 28.4:
+                tracks = tracks_of(standing, seconds_to_ns(now), 25 * NS_PER_S)
+                tracks = replace(tracks, track_id=tracks.track_id + 1)
+                tracks = lost_at(25.4, tracks) if now > 25.4 else tracks
+            noisy = np.asarray(cv2.add(picture, NOISE[index % len(NOISE)], dtype=cv2.CV_8U), np.uint8)
+            if unexplained([(now, model.update(noisy, tracks, seconds_to_ns(now)))]):
+                told.append(now)
+                break
+    print(f"told from {told[0]:.1f} s, and seen again at 25 s from {told[1]:.1f} s")
+    assert told[1] >= told[0] + 4
+
+
 def at_the_feet_of_him_who_stands_until_22(patch: UInt8) -> float:
     """When something is told that lies there from 7 s on; the box round him takes it in at first, then not.
 

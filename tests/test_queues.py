@@ -226,6 +226,49 @@ def test_two_that_come_apart_are_two_cases() -> None:
     assert street.told == ["opened", "opened"]
 
 
+@pytest.mark.parametrize("gap", [0, 5, 10])
+def test_who_parks_bumper_to_bumper_with_the_one_on_whose_ground_it_was_first_seen_is_a_case(gap: int) -> None:
+    street = Street(rule(after_ns=10 * NS_PER_S))
+    street.play(5)
+    first = Thing(seed=7, box=(100, 100, 150, 140), track=1, rest_s=5, first_s=5)
+    street.play(15, first)
+    for look in range(30):
+        right = (50 + gap) * (look + 1) / 30
+        box = (100 + right, 102, 150 + right, 143)
+        second = replace(first, seed=8, box=box, track=2, score=0.8, rest_s=street.now_s, first_s=20)
+        street.play(0.2, first, second)
+    street.play(20, first, second)
+    assert street.told == ["opened", "opened"]
+
+
+@pytest.mark.parametrize("shorter", [0, 9])
+def test_two_boxes_of_one_car_stay_one_whatever_one_look_shows_of_them(shorter: int) -> None:
+    street = Street(rule(after_ns=10 * NS_PER_S))
+    street.play(5)
+    for look in range(10):
+        street.play(0.2, moved(Thing(seed=7, box=(100, 100, 160, 140), track=1, rest_s=street.now_s), 50 - 5 * look))
+    left = Thing(seed=7, box=(100, 100, 160, 140), track=1, score=0.7, rest_s=7)
+    right = replace(left, box=(125, 108, 160, 138), track=2, score=0.8, drawn=False, rest_s=7, first_s=7)
+    street.play(0.4, left, right)
+    car, part = replace(left, track=0), replace(left, box=(100, 100, 126, 140), drawn=False)
+    street.play(4, car, part, right)
+    street.play(0.2, car, replace(part, box=(100, 100, 126 - shorter, 140)), right)
+    street.play(60, car, part, right)
+    assert street.told == ["opened"]
+    assert street.at("opened") == [pytest.approx(17, abs=1)]
+
+
+@pytest.mark.parametrize(("score", "trembles"), [(0.4, True), (0.2, False)])
+def test_a_box_that_can_be_no_case_keeps_no_car_on_its_ground_from_being_told(score: float, trembles: bool) -> None:
+    street = Street(rule(after_ns=10 * NS_PER_S))
+    car = Thing(seed=7, box=(100, 100, 150, 140), track=2, score=0.5, rest_s=5.2, first_s=4)
+    elder = Thing(seed=3, box=(80, 60, 190, 141), track=1, label="truck", score=score, drawn=False)
+    street.play(4)
+    for _ in range(100):
+        street.play(0.2, car, replace(elder, rest_s=street.now_s if trembles else 0))
+    assert street.told == ["opened"]
+
+
 def test_who_parks_as_it_takes_the_track_of_a_parked_car_along_and_that_car_do_not_wait_for_one_another() -> None:
     """The parked one is a new track at that moment, which nobody has seen drive in."""
     queues = Queues(queue_max_ns=180 * NS_PER_S)

@@ -85,8 +85,8 @@ class PacketCapture(Reading[VideoFrame]):
         self._last_dts: int | None = None
 
     def _release(self) -> None:
-        # Only this waits for the decoder's threads without Python's lock. One that has something to log wants that lock,
-        # and would never get it from whoever frees the decoder.
+        # Only this waits for the decoder's threads without Python's lock. One that has something to log wants that
+        # lock, and would never get it from whoever frees the decoder.
         self._decoder.flush_buffers()
         self._container.close()
 

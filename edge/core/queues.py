@@ -74,6 +74,8 @@ _ROW = np.dtype(
         # The track on whose ground it was first seen, and from which it has not parted: no two vehicles come out of one
         # place.
         ("part_of", np.int64),
+        ("apart_ns", np.int64),  # for how long it has been seen apart from that one
+        ("joined_at", np.float64, 2),  # where it was when that one last moved
         ("score_sum", np.float64),  # over the looks in which it was seen
         ("looks", np.int64),
         ("since_ns", np.int64),  # when it came to stand, or, while it drives, when it left the last place
@@ -120,7 +122,7 @@ class Queues:
         self._looked_ns = mono_ns
         self._fit_to(size_px)
         self._carry_over(tracks, mono_ns)
-        self._move(tracks, mono_ns)
+        self._move(tracks, step_ns, mono_ns)
         self._link()
         self._judge(len(tracks), step_ns, mono_ns)
         state, since_ns = self._table["state"][: len(tracks)], self._table["since_ns"][: len(tracks)]
@@ -158,6 +160,7 @@ class Queues:
         self._table["box"] *= factor
         self._table["towed"] *= factor[:2]
         self._table["halt_box"] *= factor
+        self._table["joined_at"] *= factor[:2]
         self._left["box"] *= factor
 
     def _carry_over(self, tracks: Tracks, mono_ns: int) -> None:
@@ -182,7 +185,7 @@ class Queues:
         held[np.ix_(old, old)] = self._companions[np.ix_(source[old], source[old])]
         self._table, self._companions = carried, held
 
-    def _move(self, tracks: Tracks, mono_ns: int) -> None:
+    def _move(self, tracks: Tracks, step_ns: int, mono_ns: int) -> None:
         """Halts that began and ended. A box that trembles, or that a passer-by cuts short, is where it was."""
         table = self._table[: len(tracks)]  # a view
         middle, size = _middles(tracks.xyxy), _sizes(tracks.xyxy)
@@ -195,7 +198,7 @@ class Queues:
         table["drove"] |= seen & (length >= OTHER_PLACE * size)
         table["score_sum"] += np.where(seen, tracks.score, 0)
         table["looks"] += seen
-        self._part(seen)
+        self._part(tracks, seen, step_ns, mono_ns)
 
         way = np.hypot(*(middle - _middles(table["halt_box"])).T)
         rests = tracks.rest_since_ns <= table["since_ns"]
@@ -213,14 +216,21 @@ class Queues:
         table["leaves"][begins] = False
         self._go_on(begins, len(tracks), mono_ns)
 
-    def _part(self, seen: Bool) -> None:
-        """Who is seen apart from the one that it came out of is another."""
+    def _part(self, tracks: Tracks, seen: Bool, step_ns: int, mono_ns: int) -> None:
+        """Who is seen apart from the one that it came out of, or drives on while that one stands, is another."""
         table = self._table[: len(seen)]
+        middle = _middles(table["box"])
         whole = rows_again(table["part_of"], table["track_id"])
         rows = np.flatnonzero((whole >= 0) & seen)
         rows = rows[seen[whole[rows]]]
-        gap = np.diagonal(_gap(table["box"][np.concatenate([rows, whole[rows]])])[: len(rows), len(rows) :])
-        table["part_of"][rows[gap > APART]] = -1
+        whole = whole[rows]
+        moves = mono_ns - tracks.rest_since_ns[whole] < SETTLES_NS
+        fresh = table["looks"][rows] <= 1
+        table["joined_at"][rows[moves | fresh]] = middle[rows[moves | fresh]]
+        gap = np.diagonal(_gap(table["box"][np.concatenate([rows, whole])])[: len(rows), len(rows) :])
+        table["apart_ns"][rows] = np.where(gap > APART, table["apart_ns"][rows] + step_ns, 0)
+        on = np.hypot(*(middle[rows] - table["joined_at"][rows]).T) >= OTHER_PLACE * _sizes(table["box"][rows])
+        table["part_of"][rows[on | (table["apart_ns"][rows] >= STANDS_NS)]] = -1
 
     def _leave(self, rows: Int64, mono_ns: int) -> None:
         """Their halts are over; what they were is kept for as long as it may show that they stand there as ever."""

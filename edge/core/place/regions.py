@@ -384,10 +384,12 @@ class Regions:
         if np.any(explains):
             region.came_as_track |= not region.told or region.looks <= 1
             row = int(np.where(explains, share, 0).argmax())
+            known_ns = region.explainer_seen_ns if region.explained_by >= 0 and not region.left else 0
             region.explained_by, region.explainer_xyxy = int(tracks.track_id[row]), tracks.xyxy[row].copy()
             region.explained_ns, region.explained_cells, region.left = look.mono_ns, region.cells, False
             region.explainer_rows = self._figures.get(region.explained_by, 0)
-            region.explainer_seen_ns = int(tracks.last_seen_ns[row] - tracks.first_seen_ns[row])
+            seen_ns = int(tracks.last_seen_ns[row] - tracks.first_seen_ns[row])
+            region.explainer_seen_ns = max(seen_ns, known_ns)  # he who was lost there may be a new track now
             return
         if region.explained_by >= 0:
             its_own = tracks.track_id == region.explained_by

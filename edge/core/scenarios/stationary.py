@@ -17,7 +17,7 @@ from edge.core import boxes
 from edge.core.queues import Halts, Queues
 from edge.core.scenarios.rule import THING, Rule, Scenario, findings_of, large_enough_cm, wanted
 from edge.core.scene import Scene
-from edge.core.types import HOLDS, LASTS, NS_PER_S, WAITS, Bool, Findings, Float32, Tracks
+from edge.core.types import HOLDS, LASTS, NS_PER_S, WAITS, Bool, Findings, Float32, Int64, Tracks
 
 SETTLE_NS = NS_PER_S
 
@@ -46,13 +46,13 @@ class Stationary(Scenario):
         width, height = scene.frame.size_px
         large = boxes.area(tracks.xyxy) >= self._size_min * width * height
         watched = presence.inside & self.rule.zone_mask()[:, None]
-        second = self._second_boxes(tracks, large & watched.any(axis=0) & (tracks.detection >= 0))
         still = wanted(tracks, self.rule) & halts.stands & large & ~presence.inside[self._bays].any(axis=0)
         zone, row = np.nonzero(watched & still[None, :])
         large_cm = large_enough_cm(
             tracks.xyxy[row], zone, self.rule, size_cm_min=self._size_cm_min, size_px=scene.frame.size_px
         )
         zone, row = zone[large_cm], row[large_cm]
+        second = self._second_boxes(tracks, row)
         since_ns = np.maximum(halts.since_ns[row], presence.entered_ns[zone, row])
         extent = np.where(second[row], LASTS, np.where(halts.waits[row], WAITS, HOLDS)).astype(np.int8)
         return replace(findings_of(tracks, zone=zone, row=row, since_ns=since_ns), extent=extent)
@@ -72,10 +72,15 @@ class Stationary(Scenario):
             stands[rows], waits[rows], since_ns[rows] = halts
         return Halts(np.asarray(stands), waits, since_ns)
 
-    def _second_boxes(self, tracks: Tracks, able: Bool) -> Bool:
-        """(T,) the lesser one of two boxes on one vehicle, which begins no case of its own but carries one on."""
+    def _second_boxes(self, tracks: Tracks, found: Int64) -> Bool:
+        """(T,) the lesser one of two boxes on one vehicle, which begins no case of its own but carries one on.
+
+        `found`: rows of what could be a case; no other box keeps one from being told. Only where queues are looked for.
+        """
         second = np.zeros(len(tracks), np.bool_)
         if self._queues is not None:
+            able = np.zeros(len(tracks), np.bool_)
+            able[found] = tracks.detection[found] >= 0
             rows = np.flatnonzero(np.isin(tracks.label, self.rule.labels))
             second[rows] = self._queues.second_boxes(able[rows])
         return second
