@@ -9,8 +9,9 @@ parking again when all of them have been gone for a while, or when nothing has m
     halts within seconds of a neighbour, or behind a queue      queues
     companions gone for GONE_NS, or longer than queue_max_ns    parked, since it halted
 
-State is rows beside the tracks' ids, and those of vehicles lately lost from sight: a bus that passes hides a queue.
-A gap in which nobody looked hides it as well, and nobody has waited in it.
+State is rows beside the tracks' ids, and those of vehicles lately lost from sight, for a bus that passes hides a queue,
+or lately gone from their place, for a track may slide off with another vehicle. Two boxes on one vehicle are one.
+A gap in which nobody looked hides a queue as well, and nobody has waited in it.
 """
 
 from __future__ import annotations
