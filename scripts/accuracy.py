@@ -159,7 +159,8 @@ def report(composited: Evaluation, recorded: Evaluation, unknown: Sequence[str],
         else ""
     )
     takes = f", at most {asked.takes} takes of a recipe" if asked.takes else ""
-    form = "in its short form" if asked.short else f"with seed {asked.seed}{takes}"
+    hours = f"{asked.hours:g} hours of clips that hold nothing but what may not be told"
+    form = "in its short form" if asked.short else f"with seed {asked.seed}{takes} and {hours}"
     lines = [
         f"Measured by `./scripts/accuracy` {form} on commit {commit}{dirty}: {_machine()}, Python "
         f"{platform.python_version()}; the catalogue's defaults for all that the truth leaves open.",
