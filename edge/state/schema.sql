@@ -121,6 +121,27 @@ CREATE TABLE IF NOT EXISTS measures (
     body  TEXT NOT NULL                -- as it is published
 );
 
+-- Who is told of every alert beside the broker: uploads, bridges to other platforms. The courier keeps the list.
+CREATE TABLE IF NOT EXISTS followers (
+    name TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
+-- What each of them is still to be told of: copies, so that the outbox may forget an alert whatever they do.
+CREATE TABLE IF NOT EXISTS relays (
+    follower TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    topic    TEXT NOT NULL,
+    body     TEXT NOT NULL,
+    PRIMARY KEY (follower, sequence)
+) WITHOUT ROWID;
+
+-- In the alert's own transaction, whichever process commits it. A follower that is away for 100,000 alerts loses the
+-- oldest; it sees by the sequence how many.
+CREATE TRIGGER IF NOT EXISTS outbox_followed AFTER UPDATE OF body ON outbox WHEN old.body = '' BEGIN
+    INSERT INTO relays (follower, sequence, topic, body) SELECT name, new.sequence, new.topic, new.body FROM followers;
+    DELETE FROM relays WHERE follower IN (SELECT name FROM followers) AND sequence <= new.sequence - 100000;
+END;
+
 INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '3');
 
 COMMIT;
