@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from edge.state.database import Database
 from edge.state.relays import Relays
 from tests.alerts import a_change, alert_of, topic_of
+
+pytestmark = pytest.mark.delivery
 
 
 def store(database: Database, number: int) -> int:
