@@ -116,6 +116,32 @@ def test_a_port_that_hangs_up_is_named(tcp_server: socket.socket) -> None:
     assert "hung up without an answer" in refusal(f"mqtt://127.0.0.1:{tcp_server.getsockname()[1]}")
 
 
+def test_a_topic_that_we_may_not_hear_is_named(tcp_server: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+    """Mosquitto grants all and delivers nothing; others say so."""
+    answered = threading.Event()
+
+    def refuse_the_first_topic() -> None:
+        with tcp_server.accept()[0] as connection:
+            connection.recv(1000)
+            connection.sendall(bytes([0x20, 2, 0, 0]))  # CONNACK
+            asked = connection.recv(1000)
+            connection.sendall(bytes([0x90, 4, *asked[2:4], 0x80, 1]))  # SUBACK: refused, granted
+            answered.wait(WAIT_S)
+
+    threading.Thread(target=refuse_the_first_topic, daemon=True).start()
+    publisher = a_publisher(f"mqtt://127.0.0.1:{tcp_server.getsockname()[1]}")
+    for topic in ("receipt", "command"):
+        publisher.subscribe(topic, lambda _message: None)
+    publisher.connect(on_confirmed=lambda _ticket: None, on_lost=lambda _reason: None)
+    pause = threading.Event()
+    while not publisher.refused_topics:
+        assert not pause.wait(0.005)
+    answered.set()
+    publisher.close()
+    assert publisher.refused_topics == {"receipt"}
+    assert any("we may not listen to receipt" in one for one in caplog.messages)
+
+
 def test_a_wrong_password_is_named_and_the_right_one_is_let_in(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     subprocess.run([need_program("mosquitto_passwd"), "-b", "-c", str(passwords), "gw", "right"], check=True)

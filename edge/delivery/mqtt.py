@@ -23,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge.delivery.inbox import Received
 from edge.delivery.message import CONTENT_TYPE
 from edge.errors import DeliveryError, redact
 
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _GOODBYE_S = 1.0  # how long a connection may take to take leave, for a broker that hangs takes nothing
 _RECALLED_MAX = 1024  # topics of an earlier life; more are left as they are
+_PACKET_MAX_BYTES = 1_000_000  # of what we hear; a broker of MQTT 5 keeps longer ones from us
+
+Hear = Callable[[Received], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class MqttLink:
         self._keepalive_s = keepalive_s
         self._connect_s = connect_s
         self._ca_file = ca_file
+        self._version5 = version5
         self._on_lost = on_lost
         self._answered = threading.Event()
         self._answer: ReasonCode | None = None
@@ -166,7 +171,8 @@ class MqttLink:
     def _dial(self) -> None:
         if self._address.tls:
             self.client.tls_set(ca_certs=None if self._ca_file is None else str(self._ca_file))
-        self.client.connect(self._address.host, self._address.port, keepalive=self._keepalive_s)
+        properties = _packet_limit() if self._version5 else None
+        self.client.connect(self._address.host, self._address.port, keepalive=self._keepalive_s, properties=properties)
 
     def _connected(self, _client: Any, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         self._answer = reason
@@ -216,7 +222,7 @@ def _advice(error: Exception) -> str:
 
 
 class MqttPublisher:
-    """Publishes text at QoS 1 over one connection at a time, and reports what the broker has confirmed."""
+    """Publishes text at QoS 1 over one connection at a time, reports what the broker has confirmed, and listens."""
 
     def __init__(
         self,
@@ -241,6 +247,8 @@ class MqttPublisher:
         self._recall = recall
         self._recalled: set[str] = set()
         self._recall_overflow = False
+        self._subscriptions: dict[str, Hear] = {}  # as many as the program has parts that listen
+        self._refused_topics: set[str] = set()
         self._link: MqttLink | None = None
 
     @property
@@ -252,6 +260,19 @@ class MqttPublisher:
     def version5(self) -> bool:
         """Whether MQTT 5 is spoken; a broker that cannot has turned it off."""
         return self._version5
+
+    @property
+    def refused_topics(self) -> frozenset[str]:
+        """Those of `subscribe` that the broker has not granted on this connection."""
+        return frozenset(self._refused_topics)
+
+    def subscribe(self, topic: str, hear: Hear) -> None:
+        """From the next connection on, `hear` is given each message on this topic, at QoS 1.
+
+        It is called in the network's thread, so it only puts the message aside: see `Inbox`. The session is not kept:
+        what is said while we are away is not heard.
+        """
+        self._subscriptions[topic] = hear
 
     def check(self) -> None:
         """Connect and hang up: raises DeliveryError where the broker cannot be used."""
@@ -344,13 +365,26 @@ class MqttPublisher:
 
         link.client.on_publish = answered
         link.client.on_message = self._retained
+        link.client.on_subscribe = self._granted
         # The courier holds the window; paho must not queue behind its back.
         link.client.max_inflight_messages_set(65_535)
+        for topic, hear in self._subscriptions.items():
+            link.client.message_callback_add(topic, _heard_by(hear))
+        self._recalled, self._refused_topics = set(), set()
         link.open()
-        self._recalled = set()
-        if self._recall:
-            link.client.subscribe(self._recall, qos=0)
+        wanted = [*((topic, 1) for topic in self._subscriptions), *([(self._recall, 0)] if self._recall else [])]
+        if wanted:
+            link.client.subscribe(wanted)
         return link
+
+    def _granted(self, _client: Any, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
+        """The broker answers in the order in which we asked; what it refuses, it refuses until its rights change."""
+        for topic, reason in zip(self._subscriptions, reasons, strict=False):
+            if reason.is_failure:
+                self._refused_topics.add(topic)
+                log.warning(
+                    "%s: we may not listen to %s (%s); check the rights of its user", self._address, topic, reason
+                )
 
     def _retained(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         """Only what the broker held before has the mark; what we publish now comes back without it."""
@@ -361,6 +395,19 @@ class MqttPublisher:
         elif not self._recall_overflow:
             self._recall_overflow = True
             log.warning("%s: more than %d topics are retained; the others stay", self._address, _RECALLED_MAX)
+
+
+def _heard_by(hear: Hear) -> Callable[[Any, Any, paho.MQTTMessage], None]:
+    def heard(_client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        hear(Received(message.topic, bytes(message.payload), bool(message.retain)))
+
+    return heard
+
+
+def _packet_limit() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = _PACKET_MAX_BYTES
+    return properties
 
 
 def _content_type(packet: int) -> Properties:

@@ -14,7 +14,9 @@ import jsonschema
 import pytest
 
 from edge.delivery.courier import Courier
-from edge.delivery.message import ALL_ALERTS
+from edge.delivery.inbox import Inbox as Letters
+from edge.delivery.inbox import Received
+from edge.delivery.message import ALL_ALERTS, Topics
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.subscriber import Subscriber
 from edge.state.database import Database
@@ -43,8 +45,8 @@ def fill(outbox: Database, count: int, *, first: int = 1) -> None:
         outbox.commit(change, alert_of(change), topic_of(change))
 
 
-def a_publisher(broker: StreetBroker) -> MqttPublisher:
-    return MqttPublisher(broker.url, client_id="gw-01", connect_s=5)
+def a_publisher(broker: StreetBroker, client_id: str = "gw-01") -> MqttPublisher:
+    return MqttPublisher(broker.url, client_id=client_id, connect_s=5)
 
 
 def test_every_alert_arrives_once_and_in_order(broker: StreetBroker, outbox: Database) -> None:
@@ -169,3 +171,62 @@ def test_what_is_no_json_object_is_counted_and_passed_over(broker: StreetBroker)
         publisher.close()
         assert subscriber.unreadable == 2
     assert inbox.alerts == [{"sequence": 1}]
+
+
+class _Listener:
+    """A publisher that is connected and listens to `receipt` and `command`."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.came = threading.Semaphore(0)
+        self.letters = Letters(messages_max=10, body_max_bytes=1000, on_arrival=self.came.release)
+        self.commands: list[Received] = []
+        self.lost = threading.Event()
+        self.publisher = MqttPublisher(url, client_id="gw-01", connect_s=5, **options)
+        self.publisher.subscribe(TOPICS.receipt, self.letters)
+        self.publisher.subscribe(TOPICS.command, self._hear)
+
+    def connect(self) -> None:
+        self.publisher.connect(on_confirmed=lambda _ticket: None, on_lost=lambda _reason: self.lost.set())
+
+    def _hear(self, message: Received) -> None:
+        self.commands.append(message)
+        self.came.release()
+
+
+TOPICS = Topics("xiaohe", "gw-01")
+
+
+@pytest.mark.parametrize("version5", [False, True])
+def test_what_is_said_to_the_gateway_is_heard_on_its_own_topic_after_a_reconnect_too(
+    broker: StreetBroker, version5: bool
+) -> None:
+    listener = _Listener(broker.url, version5=version5, recall=TOPICS.all_health)
+    brain = a_publisher(broker, client_id="brain")
+    for turn in range(2):
+        if turn:
+            broker.kill()
+            assert listener.lost.wait(WAIT_S)
+            listener.publisher.close()
+            brain.close()
+            broker.start()
+        listener.connect()
+        brain.connect(on_confirmed=lambda _ticket: None, on_lost=lambda _reason: None)
+        brain.publish(TOPICS.receipt, '{"ids": []}')
+        brain.publish(TOPICS.receipt, "x" * 1001)
+        brain.publish(TOPICS.command, "{}")
+        for _ in range(2):
+            assert listener.came.acquire(timeout=WAIT_S)
+        assert listener.letters.take() == [Received(TOPICS.receipt, b'{"ids": []}', retained=False)]
+        assert listener.letters.oversized == turn + 1
+        assert listener.commands[turn:] == [Received(TOPICS.command, b"{}", retained=False)]
+        assert listener.publisher.refused_topics == frozenset()
+    listener.publisher.close()
+    brain.close()
+
+
+def test_a_full_inbox_counts_what_it_loses() -> None:
+    letters = Letters(messages_max=2, body_max_bytes=10)
+    for number in range(5):
+        letters(Received("receipt", str(number).encode(), retained=False))
+    assert [letter.body for letter in letters.take()] == [b"0", b"1"]
+    assert (letters.dropped, len(letters)) == (3, 0)
