@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -413,3 +413,36 @@ def test_a_closed_courier_has_left_the_rest_in_the_outbox(outbox: Database) -> N
     fill(outbox, 2)
     courier.close()
     assert courier.drain(0) == 2
+
+
+class LetterBox:
+    """Forty letters in memory."""
+
+    def __init__(self) -> None:
+        self.waiting = {str(number): f"letter {number}" for number in range(1, 41)}
+
+    def unposted(self, limit: int) -> list[tuple[str, str, str]]:
+        return [(key, "reply", body) for key, body in self.waiting.items()][:limit]
+
+    def mark_posted(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            del self.waiting[key]
+
+
+@given(plan=st.lists(connections, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_letters_are_published_in_order_until_the_broker_has_confirmed_each(plan: list[Connection]) -> None:
+    publisher, letters = FakePublisher(plan), LetterBox()
+    bodies = list(letters.waiting.values())
+    with Database.open(":memory:") as outbox:
+        quick = {"poll_s": 0.005, "retry_s": 0.001, "retry_max_s": 0.002, "confirm_s": 0.01}
+        with Courier(outbox, publisher, letters=letters, **quick):
+            pause = threading.Event()
+            while letters.waiting:
+                assert not pause.wait(0.001)
+    confirmed = 0
+    good = [step for step in plan if not step.refuses]
+    for arrived, step in zip(publisher.arrived, [*good, Connection(1_000_000, 1_000_000)], strict=False):
+        assert arrived == bodies[confirmed : confirmed + len(arrived)]
+        confirmed += min(step.confirms, len(arrived))
+    assert confirmed == len(bodies)

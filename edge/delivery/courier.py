@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _GOODBYE_S = 1.0  # how long the last notice may take to be confirmed
 _MEASURES_A_TURN = 64
+_LETTERS_WINDOW = 16  # in flight, beside the alerts'
 _STEADY_NS = 10 * NS_PER_S  # a connection that stood for so long was a good one
 
 
@@ -129,6 +130,18 @@ class MeasureQueue(Protocol):
     def waiting_measures(self) -> int: ...
 
 
+class LetterBox(Protocol):
+    """Messages at QoS 1 beside the alerts, such as replies to commands: each published until the broker confirms it."""
+
+    def unposted(self, limit: int) -> Sequence[tuple[str, str, str]]:
+        """Key, topic and body of the oldest; asked every turn, so it must be cheap where nothing waits."""
+        ...
+
+    def mark_posted(self, keys: Iterable[str]) -> None:
+        """The broker has these, or has refused them for good."""
+        ...
+
+
 class Courier:
     """A thread between one outbox and one broker. It never gives up; `last_error` says what holds it up."""
 
@@ -139,6 +152,7 @@ class Courier:
         *,
         notices: Notices | None = None,
         measures: MeasureQueue | None = None,
+        letters: LetterBox | None = None,
         window: int = 32,
         poll_s: float = 1.0,
         notice_s: float = 0.5,
@@ -153,6 +167,8 @@ class Courier:
         self._publisher = publisher
         self._notices = notices
         self._measures = measures
+        self._letters = letters
+        self._letters_in_flight: dict[int, str] = {}  # ticket -> key, at most _LETTERS_WINDOW
         self._window = window
         self._poll_s = poll_s if notices is None else min(poll_s, notice_s)
         self._notice_ns = seconds_to_ns(notice_s)
@@ -278,14 +294,15 @@ class Courier:
         handed_over = 0
         progress_ns = self._clock.mono_ns()
         while not self._stopping:
-            if not in_flight and not self._retained.in_flight:
+            if not in_flight and not self._retained.in_flight and not self._letters_in_flight:
                 progress_ns = self._clock.mono_ns()
             if rows := self._outbox.next_unsent(handed_over, self._window - len(in_flight)):
                 handed_over = rows[-1].sequence
                 self._hand_over(rows, in_flight)
             self._post_notices()
+            self._post_letters()
             self._post_measures()
-            waiting = len(in_flight) + self._retained.in_flight
+            waiting = len(in_flight) + self._retained.in_flight + len(self._letters_in_flight)
             answered = self._wait_for_news()
             if answered and self._settle(answered, in_flight):
                 progress_ns = self._clock.mono_ns()
@@ -316,6 +333,18 @@ class Courier:
         except DeliveryError as error:
             self._on_lost(str(error))
 
+    def _post_letters(self) -> None:
+        """The key of one in flight is not given out again, so the box is asked for as many more as there are."""
+        if self._letters is None or len(self._letters_in_flight) >= _LETTERS_WINDOW:
+            return
+        on_way = set(self._letters_in_flight.values())
+        try:
+            for key, topic, body in self._letters.unposted(_LETTERS_WINDOW):
+                if key not in on_way and len(self._letters_in_flight) < _LETTERS_WINDOW:
+                    self._letters_in_flight[self._publisher.publish(topic, body)] = key
+        except DeliveryError as error:
+            self._on_lost(str(error))
+
     def _post_measures(self) -> None:
         """At most a handful a turn, so that a backlog of numbers holds up no alert."""
         if self._measures is None:
@@ -341,6 +370,10 @@ class Courier:
             elif topic is not None and self._recalling:
                 self._recalling = False
                 self._retained.remember(self._publisher.recalled())
+        if posted := [self._letters_in_flight.pop(one) for one in answered if one in self._letters_in_flight]:
+            awaited = True
+            assert self._letters is not None
+            self._letters.mark_posted(posted)
         if sequences := [in_flight.pop(ticket) for ticket in answered if ticket in in_flight and ticket not in refused]:
             self._outbox.mark_sent(sequences)
             self._sent += len(sequences)
@@ -398,6 +431,7 @@ class Courier:
     def _forget_connection(self) -> None:
         self._since_ns = None
         self._retained.forget_connection()
+        self._letters_in_flight.clear()
         self._recalling = True
         self._asked_ns = None
         with self._changed:
