@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,8 @@ from edge.cli.demo import _print_alert
 from edge.cli.main import run
 from edge.evidence.manifest import verify_chain
 from edge.resources import configs_dir
+from tests.brokers import Mosquitto
+from tests.documentation import Documentation, DocumentedSubscriber
 
 DEMO = configs_dir() / "demo"
 VAN = (651, 44, 725, 102)
@@ -28,10 +31,22 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def subscriber(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DocumentedSubscriber]:
+    """Listens from before the first alert."""
+    broker = Mosquitto(tmp_path_factory.mktemp("broker"))
+    broker.start()
+    with DocumentedSubscriber(broker.port) as listening:
+        yield listening
+    broker.kill()
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory, subscriber: DocumentedSubscriber) -> Path:
+    """What the demo does, with a broker that plain clients can reach."""
     folder = tmp_path_factory.mktemp("replay") / "out"
     clip, config = str(DEMO / "plaza.mp4"), str(DEMO / "site.yaml")
-    assert run(["replay", clip, "--config", config, "--out", str(folder), "--annotate"]) == 0
+    url = f"mqtt://127.0.0.1:{subscriber.port}"
+    assert run(["replay", clip, "--config", config, "--out", str(folder), "--annotate", "--mqtt", url]) == 0
     return folder
 
 
@@ -71,6 +86,18 @@ def test_people_who_stay_are_cases_too_and_end_when_they_go(replayed: Path) -> N
     cleared = {data["case_id"] for data in told if data["state"] == "cleared"}
     assert cleared
     assert cleared <= opened
+
+
+@pytest.mark.delivery
+def test_who_knows_only_the_documentation_validates_all_that_the_demo_publishes(
+    replayed: Path, subscriber: DocumentedSubscriber
+) -> None:
+    told = alerts_of(replayed)
+    assert subscriber.wait_for(lambda heard: len(heard) >= len(told))
+    counts = subscriber.check(Documentation())
+    print(f"{dict(counts)} of {len(subscriber.heard)} messages, each on a topic and of a form that the documents name")
+    assert counts == {"alert": len(told)}
+    assert [json.loads(body) for _, body in subscriber.heard] == told
 
 
 def test_the_demo_prints_what_happened_to_each_case(replayed: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,18 +34,30 @@ def check(
     typer.echo(f"{file}: ok: {', '.join(counts)}")
 
 
-def schema() -> None:
-    """Print the JSON Schema of site.yaml, for editors.
+def schema(
+    messages: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Instead, write asyncapi.yaml and schemas/ of the messages into this folder."),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of site.yaml, for editors; or write those of the messages.
 
     Example: edge schema > site.schema.json
 
-    Exit status: 0.
+    Exit status: 0 done, 1 the folder cannot be written.
     """
     import json
 
     from edge.config.schema import json_schema
+    from edge.delivery.asyncapi import documents
 
-    typer.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+    if messages is None:
+        typer.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+        return
+    for name, text in documents().items():
+        path = messages / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def _count(number: int, noun: str) -> str:

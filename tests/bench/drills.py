@@ -25,6 +25,7 @@ from tests.bench.cameras import StreetCameras
 from tests.bench.gateway import EMPTY_ZONE, PARKED, RunningGateway, camera_config, opened, site_config, streaming
 from tests.bench.streams import Recipe, Stream, make_stream
 from tests.brokers import Inbox, Mosquitto
+from tests.documentation import Documentation, DocumentedSubscriber
 
 CASES_EACH = 2  # parked cars in `PARKED`
 BACK_S = {"camera": 5.0, "detector": 10.0, "courier": 5.0, "forkserver": 5.0}
@@ -41,6 +42,7 @@ class Street:
     cameras: StreetCameras
     gateway: RunningGateway
     inbox: Inbox
+    documented: DocumentedSubscriber
     names: list[str]
     stream: Stream
 
@@ -90,6 +92,7 @@ def street(
         broker.start()
         stack.callback(broker.kill)
         stack.enter_context(Subscriber(broker.url, inbox, client_id="drill"))
+        documented = stack.enter_context(DocumentedSubscriber(broker.port))
         configured = [camera_config(name, street_cameras.add(f"/{name}", stream)) for name in names]
         for camera in configured:
             camera["scenarios"][0].update(use or {})
@@ -97,7 +100,7 @@ def street(
         gateway = RunningGateway(folder, site_config(configured, mqtt={"url": broker.url}, **site))
         stack.enter_context(gateway)
         gateway.wait_streaming(30 + 2 * cameras)
-        yield Street(street_cameras, gateway, inbox, names, stream)
+        yield Street(street_cameras, gateway, inbox, documented, names, stream)
 
 
 # A quiet run
@@ -140,6 +143,7 @@ def quiet_run(place: Street, seconds: float) -> Run:
     stop_s = gateway.stop()
     assert stop_s < 10
     check_nothing_left(gateway)
+    check_documented(place, alerts)
     return Run(
         cameras=len(place.names),
         seconds=round(elapsed_s, 1),
@@ -159,6 +163,17 @@ def check_accounts(camera: CameraStatus) -> None:
     report = camera.report
     told = report.analysed + report.dropped + report.unseen + report.queue
     assert 0 <= report.taken - told <= 1, f"{camera.camera}: {report.taken} due, {told} accounted for: {report}"
+
+
+def check_documented(place: Street, alerts: int) -> None:
+    """Who knows only the documentation could read all that the gateway has published."""
+    gone = f"cityeye/v1/{place.gateway.site['site']['id']}/{place.gateway.site['gateway']['id']}/status"
+    assert place.documented.wait_for(lambda heard: any(topic == gone and "stopped" in body for topic, body in heard))
+    counts = place.documented.check(Documentation())
+    print(f"documented: {dict(counts)}")
+    assert counts["status"] >= 2
+    assert counts["health"] >= len(place.names)
+    assert counts["alert"] >= alerts
 
 
 def check_nothing_left(gateway: RunningGateway, limit_s: float = 5.0) -> float:
