@@ -354,6 +354,18 @@ def test_what_a_killed_program_left_of_an_alert_is_replaced(tmp_path: Path) -> N
     assert verify_chain(tmp_path) == []
 
 
+def test_what_was_begun_of_an_alert_that_never_came_does_not_outlive_its_case(tmp_path: Path) -> None:
+    """Cleared but not told, seen again and killed at that, gone after all: the first manifest holds."""
+    a_recorder(tmp_path).record(a_change("opened", 60, alerts=1), a_frame(60))
+    untold = a_change("cleared", 120, alerts=2, reason="seen-empty")
+    stored = a_recorder(tmp_path, chain=Chain(chain_head(tmp_path))).record(untold, a_frame(120))
+    begun = tmp_path / stored[0].path.replace("after-2", "overview-3")
+    begun.write_bytes(b"begun")
+    assert a_recorder(tmp_path).record(untold, a_frame(130))[-1].sha256 == stored[-1].sha256
+    assert not begun.exists()
+    assert verify_chain(tmp_path) == []
+
+
 def test_a_full_disk_takes_all_of_an_alert_back_and_the_next_one_holds(tmp_path: Path) -> None:
     noise = np.random.default_rng(3).integers(0, 255, (240, 320, 3), np.uint8)
     with tmpfs(tmp_path / "disk", size="400k") as disk:

@@ -149,22 +149,23 @@ class CaseRecorder:
         another alert has its number, that one's evidence comes after it: of one number, the last was told.
         """
         case_id, newest = change.case.case_id, self._newest_manifest(change.case.case_id)
+        self._discard_after(case_id, newest)
         if newest:
             name = manifest_name(newest)
             manifest = self._store.read(case_id, name)
             if proves(manifest, change):
                 return listed_files(case_id, name, manifest)
         number = max(change.case.alerts, newest + 1)
-        self._discard_alert(case_id, number)
         try:
             return self._store_alert(change, frame, number)
         except EvidenceError:
             with contextlib.suppress(EvidenceError):  # the first error is the one to tell
-                self._discard_alert(case_id, number)
+                self._discard_after(case_id, newest)
             raise
 
-    def _discard_alert(self, case_id: str, number: int) -> None:
-        unfinished = [name for name in self._store.names(case_id) if _alert_of(name) == number]
+    def _discard_after(self, case_id: str, newest: int) -> None:
+        """What has no manifest: of this alert, or of another that was to have its number and came to nothing."""
+        unfinished = [name for name in self._store.names(case_id) if _alert_of(name) > newest]
         self._store.discard(case_id, unfinished)
 
     def _watch_case(self, case: Case, frame: Frame, picture: _Encoded) -> None:

@@ -1,0 +1,1 @@
+"""Faults of every kind between a case and the street brain: see `scripts/faults`."""

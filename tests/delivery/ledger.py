@@ -1,0 +1,76 @@
+"""What must hold of a gateway's state folder whenever its process has been killed and started again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from edge.evidence.manifest import verify_chain
+
+
+def problems_of(folder: Path) -> list[str]:
+    """One line each, none where all holds: the outbox, the cases, and the evidence of all cases that an alert names."""
+    database = sqlite3.connect(folder / "edge.db")
+    try:
+        rows = database.execute("SELECT sequence, id, topic, body FROM outbox ORDER BY sequence").fetchall()
+        cases = database.execute("SELECT case_id, state, alerts FROM cases WHERE state != 'pending'").fetchall()
+    finally:
+        database.close()
+    alerts = [json.loads(body) for _, _, _, body in rows]
+    found = _outbox_problems(rows, alerts)
+    found += _case_problems(cases, alerts)
+    for alert in alerts:
+        found += _evidence_problems(folder, alert)
+    named = {str(alert["data"]["case_id"]) for alert in alerts}
+    found += [problem for problem in verify_chain(folder) if _concerns(problem, named)]
+    return found
+
+
+def _concerns(problem: str, named: set[str]) -> bool:
+    """All but what is said of a case whose first alert is still to be told."""
+    parts = problem.split("/")
+    return len(parts) < 2 or parts[0] != "evidence" or parts[1] in named
+
+
+def _outbox_problems(rows: list[tuple[Any, ...]], alerts: list[dict[str, Any]]) -> list[str]:
+    sequences = [row[0] for row in rows]
+    found = []
+    if sequences != list(range(1, len(rows) + 1)):
+        found.append(f"outbox: numbers {sequences} are not 1 to {len(rows)}")
+    for (sequence, name, _, _), alert in zip(rows, alerts, strict=True):
+        if (alert["sequence"], alert["id"]) != (sequence, name):
+            found.append(f"outbox: row {sequence} holds alert {alert['sequence']}")
+    return found
+
+
+def _case_problems(cases: list[tuple[Any, ...]], alerts: list[dict[str, Any]]) -> list[str]:
+    """A case and its alerts are stored together: each has as many as it says, opened first, nothing after its end."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for alert in alerts:
+        kinds[alert["data"]["case_id"]].append(alert["type"].split(".")[2])
+    found = []
+    for case_id, state, count in cases:
+        told = kinds.pop(case_id, [])
+        if len(told) != count or told[:1] != ["opened"] or Counter(told)["opened"] != 1:
+            found.append(f"case {case_id}: {count} alerts by the case, {told} in the outbox")
+        elif state in ("cleared", "withdrawn") and told[-1] != state:
+            found.append(f"case {case_id}: is {state}, told as {told}")
+    return [*found, *(f"case {case_id}: told as {told} and not stored" for case_id, told in kinds.items())]
+
+
+def _evidence_problems(folder: Path, alert: dict[str, Any]) -> list[str]:
+    found = []
+    for entry in alert["data"]["evidence"]:
+        path = folder / entry["path"]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            found.append(f"alert {alert['sequence']} names {entry['path']}: {error.strerror}")
+            continue
+        if (len(content), hashlib.sha256(content).hexdigest()) != (entry["bytes"], entry["sha256"]):
+            found.append(f"alert {alert['sequence']} names {entry['path']}, which is another file")
+    return found
