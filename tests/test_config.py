@@ -70,6 +70,14 @@ def changed(old: str, new: str) -> str:
     return SITE.replace(old, new)
 
 
+MQTT_LINE = 'mqtt: {url: mqtts://brain.example:8883, username: gw-01, password: "${MQTT_PASSWORD}"}\n'
+
+
+def bridged(written: str) -> str:
+    """SITE with `bridges:` on its sixth line."""
+    return changed(MQTT_LINE, f"{MQTT_LINE}bridges: {{{written}}}\n")
+
+
 # What is right
 
 
@@ -243,7 +251,7 @@ FAULTS = {
     "unknown key at the top": (
         changed("model: yolox-nano", "modle: yolox-nano"),
         "site.yaml:4: unknown key modle; did you mean model?; "
-        "known keys: cameras, console, detector, gateway, model, mqtt, review, site, state_dir, version",
+        "known keys: bridges, cameras, console, detector, gateway, model, mqtt, review, site, state_dir, version",
     ),
     "unknown key of a camera": (
         changed("    grid: G-17", "    gird: G-17"),
@@ -434,10 +442,34 @@ FAULTS = {
         changed("username: gw-01, ", ""),
         "site.yaml:5: mqtt: password needs a `username:` beside it",
     ),
+    "bridges without a broker": (
+        changed(MQTT_LINE, "bridges: {webhooks: [{kind: wecom, url: https://qyapi.example/swordfish}]}\n"),
+        "site.yaml:5: bridges need `mqtt:` beside them",
+    ),
+    "a robot of another make": (
+        bridged("webhooks: [{kind: slack, url: https://hooks.example/swordfish}]"),
+        "site.yaml:6: bridges.webhooks[0]: kind must be wecom or dingtalk, has slack",
+    ),
+    "a robot without TLS": (
+        bridged("webhooks: [{kind: wecom, url: http://qyapi.example/swordfish}]"),
+        "site.yaml:6: bridges.webhooks[0]: url must be https: the address of a robot is its password",
+    ),
+    "a signature for WeCom": (
+        bridged("webhooks: [{kind: wecom, url: https://q.example/x, secret: swordfish}]"),
+        "site.yaml:6: bridges.webhooks[0]: secret belongs to DingTalk; WeCom's is in its address",
+    ),
+    "a robot that speaks too often": (
+        bridged("webhooks: [{kind: dingtalk, url: https://q.example/x, per_minute: 21}]"),
+        "site.yaml:6: bridges.webhooks[0]: per_minute must be",
+    ),
+    "a robot that is told nothing": (
+        bridged("webhooks: [{kind: dingtalk, url: https://q.example/x, states: [open]}]"),
+        "site.yaml:6: bridges.webhooks[0]: states[0] must be opened, updated, cleared or withdrawn, has open",
+    ),
     "two faults, the later one found first": (
         changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),
-        "site.yaml:2: unknown key zzz; known keys: cameras, console, detector, gateway, model, mqtt, review, site, "
-        "state_dir, version (and 1 more)",
+        "site.yaml:2: unknown key zzz; known keys: bridges, cameras, console, detector, gateway, model, mqtt, review, "
+        "site, state_dir, version (and 1 more)",
     ),
     # YAML's surprises
     "a number as id": (

@@ -32,7 +32,7 @@ from edge.core.types import NS_PER_S
 from edge.errors import EdgeError, UsageError
 from edge.runtime.announcing import gateway_health
 from edge.runtime.board import SUPERVISOR_ROW
-from edge.runtime.health import CAMERA, STAGES, WAITING, CourierReport, GatewayStatus, from_document
+from edge.runtime.health import CAMERA, STAGES, WAITING, CourierReport, FollowerReport, GatewayStatus, from_document
 from edge.state.database import Database
 from edge.state.judgements import Tally
 from edge.wiring.console_process import counted
@@ -169,6 +169,7 @@ def test_a_database_that_cannot_be_opened_costs_the_counts_and_not_the_console(
 def test_the_operators_page_tells_of_every_metric_and_of_no_other() -> None:
     gateway = Gateway(2)
     gateway.blind("cam-02")
+    gateway.tell("courier", "courier", replace(COURIER_REPORT, followers=(FollowerReport("webhook-0"),)))
     page = (Path(__file__).parent.parent / "docs" / "health.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(edge_[a-z_]+)", page, re.MULTILINE))
     made = {sample.name for family in families_of(gateway.status()) for sample in family.samples}

@@ -24,6 +24,7 @@ from edge.runtime.health import (
     CameraStatus,
     CourierReport,
     DetectorStatus,
+    FollowerReport,
     GatewayStatus,
     ProcessEntry,
 )
@@ -112,6 +113,15 @@ def _courier(report: CourierReport | None, sample: Sample) -> Iterator[Text]:
     oldest = f", the oldest for {duration(report.oldest_unsent_s)}" if report.unsent else ""
     line.append(f"; {report.unsent} unsent{oldest}; {report.sent}{rate} sent; last sequence {report.last_sequence}")
     yield line
+    yield from (_follower(follower) for follower in report.followers)
+
+
+def _follower(report: FollowerReport) -> Text:
+    line = Text.assemble("  follower ", (report.name, "bold"), f": {report.waiting} waiting, {report.sent} sent")
+    line.append(f", {report.merged} of them together" if report.merged else "")
+    line.append(f", {report.refused} refused" if report.refused else "", "red")
+    line.append(f"; {report.reason}" if report.reason else "", "red")
+    return line
 
 
 def _processes(status: GatewayStatus) -> Text:

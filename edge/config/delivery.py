@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from edge.config.fields import Secret, Strict, located
+from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Secret, Strict, Text, distinct, located
 
 EMBEDDED = "embedded"
 
@@ -54,3 +54,59 @@ class MqttConfig(Strict):
             fault = PydanticCustomError("password", "needs a `username:` beside it (MQTT 3.1.1 demands one)")
             raise located("mqtt", [(("password",), fault)])
         return self
+
+
+def _http_url(url: str) -> str:
+    """The reason never repeats it: a robot's address is its password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.fragment:
+        raise PydanticCustomError("http_url", "must be https://host or http://host, with port and path as given")
+    if "@" in parts.netloc:
+        raise PydanticCustomError("http_url", "must not hold the user's name: use `username:` and `password:`")
+    return url
+
+
+def _robot_url(url: str) -> str:
+    url = _http_url(url)
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        raise PydanticCustomError("robot_url", "must be https: the address of a robot is its password")
+    return url
+
+
+class WebhookConfig(Strict):
+    """A group robot of WeCom (企业微信) or DingTalk (钉钉)."""
+
+    kind: Literal["wecom", "dingtalk"]
+    url: Annotated[Secret, AfterValidator(_robot_url)] = Field(
+        repr=False, description="The robot's address, which is a secret: keep it in a variable"
+    )
+    secret: Secret | None = Field(default=None, repr=False, description="Of a DingTalk robot with 加签")
+    keyword: Text = Field(default="", description="A word that the robot asks for in each message")
+    states: Annotated[
+        tuple[Literal["opened", "updated", "cleared", "withdrawn"], ...],
+        Field(max_length=4, json_schema_extra=ONE_OR_MORE),
+        NOT_EMPTY,
+        AfterValidator(distinct),
+    ] = Field(default=("opened", "cleared"), description="Which alerts are told")
+    pictures: bool = Field(default=True, description="A picture after each text; WeCom only")
+    per_minute: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=20, description="Messages, pictures included; what is more is told in one. Both bar who speaks more"
+    )
+
+    @model_validator(mode="after")
+    def _secret_is_dingtalks(self) -> WebhookConfig:
+        if self.secret is not None and self.kind == "wecom":
+            fault = PydanticCustomError("secret", "belongs to DingTalk; WeCom's is in its address")
+            raise located("webhook", [(("secret",), fault)])
+        return self
+
+
+class BridgesConfig(Strict):
+    """Other systems that are told of alerts, each in its own form: docs/bridges.md."""
+
+    webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=8)

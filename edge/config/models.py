@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
-from edge.config.delivery import MqttConfig, mqtt_shorthand
+from edge.config.delivery import BridgesConfig, MqttConfig, mqtt_shorthand
 from edge.config.document import Loc
 from edge.config.fields import (
     NOT_EMPTY,
@@ -307,6 +307,7 @@ class SiteConfig(Strict):
         default=None, min_length=1, description="Database, evidence, keys; --state goes first"
     )
     mqtt: Annotated[MqttConfig | None, BeforeValidator(mqtt_shorthand)] = None
+    bridges: BridgesConfig = BridgesConfig()
     detector: DetectorConfig = DetectorConfig()
     console: Annotated[ConsoleConfig | None, BeforeValidator(_console_shorthand)] = ConsoleConfig()
     review: ReviewConfig = ReviewConfig()
@@ -317,6 +318,9 @@ class SiteConfig(Strict):
     @model_validator(mode="after")
     def _cameras_differ(self) -> SiteConfig:
         faults = _repeated("cameras", [camera.id for camera in self.cameras], key="id")
+        if self.mqtt is None and self.bridges != BridgesConfig():
+            needs = PydanticCustomError("bridges", "need `mqtt:` beside them: the courier is who tells them")
+            faults.append((("bridges",), needs))
         if faults:
             raise located("site", faults)
         return self

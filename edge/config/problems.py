@@ -20,7 +20,7 @@ from edge.config.document import Document, Loc, is_number, short
 from edge.config.fields import ID_PATTERN
 from edge.errors import ConfigError
 
-_SECRET_KEYS = {"source", "evidence_source", "url", "username", "password", "mqtt"}
+_SECRET_KEYS = {"source", "evidence_source", "url", "username", "password", "secret", "mqtt"}
 _NAMING_KEYS = ("id", "use")  # a member of a list is called by these
 _NAME = re.compile(ID_PATTERN.replace(r"\z", r"\Z"))
 
@@ -111,6 +111,10 @@ _COMPLETE = frozenset(
         "schedule",
         "never_active",
         "broker_url",
+        "http_url",
+        "robot_url",
+        "secret",
+        "bridges",
         "source_url",
         "listen",
         "password",

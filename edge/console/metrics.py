@@ -221,3 +221,16 @@ def _tell_courier(families: _Families, report: CourierReport) -> None:
     families.gauge("edge_alerts_oldest_unsent_seconds", "The age of the oldest of them.", report.oldest_unsent_s)
     families.gauge("edge_alerts_last_sequence", "The number of the newest alert.", report.last_sequence)
     families.counter("edge_alerts_sent", "Confirmed by the broker since the courier's start.", report.sent)
+    for follower in report.followers:
+        labels = {"follower": follower.name}
+        families.gauge(
+            "edge_follower_waiting", "Alerts that this system is still to be told of.", follower.waiting, **labels
+        )
+        families.gauge(
+            "edge_follower_held_up", "1 while something holds it up.", float(bool(follower.reason)), **labels
+        )
+        families.counter(
+            "edge_follower_sent", "Alerts that it was told of, since the courier's start.", follower.sent, **labels
+        )
+        families.counter("edge_follower_refused", "Alerts that it would never take.", follower.refused, **labels)
+        families.counter("edge_follower_merged", "Of those sent, told together with others.", follower.merged, **labels)

@@ -8,7 +8,7 @@ and an event's id is made of its content. A change of state is told at once, num
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
@@ -36,6 +36,7 @@ class GatewayHealth:
     oldest_unsent_s: float
     cameras: Mapping[str, int]  # how many are streaming, blind, off
     problems: tuple[str, ...]
+    followers: Sequence[Mapping[str, object]] = ()  # other systems that are told: name, and counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ class HealthNotices:
             "state": ONLINE,
             **self._lasting(health),
             "cameras": dict(health.cameras),
+            **({"followers": list(health.followers)} if health.followers else {}),
             "problems": list(health.problems),
         }
         cameras = tuple(health.cameras.items())

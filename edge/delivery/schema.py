@@ -22,6 +22,7 @@ _COUNT = {"type": "integer", "minimum": 0}
 _NUMBER = {"type": "number", "minimum": 0}
 _PIXELS = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
 
+_FOLLOWED = ("waiting", "sent", "refused", "merged")
 _EVIDENCE_ROLES = ["overview", "original", "crop", "still", "clip", "after", "manifest"]
 
 
@@ -128,9 +129,10 @@ def _status() -> dict[str, object]:
             "last_sequence": _COUNT,
             "alerts": _object({"unsent": _COUNT, "oldest_unsent_s": _SECONDS}),
             "cameras": _object({"streaming": _COUNT, "blind": _COUNT, "off": _COUNT}),
+            "followers": {"type": "array", "items": _object({"name": _NAME, **dict.fromkeys(_FOLLOWED, _COUNT)})},
             "problems": {"type": "array", "items": _NAME},
         },
-        optional={"reason", "config_refused", "cameras", "problems"},
+        optional={"reason", "config_refused", "cameras", "followers", "problems"},
     )
 
 

@@ -8,14 +8,24 @@ connection would say that there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 
 from edge.clock import SystemClock
+from edge.delivery.bridges.follower import FollowerState
 from edge.delivery.courier import CourierState
 from edge.delivery.health import CONNECTION_LOST, STOPPED, CameraHealth, GatewayHealth, HealthNotices
-from edge.runtime.health import BLIND, OFF, STREAMING, CameraStatus, CourierReport, GatewayStatus, short
+from edge.runtime.health import (
+    BLIND,
+    OFF,
+    STREAMING,
+    CameraStatus,
+    CourierReport,
+    FollowerReport,
+    GatewayStatus,
+    short,
+)
 
 
 class Announcer:
@@ -30,11 +40,13 @@ class Announcer:
         gateway: str,
         timezone: tzinfo,
         health_s: float = 10.0,
+        followers: Callable[[], Sequence[FollowerState]] = tuple,
         clock: SystemClock | None = None,
     ) -> None:
         """`broker` is its address without secrets; `health_s` is how often numbers are told."""
         self._status = status
         self._broker = broker
+        self._followers = followers
         self._notices = HealthNotices(site=site, gateway=gateway, timezone=timezone, health_s=health_s)
         self._clock = clock or SystemClock()
 
@@ -59,10 +71,10 @@ class Announcer:
         return self._notices.offline(gateway_health(status), reason, wall_ns=status.taken_wall_ns)
 
     def _seen(self, courier: CourierState) -> GatewayStatus:
-        return replace(self._status(), courier=courier_report(courier, self._broker))
+        return replace(self._status(), courier=courier_report(courier, self._broker, self._followers()))
 
 
-def courier_report(state: CourierState, broker: str) -> CourierReport:
+def courier_report(state: CourierState, broker: str, followers: Iterable[FollowerState] = ()) -> CourierReport:
     """For the courier's row of the board."""
     return CourierReport(
         broker=broker,
@@ -72,6 +84,18 @@ def courier_report(state: CourierState, broker: str) -> CourierReport:
         sent=state.sent,
         last_sequence=state.last_sequence,
         oldest_unsent_s=round(state.oldest_unsent_s, 1),
+        followers=tuple(follower_report(one) for one in followers),
+    )
+
+
+def follower_report(state: FollowerState) -> FollowerReport:
+    return FollowerReport(
+        name=state.name,
+        waiting=state.waiting,
+        sent=state.sent,
+        refused=state.refused,
+        merged=state.merged,
+        reason=short(state.reason),
     )
 
 
@@ -89,6 +113,10 @@ def gateway_health(status: GatewayStatus) -> GatewayHealth:
         oldest_unsent_s=courier.oldest_unsent_s,
         cameras={state: states.count(state) for state in (STREAMING, BLIND, OFF)},
         problems=tuple(status.problems),
+        followers=[
+            {"name": one.name, "waiting": one.waiting, "sent": one.sent, "refused": one.refused, "merged": one.merged}
+            for one in courier.followers
+        ],
     )
 
 

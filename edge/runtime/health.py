@@ -93,6 +93,18 @@ class DetectorReport:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowerReport:
+    """Another system that is told of every alert. Counts are those since the courier's start."""
+
+    name: str
+    waiting: int = 0
+    sent: int = 0
+    refused: int = 0  # given up: it would never take them
+    merged: int = 0  # of those sent, told in one message with others
+    reason: str = ""  # what holds it up
+
+
+@dataclass(frozen=True, slots=True)
 class CourierReport:
     broker: str = ""  # address without secrets, "" where none is configured
     connected: bool = False
@@ -101,6 +113,7 @@ class CourierReport:
     sent: int = 0  # since its start
     last_sequence: int = 0
     oldest_unsent_s: float = 0.0
+    followers: tuple[FollowerReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +270,7 @@ def from_document(document: dict[str, Any]) -> GatewayStatus:
             DetectorStatus(DetectorReport(**row["report"]), ProcessEntry(**row["process"]), row["beat_age_s"])
             for row in document["detectors"]
         ),
-        courier=CourierReport(**document["courier"]) if document["courier"] else None,
+        courier=_made(CourierReport, document["courier"]) if document["courier"] else None,
         processes=tuple(ProcessEntry(**row) for row in document["processes"]),
     )
 
@@ -290,6 +303,8 @@ def _camera_status(entry: ProcessEntry, row: Row, mono_ns: int, wall_ns: int) ->
 def _made(kind: type[Report], document: dict[str, Any]) -> Report:
     if kind is SupervisorReport:
         document = {**document, "processes": tuple(ProcessEntry(**entry) for entry in document["processes"])}
+    if kind is CourierReport:
+        document = {**document, "followers": tuple(FollowerReport(**one) for one in document["followers"])}
     return kind(**document)
 
 
@@ -313,6 +328,9 @@ def _camera_problems(status: CameraStatus) -> Iterator[str]:
 def _courier_problems(courier: CourierReport) -> Iterator[str]:
     if not courier.connected:
         yield f"courier: not connected to {courier.broker} ({courier.reason})"
+    for follower in courier.followers:
+        if follower.reason and follower.waiting:
+            yield f"follower {follower.name}: {follower.reason}"
     if courier.oldest_unsent_s > ALERT_WAITS_S:
         yield f"courier: {courier.broker} has confirmed no alert for over {ALERT_WAITS_S:.0f} s, and some wait"
 

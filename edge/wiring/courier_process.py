@@ -13,6 +13,8 @@ from edge.runtime.announcing import Announcer, courier_report
 from edge.runtime.health import gateway_status, write_report
 from edge.runtime.process import run_child
 from edge.state.database import Database
+from edge.state.relays import Relays
+from edge.wiring.bridges import Bridges, follower_names
 from edge.wiring.broker_process import PORT
 from edge.wiring.process_order import ProcessOrder
 
@@ -40,22 +42,27 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         version5=True,
         recall=Topics(config.site.id, config.gateway.id).all_health,
     )
-    announcer = Announcer(
-        lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
-        broker=publisher.address,
-        site=config.site.id,
-        gateway=config.gateway.id,
-        timezone=ZoneInfo(config.site.timezone),
-        health_s=config.mqtt.health_s,
-    )
     with Database.open(order.database) as database:
+        relays = Relays(database)
+        relays.set_followers(follower_names(config.bridges))
+        bridges = Bridges(config.bridges, relays, folder=order.folder)
+        announcer = Announcer(
+            lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
+            broker=publisher.address,
+            site=config.site.id,
+            gateway=config.gateway.id,
+            timezone=ZoneInfo(config.site.timezone),
+            health_s=config.mqtt.health_s,
+            followers=bridges.states,
+        )
         courier = Courier(database, publisher, notices=announcer, measures=database, poll_s=_POLL_S)
         courier.start()
-        while not stop.wait(_TURN_S):
-            write_report(row, courier_report(courier.state(), publisher.address))
-            if courier.alive:
-                row.beat(clock.mono_ns())
-        if courier.state().connected:
-            courier.drain(DRAIN_S)
+        with bridges:
+            while not stop.wait(_TURN_S):
+                write_report(row, courier_report(courier.state(), publisher.address, bridges.states()))
+                if courier.alive:
+                    row.beat(clock.mono_ns())
+            if courier.state().connected:
+                courier.drain(DRAIN_S)
         courier.close(GOODBYE_S)
-        write_report(row, courier_report(courier.state(), publisher.address))
+        write_report(row, courier_report(courier.state(), publisher.address, bridges.states()))

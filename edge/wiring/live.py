@@ -213,7 +213,8 @@ class Fleet:
         if mqtt is not None and mqtt.embedded:
             yield self._plan(BROKER, "embedded", self._runs(SPAWN, "broker_process", site), of="")
         if mqtt is not None:
-            of = [mqtt.model_dump(), site.config.site.model_dump(), site.config.gateway.model_dump()]
+            config = site.config
+            of = [part.model_dump() for part in (mqtt, config.bridges, config.site, config.gateway)]
             yield self._plan(COURIER, "mqtt", self._runs(SPAWN, "courier_process", site), of=of)
         if site.config.console is not None:
             listen = site.config.console.listen

@@ -1,0 +1,90 @@
+"""From `bridges:` of site.yaml to the followers that tell other systems of alerts, in the courier's process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from edge.config.delivery import BridgesConfig, WebhookConfig
+from edge.delivery.bridges.follower import Bridge, Follower, FollowerState
+from edge.delivery.bridges.webhook import PICTURE_MAX_BYTES, Robot, RobotSettings
+from edge.errors import StateError
+from edge.state.relays import Relays
+
+
+class Bridges:
+    """All followers of one gateway, each with a thread of its own. A context: inside, they run."""
+
+    def __init__(self, config: BridgesConfig, relays: Relays, *, folder: Path) -> None:
+        """`folder` is that of the gateway's state, where the evidence lies."""
+        self._followers = [
+            Follower(name, relays, bridge) for name, bridge in _bridges(config, Pictures(folder)).items()
+        ]
+        self._last: dict[str, FollowerState] = {}  # as many as there are followers
+
+    def states(self) -> Sequence[FollowerState]:
+        """Where the database fails, the last ones."""
+        for follower in self._followers:
+            try:
+                self._last[follower.name] = follower.state()
+            except StateError:
+                self._last.setdefault(follower.name, FollowerState(follower.name))
+        return list(self._last.values())
+
+    def __enter__(self) -> Bridges:
+        for follower in self._followers:
+            follower.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Within a second, however many hang."""
+        for follower in self._followers:
+            follower.stop()
+        for follower in self._followers:
+            follower.close(1.0 / len(self._followers))
+
+
+def follower_names(config: BridgesConfig) -> Iterator[str]:
+    """Who is to be told of every alert from now on. A robot is known by its place in the list."""
+    yield from (_robot_name(number) for number in range(len(config.webhooks)))
+
+
+class Pictures:
+    """The bytes of an evidence file, by the path that an alert names it with."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    def __call__(self, path: str) -> bytes | None:
+        """None where it is gone, too big to be sent, or lies elsewhere."""
+        file = (self._folder / path).resolve()
+        try:
+            if not file.is_relative_to(self._folder) or file.stat().st_size > PICTURE_MAX_BYTES:
+                return None
+            return file.read_bytes()
+        except OSError:
+            return None
+
+
+def _robot_name(number: int) -> str:
+    return f"webhook-{number}"
+
+
+def _bridges(config: BridgesConfig, picture: Pictures) -> Mapping[str, Bridge]:
+    return {
+        _robot_name(number): Robot(_robot_settings(robot), picture=picture)
+        for number, robot in enumerate(config.webhooks)
+    }
+
+
+def _robot_settings(robot: WebhookConfig) -> RobotSettings:
+    return RobotSettings(
+        kind=robot.kind,
+        url=robot.url,
+        secret=robot.secret or "",
+        keyword=robot.keyword,
+        states=robot.states,
+        pictures=robot.pictures,
+        per_minute=robot.per_minute,
+    )

@@ -1,0 +1,137 @@
+"""How the gateway tells other systems, and what it says of them on the board, in MQTT, metrics and the table."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from edge.cli.status_view import Sample, view
+from edge.config.delivery import BridgesConfig, WebhookConfig
+from edge.console.metrics import exposition
+from edge.delivery.bridges.follower import FollowerState
+from edge.delivery.message import Topics
+from edge.delivery.schema import status_schema
+from edge.runtime.announcing import courier_report
+from edge.runtime.health import FollowerReport, as_document, from_document
+from edge.state.database import Database
+from edge.state.relays import Relays
+from edge.wiring.bridges import Bridges, Pictures, follower_names
+from tests.alerts import a_change, alert_of, closed_schema, topic_of
+from tests.boards import BROKER, COURIER_REPORT, Gateway
+from tests.brokers import free_port
+from tests.platforms import Platform, json_reply
+from tests.test_health_messages import CONNECTED, announcer_of
+
+pytestmark = pytest.mark.delivery
+
+HELD_UP = FollowerState("webhook-1", waiting=7, sent=12, refused=2, merged=5, reason="https://robot: answered 503")
+FOLLOWERS = [FollowerState("webhook-0", sent=3), HELD_UP]
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    made = Gateway()
+    made.tell("courier", "courier", courier_report(CONNECTED, BROKER, FOLLOWERS))
+    return made
+
+
+def test_every_robot_of_the_configuration_is_told_with_the_picture_of_its_case(tmp_path: Path) -> None:
+    (tmp_path / "evidence" / "one").mkdir(parents=True)
+    (tmp_path / "evidence" / "one" / "overview.jpg").write_bytes(b"a picture")
+    with (
+        Platform(lambda _request: json_reply({"errcode": 0})) as platform,
+        Database.open(tmp_path / "edge.db") as database,
+    ):
+        robots = (
+            WebhookConfig(kind="wecom", url=f"{platform.url}/wecom"),
+            WebhookConfig(kind="dingtalk", url=f"{platform.url}/dingtalk?access_token=x", secret="SEC1"),
+        )
+        config = BridgesConfig(webhooks=robots)
+        Relays(database).set_followers(follower_names(config))
+        database.commit(a_change(), alert_of(a_change()), topic_of(a_change()))
+        with Bridges(config, Relays(database), folder=tmp_path) as bridges:
+            assert platform.wait_for(lambda requests: len(requests) == 3)
+        told = sorted((one.path.partition("&")[0], one.document["msgtype"]) for one in platform.requests)
+        assert told == [("/dingtalk?access_token=x", "markdown"), ("/wecom", "image"), ("/wecom", "markdown")]
+        assert [(one.name, one.sent, one.waiting) for one in bridges.states()] == [
+            ("webhook-0", 1, 0),
+            ("webhook-1", 1, 0),
+        ]
+
+
+def test_a_picture_is_read_from_the_state_folder_and_from_nowhere_else(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (tmp_path / "secret.jpg").write_bytes(b"not ours to show")
+    (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "huge.jpg").write_bytes(bytes(2 * 1024 * 1024 + 1))
+    (folder / "fine.jpg").write_bytes(b"fine")
+    read = Pictures(folder)
+    assert read("fine.jpg") == b"fine"
+    for path in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "huge.jpg", "none.jpg"):
+        assert read(path) is None
+
+
+def test_bridges_end_within_a_second_whoever_hangs(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "edge.db") as database:
+        url = f"http://127.0.0.1:{free_port()}/x"
+        config = BridgesConfig(webhooks=tuple(WebhookConfig(kind="wecom", url=url) for _ in range(8)))
+        Relays(database).set_followers(follower_names(config))
+        database.commit(a_change(), alert_of(a_change()), topic_of(a_change()))
+        with Bridges(config, Relays(database), folder=tmp_path) as bridges:
+            while not all(state.reason for state in bridges.states()):
+                pass
+        assert {state.waiting for state in bridges.states()} == {1}
+        assert "nothing listens on that port" in bridges.states()[0].reason
+
+
+def test_who_is_held_up_is_a_problem_and_who_merely_waits_is_none(gateway: Gateway) -> None:
+    assert gateway.status().problems == ["follower webhook-1: https://robot: answered 503"]
+    done = [replace(HELD_UP, waiting=0)]
+    gateway.tell("courier", "courier", courier_report(CONNECTED, BROKER, done))
+    assert gateway.status().problems == []
+
+
+def test_the_status_notice_counts_what_each_was_told_and_fits_its_schema(gateway: Gateway) -> None:
+    announcer = announcer_of(gateway, followers=lambda: FOLLOWERS)
+    event = json.loads(announcer.current(CONNECTED)[Topics("xiaohe", "gw-01").status])
+    jsonschema.validate(event, closed_schema(status_schema()))
+    assert event["data"]["followers"] == [
+        {"name": "webhook-0", "waiting": 0, "sent": 3, "refused": 0, "merged": 0},
+        {"name": "webhook-1", "waiting": 7, "sent": 12, "refused": 2, "merged": 5},
+    ]
+    assert event["data"]["problems"] == ["follower webhook-1: https://robot: answered 503"]
+    alone = json.loads(announcer_of(gateway).current(CONNECTED)[Topics("xiaohe", "gw-01").status])
+    assert "followers" not in alone["data"]
+
+
+def test_metrics_and_the_table_tell_of_each(gateway: Gateway) -> None:
+    text = exposition(gateway.status(), "")[0].decode()
+    told = {line.partition("{")[0]: line for line in text.splitlines() if 'follower="webhook-1"' in line}
+    values = {name: float(line.rpartition(" ")[2]) for name, line in told.items()}
+    assert values == {
+        "edge_follower_waiting": 7,
+        "edge_follower_held_up": 1,
+        "edge_follower_sent_total": 12,
+        "edge_follower_refused_total": 2,
+        "edge_follower_merged_total": 5,
+    }
+    console = Console(file=io.StringIO(), width=120)
+    console.print(view(Sample(gateway.status()), 120))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "follower webhook-0: 0 waiting, 3 sent" in shown
+    assert "follower webhook-1: 7 waiting, 12 sent, 5 of them together, 2 refused; https://robot: answered 503" in shown
+
+
+def test_a_status_with_followers_survives_the_way_to_edge_status(gateway: Gateway) -> None:
+    status = gateway.status()
+    assert from_document(json.loads(json.dumps(as_document(status)))) == status
+    assert status.courier is not None
+    assert status.courier.followers[0] == FollowerReport("webhook-0", sent=3)
+    assert COURIER_REPORT.followers == ()
