@@ -260,7 +260,10 @@ def test_a_database_of_version_1_goes_on_with_its_cases_and_its_outbox(tmp_path:
         assert [row.sequence for row in database.next_unsent(0, 9)] == [2]
         kept = database._read("SELECT * FROM cases ORDER BY 1")
         assert [row[: len(before)] for row, before in zip(kept, cases, strict=True)] == cases
-        assert database._read("SELECT * FROM outbox ORDER BY 1") == outbox
+        assert database._read("SELECT sequence, id, topic, body, created, sent FROM outbox ORDER BY 1") == outbox
+        backlog = database.backlog()
+        assert (backlog.unsent, backlog.unreceipted, backlog.given_up) == (1, 1, 0)
+        assert backlog.bytes == sum(400 + len(topic.encode()) + len(body.encode()) for _, _, topic, body, *_ in outbox)
         assert store(database) == 3
         assert sorted(name for _, name, *_ in database._read("PRAGMA table_info(cases)")) == sorted(database_columns())
     assert (opened.grounds.told_ns, opened.frame_px) == (opened.last_seen_ns, (0, 0))

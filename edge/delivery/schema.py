@@ -174,6 +174,7 @@ def _data() -> dict[str, object]:
             "reason": _NAME,
             "scenario": _NAME,
             "reasons": {"type": "array", "items": _NAME, "minItems": 1},
+            "replaces": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 1000},
             "occurrences": {
                 "type": "array",
                 "items": _object({"day": _DAY, "started_at": _TIME, "count": {"type": "integer", "minimum": 1}}),
@@ -208,7 +209,16 @@ def _data() -> dict[str, object]:
             "config_sha256": _SHA256,
             "software": _NAME,
         },
-        optional={"reason", "reasons", "occurrences", "check", "cleared_at", "media_time_s", "evidence_error"},
+        optional={
+            "reason",
+            "reasons",
+            "replaces",
+            "occurrences",
+            "check",
+            "cleared_at",
+            "media_time_s",
+            "evidence_error",
+        },
     )
 
 

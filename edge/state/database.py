@@ -24,6 +24,7 @@ import numpy as np
 from edge.core.types import CLEARED, PENDING, WITHDRAWN, Case, CaseChange, Grounds, Occurrence
 from edge.errors import StateError
 from edge.ports import WordedMeasure
+from edge.state.outbox import OutboxTable, append, line, with_replaces
 
 SCHEMA_VERSION = 3
 IN_MEMORY = ":memory:"
@@ -47,10 +48,17 @@ _APART = (
 _PLAIN = tuple(field.name for field in fields(Case) if field.name not in _APART)
 _GROUNDS = tuple(field.name for field in fields(Grounds) if field.name not in _APART)
 _COLUMNS = (*_PLAIN, *_CORNERS, "appearance", *_FRAME, "reasons", "occurrences", *_GROUNDS, *_BEGUN)
-_SAVE_CASE = (
-    f"INSERT INTO cases ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
-    f"ON CONFLICT (case_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
-)
+
+
+def _saving(columns: Sequence[str]) -> str:
+    return (
+        f"INSERT INTO cases ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
+        f"ON CONFLICT (case_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns[1:])}"
+    )
+
+
+_SAVE_CASE = _saving(_COLUMNS)
+_SAVE_TOLD_CASE = _saving((*_COLUMNS, "told_id", "told_sequence"))
 _OVER = (CLEARED, WITHDRAWN)
 # The oldest of those that are over, but for dismissed ones whose things still stay.
 _FORGET_CASES = (
@@ -82,6 +90,16 @@ _MIGRATIONS: Mapping[int, Sequence[str]] = {
     2: (
         "ALTER TABLE cases ADD COLUMN reasons TEXT NOT NULL DEFAULT '[]'",
         "ALTER TABLE cases ADD COLUMN occurrences TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE cases ADD COLUMN told_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE cases ADD COLUMN told_sequence INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE outbox ADD COLUMN case_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE outbox ADD COLUMN kind TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE outbox ADD COLUMN spare INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE outbox ADD COLUMN replaces TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE outbox ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE outbox ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE outbox ADD COLUMN due_wall_ns INTEGER NOT NULL DEFAULT 0",
+        "UPDATE outbox SET bytes = 400 + LENGTH(CAST(topic AS BLOB)) + LENGTH(CAST(body AS BLOB))",
     ),
 }
 
@@ -97,16 +115,6 @@ _ADVICE = {
 
 class DamagedError(StateError):
     """The file is no database, or no longer one."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """One alert that waits for its delivery."""
-
-    sequence: int
-    id: str
-    topic: str
-    body: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +134,7 @@ class Answer:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """How far the delivery is behind."""
-
-    unsent: int
-    oldest: str  # the time of the oldest unsent alert as it stands in it, "" where all are sent
-    last_sequence: int  # the highest ever given, 0 before the first alert
-
-
-class Database:
+class Database(OutboxTable):
     """Open it with `Database.open`. Every method may be called from any thread."""
 
     def __init__(self, connection: sqlite3.Connection, path: str, busy_s: float) -> None:
@@ -160,25 +159,24 @@ class Database:
             raise
         return database
 
-    def number_from(self, sequence: int) -> None:
-        """The next alert gets a number above this one: who waits for the numbers between sees that they are missing."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
-            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (sequence,))
-
     def commit(self, change: CaseChange, alert: dict[str, object], topic: str) -> int:
         """Store the case and its alert in one transaction; sets and returns the alert's `sequence`.
 
-        An alert whose id is stored already changes nothing and gets the number that it has.
+        An alert whose id is stored already changes nothing and gets the number that it has. So does the last one of its
+        case, even if it was delivered since: a writer that does not know whether its commit has succeeded asks again.
+        Where the outbox is full, `alert` may come to stand for others: it is then given their numbers.
         """
+        case, kind = change.case, change.kind
         with self._transaction() as connection:
-            known = connection.execute("SELECT sequence FROM outbox WHERE id = ?", (alert["id"],)).fetchone()
-            sequence = int(known[0]) if known else _append(connection, alert, topic)
-            if not known:
-                connection.execute(_SAVE_CASE, _row_of(change.case))
-                if change.case.state in _OVER:
+            sequence, replaces = _known(connection, str(alert["id"]), case.case_id), list[int]()
+            if not sequence:
+                sequence, replaces = append(connection, alert, topic, case_id=case.case_id, kind=kind)
+                connection.execute(_SAVE_TOLD_CASE, (*_row_of(case), alert["id"], sequence))
+                if case.state in _OVER:
                     connection.execute(_FORGET_CASES, (CASES_OVER_MAX,))
         alert["sequence"] = sequence
+        if replaces:
+            alert["data"] = with_replaces(alert, replaces)["data"]
         return sequence
 
     def save_running(self, camera: str, cases: Iterable[Case]) -> None:
@@ -220,36 +218,9 @@ class Database:
         query = "SELECT DISTINCT camera FROM cases WHERE state IN ('pending', 'opened') ORDER BY camera"
         return [str(camera) for (camera,) in self._read(query)]
 
-    def next_unsent(self, after: int, limit: int) -> Sequence[OutboxRow]:
-        """At most `limit` alerts that no broker has confirmed, in order, with a sequence above `after`."""
-        query = "SELECT sequence, id, topic, body FROM outbox WHERE sent = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
-        return [OutboxRow(*row) for row in self._read(query, after, limit)]
-
-    def unsent_count(self) -> int:
-        return int(self._read("SELECT COUNT(*) FROM outbox WHERE sent = 0")[0][0])
-
-    def backlog(self) -> Backlog:
-        query = (
-            "SELECT (SELECT COUNT(*) FROM outbox WHERE sent = 0), "
-            "(SELECT created FROM outbox WHERE sent = 0 ORDER BY sequence LIMIT 1), "
-            "(SELECT seq FROM sqlite_sequence WHERE name = 'outbox')"
-        )
-        unsent, oldest, last_sequence = self._read(query)[0]
-        return Backlog(int(unsent), oldest or "", int(last_sequence or 0))
-
-    def mark_sent(self, sequences: Iterable[int]) -> None:
-        """The broker has these alerts; their rows stay until `delete`."""
-        with self._transaction() as connection:
-            connection.executemany("UPDATE outbox SET sent = 1 WHERE sequence = ?", [(one,) for one in sequences])
-
-    def delete(self, ids: Iterable[str]) -> None:
-        """The street brain has stored these alerts; an unknown id is nothing new to it and to us."""
-        with self._transaction() as connection:
-            connection.executemany("DELETE FROM outbox WHERE id = ?", [(one,) for one in ids])
-
     def put_measures(self, measures: Sequence[WordedMeasure]) -> int:
         """Keep measures for the courier; the oldest are given up for those beyond MEASURES_MAX. Returns how many."""
-        rows = [(measure.topic, _line(measure.body)) for measure in measures]
+        rows = [(measure.topic, line(measure.body)) for measure in measures]
         with self._transaction() as connection:
             connection.executemany("INSERT INTO measures (topic, body) VALUES (?, ?)", rows)
             (count,) = connection.execute("SELECT COUNT(*) FROM measures").fetchone()
@@ -413,19 +384,12 @@ def _explained(path: str, busy_s: float) -> Iterator[None]:
         raise kind(f"{path}: {advice} ({error})") from error
 
 
-def _append(connection: sqlite3.Connection, alert: dict[str, object], topic: str) -> int:
-    """Two steps in one transaction, for the body holds the number that the row gets."""
-    cursor = connection.execute(
-        "INSERT INTO outbox (id, topic, body, created) VALUES (?, ?, '', ?)", (alert["id"], topic, alert["time"])
-    )
-    sequence = int(cursor.lastrowid or 0)
-    body = _line({**alert, "sequence": sequence})
-    connection.execute("UPDATE outbox SET body = ? WHERE sequence = ?", (body, sequence))
-    return sequence
-
-
-def _line(message: Mapping[str, object]) -> str:
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def _known(connection: sqlite3.Connection, alert_id: str, case_id: str) -> int:
+    """The number of an alert that is in the outbox, or was the last one of its case; 0 for a new one."""
+    here = connection.execute("SELECT sequence FROM outbox WHERE id = ?", (alert_id,)).fetchone()
+    query = "SELECT told_sequence FROM cases WHERE case_id = ? AND told_id = ?"
+    told = here or connection.execute(query, (case_id, alert_id)).fetchone()
+    return int(told[0]) if told else 0
 
 
 def _row_of(case: Case) -> tuple[object, ...]:

@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS cases (
     started_wall_ns INTEGER NOT NULL,
     opened_wall_ns  INTEGER NOT NULL,
     alerts          INTEGER NOT NULL,
+    told_id         TEXT NOT NULL DEFAULT '',    -- of its last alert, delivered or not
+    told_sequence   INTEGER NOT NULL DEFAULT 0,
     frame_width_px  INTEGER NOT NULL DEFAULT 0,  -- 0: unknown
     frame_height_px INTEGER NOT NULL DEFAULT 0,
     reasons         TEXT NOT NULL DEFAULT '[]',  -- a JSON list of names
@@ -65,15 +67,58 @@ CREATE TABLE IF NOT EXISTS occurrences (
 
 -- AUTOINCREMENT: a number is never given twice, not even after its row was deleted; a rollback gives it back.
 CREATE TABLE IF NOT EXISTS outbox (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    id       TEXT NOT NULL UNIQUE,
-    topic    TEXT NOT NULL,
-    body     TEXT NOT NULL,            -- the alert as it is published, sequence filled in
-    created  TEXT NOT NULL,            -- the alert's own time
-    sent     INTEGER NOT NULL DEFAULT 0
+    sequence    INTEGER PRIMARY KEY AUTOINCREMENT,
+    id          TEXT NOT NULL UNIQUE,
+    topic       TEXT NOT NULL,
+    body        TEXT NOT NULL,         -- the alert as it is published, sequence filled in
+    created     TEXT NOT NULL,         -- the alert's own time
+    sent        INTEGER NOT NULL DEFAULT 0,
+    case_id     TEXT NOT NULL DEFAULT '',
+    kind        TEXT NOT NULL DEFAULT '',
+    spare       INTEGER NOT NULL DEFAULT 0,   -- 1, 2: a later alert says it all; in this order they go for room
+    replaces    TEXT NOT NULL DEFAULT '',     -- numbers that it stands for too, as in its body: '4,7'
+    bytes       INTEGER NOT NULL DEFAULT 0,   -- that the row takes
+    tries       INTEGER NOT NULL DEFAULT 0,   -- times that the broker confirmed it
+    due_wall_ns INTEGER NOT NULL DEFAULT 0    -- once sent: when it is sent again, should no receipt come
 );
 
 CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox (sequence) WHERE sent = 0;
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_wall_ns) WHERE sent = 1;
+CREATE INDEX IF NOT EXISTS outbox_spare ON outbox (spare, sequence) WHERE spare > 0;
+CREATE INDEX IF NOT EXISTS outbox_of_case ON outbox (case_id);
+
+-- One row: what would cost a look at every alert, were it counted when asked for. Kept by the triggers below.
+CREATE TABLE IF NOT EXISTS outbox_totals (
+    only        INTEGER PRIMARY KEY CHECK (only = 1),
+    unsent      INTEGER NOT NULL,
+    unreceipted INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL,
+    handed_over INTEGER NOT NULL,             -- up to this number alerts may be known outside: they are never changed
+    merged      INTEGER NOT NULL DEFAULT 0,
+    given_up    INTEGER NOT NULL DEFAULT 0,
+    alerts_max  INTEGER NOT NULL DEFAULT 200000,
+    bytes_max   INTEGER NOT NULL DEFAULT 1000000000
+);
+
+-- Counted once, when the table is new. What an earlier version left may have been handed over, all of it.
+INSERT OR IGNORE INTO outbox_totals (only, unsent, unreceipted, bytes, handed_over)
+    SELECT 1, COALESCE(SUM(sent = 0), 0), COALESCE(SUM(sent = 1), 0), COALESCE(SUM(bytes), 0), COALESCE(MAX(sequence), 0)
+    FROM outbox WHERE NOT EXISTS (SELECT 1 FROM outbox_totals);
+
+CREATE TRIGGER IF NOT EXISTS outbox_came AFTER INSERT ON outbox BEGIN
+    UPDATE outbox_totals SET unsent = unsent + (new.sent = 0), unreceipted = unreceipted + (new.sent = 1),
+        bytes = bytes + new.bytes;
+END;
+
+CREATE TRIGGER IF NOT EXISTS outbox_changed AFTER UPDATE OF sent, bytes ON outbox BEGIN
+    UPDATE outbox_totals SET unsent = unsent + (new.sent = 0) - (old.sent = 0),
+        unreceipted = unreceipted + (new.sent = 1) - (old.sent = 1), bytes = bytes + new.bytes - old.bytes;
+END;
+
+CREATE TRIGGER IF NOT EXISTS outbox_went AFTER DELETE ON outbox BEGIN
+    UPDATE outbox_totals SET unsent = unsent - (old.sent = 0), unreceipted = unreceipted - (old.sent = 1),
+        bytes = bytes - old.bytes;
+END;
 
 -- What an operator asks of a camera's worker. A table alone needs no new version: an older program leaves it alone.
 CREATE TABLE IF NOT EXISTS requests (
