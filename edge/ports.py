@@ -101,7 +101,7 @@ class Classifier(Protocol):
 class EvidenceFile:
     """One stored file as an alert names it."""
 
-    role: str  # overview | original | crop | still | clip | after | manifest
+    role: str  # overview | original | crop | still | clip | after | signature | manifest
     media_type: str
     sha256: str
     bytes: int

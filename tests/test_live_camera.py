@@ -24,7 +24,8 @@ from edge.config.loader import Site, load_site
 from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Detections, Frame, Occurrence, UInt8
 from edge.delivery.schema import measure_schema
 from edge.errors import StateError
-from edge.evidence.manifest import SharedChain, verify_chain
+from edge.evidence.chain import SharedChain
+from edge.evidence.verify import verify
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
 from edge.runtime.board import Board
 from edge.runtime.dismissing import Dismissing
@@ -627,7 +628,7 @@ def test_an_alert_that_was_not_stored_before_the_stop_is_told_after_the_restart(
     rig.start()
     rig.look(15)
     assert rig.kinds() == ["opened"]
-    assert verify_chain(rig.folder) == []
+    assert verify(rig.folder).problems == []
 
 
 def test_an_alert_given_up_at_the_stop_is_told_after_the_restart(rig: Rig) -> None:
@@ -644,7 +645,7 @@ def test_an_alert_given_up_at_the_stop_is_told_after_the_restart(rig: Rig) -> No
     rig.start()
     rig.look(15)
     assert rig.kinds() == ["opened"]
-    assert verify_chain(rig.folder) == []
+    assert verify(rig.folder).problems == []
 
 
 def test_a_worker_killed_between_evidence_and_commit_tells_once(rig: Rig) -> None:
@@ -663,7 +664,7 @@ def test_a_worker_killed_between_evidence_and_commit_tells_once(rig: Rig) -> Non
     assert alert["data"]["case_id"] == folder.name
     assert {Path(file["path"]).name for file in alert["data"]["evidence"]} == set(before)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert verify_chain(rig.folder) == []
+    assert verify(rig.folder).problems == []
 
 
 # Gaps of our own making

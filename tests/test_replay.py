@@ -15,7 +15,7 @@ import pytest
 
 from edge.cli.demo import _print_alert
 from edge.cli.main import run
-from edge.evidence.manifest import verify_chain
+from edge.evidence.verify import verify
 from edge.resources import configs_dir
 from tests.brokers import Mosquitto
 from tests.documentation import Documentation, DocumentedSubscriber
@@ -120,7 +120,7 @@ def test_all_evidence_that_an_alert_names_is_there_and_is_what_it_says(replayed:
         assert WANTED[alert["type"].split(".")[2]] <= roles
         for file in alert["data"]["evidence"]:
             assert (replayed / file["path"]).stat().st_size == file["bytes"]
-    assert verify_chain(replayed) == []
+    assert verify(replayed).problems == []
 
 
 def test_a_changed_byte_in_the_evidence_is_found(replayed: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_changed_byte_in_the_evidence_is_found(replayed: Path, tmp_path: Path)
     data = bytearray(picture.read_bytes())
     data[len(data) // 2] ^= 1
     picture.write_bytes(data)
-    assert verify_chain(copy)
+    assert verify(copy).problems
 
 
 def test_the_same_footage_gives_the_same_bytes(replayed: Path, tmp_path: Path) -> None:

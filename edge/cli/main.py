@@ -17,7 +17,20 @@ from types import FrameType
 import typer
 
 from edge import __version__
-from edge.cli import check, demo, dismiss, evaluate, models, place, replay, review, scenarios, snapshot, status
+from edge.cli import (
+    check,
+    demo,
+    dismiss,
+    evaluate,
+    evidence,
+    models,
+    place,
+    replay,
+    review,
+    scenarios,
+    snapshot,
+    status,
+)
 from edge.cli import run as run_command
 from edge.errors import EdgeError
 
@@ -44,6 +57,7 @@ app.command("dismiss")(dismiss.dismiss)
 app.command("confirm")(dismiss.confirm)
 app.command("tune")(review.tune)
 app.add_typer(review.app, name="review")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(models.app, name="models")
 app.add_typer(place.app, name="place")
 

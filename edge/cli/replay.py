@@ -24,6 +24,9 @@ def replay(
     start: Annotated[str | None, typer.Option(help="When the first clip begins, ISO 8601; else what it says.")] = None,
     annotate: Annotated[bool, typer.Option("--annotate", help="Also write annotated.mp4.")] = False,
     mqtt: Annotated[str | None, typer.Option(metavar="URL", help="Also publish the alerts to this broker.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Sign the evidence with this state folder's key; nothing else of it is used.")
+    ] = None,
     against: Annotated[Path | None, typer.Option(help="Folder of an earlier replay: print what changed.")] = None,
 ) -> int:
     """Replay recorded footage: the same frame path as the service, the same answer every time.
@@ -39,7 +42,7 @@ def replay(
 
     site = load_site(config, environ=os.environ)
     before = read_earlier(against) if against is not None else None
-    order = ReplayOrder(clips=clips, out=out, camera=camera, start=start, annotate=annotate, mqtt_url=mqtt)
+    order = ReplayOrder(clips=clips, out=out, camera=camera, start=start, annotate=annotate, mqtt_url=mqtt, state=state)
     with progress() as on_frame:
         result = run_replay(site, order, on_frame=on_frame)
     print(told(result))

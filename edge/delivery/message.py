@@ -143,7 +143,7 @@ def alert(
             "scenario": case.scenario,
             **({"reasons": list(case.reasons)} if case.reasons else {}),
             **({"occurrences": _occurrences(case, origin.timezone)} if case.occurrences else {}),
-            "category": _category(tag),
+            "category": category_entry(tag),
             "severity": tag.severity,
             "site": origin.site,
             "gateway": origin.gateway,
@@ -203,7 +203,7 @@ def dumps(message: Mapping[str, object]) -> str:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _category(tag: Tag) -> dict[str, object]:
+def category_entry(tag: Tag) -> dict[str, object]:
     return {
         "code": tag.category_code,
         "name": tag.category_name,

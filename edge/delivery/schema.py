@@ -23,7 +23,7 @@ _NUMBER = {"type": "number", "minimum": 0}
 _PIXELS = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
 
 _FOLLOWED = ("waiting", "sent", "refused", "merged")
-_EVIDENCE_ROLES = ["overview", "original", "crop", "still", "clip", "after", "manifest"]
+_EVIDENCE_ROLES = ["overview", "original", "crop", "still", "clip", "after", "signature", "manifest"]
 
 
 def alert_schema() -> dict[str, object]:

@@ -2,37 +2,35 @@
 
 Or for an earlier one: evidence of an alert that was never told, because another took its number, keeps its place.
 
-Canonical JSON, so that the same evidence is the same bytes. It names the manifest before it in the case and in the
-chain of the whole gateway or replay, so that a missing or changed one shows. It holds no key, no present time and
-no absolute path. A signature is 64 raw bytes over exactly these bytes, in `manifest-<n>.sig`.
-
-    evidence/<case_id>/manifest-1.json <- manifest-2.json <- ..    previous_in_case
-    any case's manifest               <- the next one told <- ..   previous
+Canonical JSON, so that the same evidence is the same bytes. It holds no key (it names the one that signs by its id),
+no present time and no absolute path. Its signature is 64 raw bytes over exactly these bytes, in `manifest-<n>.sig`,
+which is stored before the manifest is, so that no manifest ever stands without one. What follows what: chain.py.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from pathlib import Path
 from typing import Any
 
 from edge.clock import iso
 from edge.core.types import CaseChange
-from edge.errors import EvidenceError
-from edge.evidence.store import EVIDENCE, write_atomically
+from edge.evidence.keys import unsealed
+from edge.evidence.store import EVIDENCE, canonical
 from edge.ports import EvidenceFile
 
-VERSION = 1
+VERSION = 2
+UNSIGNED_VERSION = 1  # of before there were signatures: without position and key_id
+MANIFEST_BYTES_MAX = 1 << 20
+JSON = "application/json"
+BYTES = "application/octet-stream"
 
-_MANIFEST = re.compile(r"manifest-([1-9][0-9]*)\.json")
-_BLOCK_BYTES = 1 << 20
+_MANIFEST = re.compile(r"manifest-([1-9][0-9]{0,8})\.json")
+_EVIDENCE_NAME = re.compile(r"[a-z]+-([1-9][0-9]{0,8})(?:-[1-9][0-9]*)?\.[a-z0-9]+")
 
 
 def manifest_name(number: int) -> str:
@@ -49,10 +47,14 @@ def manifest_number(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-def canonical(document: Mapping[str, object]) -> bytes:
-    """Sorted keys, UTF-8, no spaces, a newline at the end; NaN is an error."""
-    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode() + b"\n"
+def alert_of(name: str) -> int:
+    """The number of the manifest that an evidence file belongs to, 0 for a file that is not ours."""
+    match = _EVIDENCE_NAME.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+def evidence_path(case_id: str, name: str) -> str:
+    return f"{EVIDENCE}/{case_id}/{name}"
 
 
 def file_entry(file: EvidenceFile, zone: tzinfo, *, masked: bool) -> dict[str, object]:
@@ -82,8 +84,15 @@ def proves(manifest: bytes, change: CaseChange) -> bool:
     return isinstance(document, dict) and document.get("alert") == alert_entry(change)
 
 
-def listed_files(case_id: str, name: str, manifest: bytes) -> list[EvidenceFile]:
-    """The files of an alert as its stored manifest names them, itself the last; times to the millisecond."""
+def is_signed(manifest: bytes) -> bool:
+    return bool(json.loads(manifest).get("key_id"))
+
+
+def listed_files(case_id: str, name: str, manifest: bytes, signature: bytes) -> list[EvidenceFile]:
+    """The files of an alert as its stored manifest names them, then its signature (b"": it has none), itself the last.
+
+    Times to the millisecond.
+    """
     document = json.loads(manifest)
     listed = [
         EvidenceFile(
@@ -96,15 +105,20 @@ def listed_files(case_id: str, name: str, manifest: bytes) -> list[EvidenceFile]
         )
         for entry in document["files"]
     ]
-    own = EvidenceFile(
-        role="manifest",
-        media_type="application/json",
-        sha256=hashlib.sha256(manifest).hexdigest(),
-        bytes=len(manifest),
-        path=f"{EVIDENCE}/{case_id}/{name}",
-        taken_wall_ns=_wall_ns(document["taken_at"]),
-    )
-    return [*listed, own]
+
+    def own(role: str, name: str, media_type: str, content: bytes) -> EvidenceFile:
+        return EvidenceFile(
+            role=role,
+            media_type=media_type,
+            sha256=hashlib.sha256(content).hexdigest(),
+            bytes=len(content),
+            path=evidence_path(case_id, name),
+            taken_wall_ns=_wall_ns(document["taken_at"]),
+        )
+
+    if signature:
+        listed.append(own("signature", signature_name(manifest_number(name)), BYTES, signature))
+    return [*listed, own("manifest", name, JSON, manifest)]
 
 
 def _wall_ns(stated: str) -> int:
@@ -112,221 +126,73 @@ def _wall_ns(stated: str) -> int:
     return since // timedelta(milliseconds=1) * 1_000_000
 
 
-class Chain:
-    """A replay's chain: each manifest names the one written before it, None before the first."""
-
-    def __init__(self, head: str | None = None) -> None:
-        self.head = head  # SHA-256 of the manifest written last
-
-    def link(
-        self, path: str, make: Callable[[str | None], bytes], save: Callable[[bytes], EvidenceFile]
-    ) -> EvidenceFile:
-        """`make` the manifest that follows the head, and `save` it at `path` (relative to the root)."""
-        manifest = make(self.head)
-        file = save(manifest)
-        self.head = file.sha256
-        return file
-
-
-class SharedChain:
-    """A gateway's chain, which its cameras' processes lengthen in turn: a lock, and the head in a file.
-
-    What is about to be written is noted first, so that a process killed between the manifest and the head leaves
-    neither a fork nor a gap. Without the file (an older state folder) the head is looked for among the manifests.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._note = root / "chain.json"
-
-    def link(
-        self, path: str, make: Callable[[str | None], bytes], save: Callable[[bytes], EvidenceFile]
-    ) -> EvidenceFile:
-        """As `Chain.link`. Raises EvidenceError; the chain is then as it was, without the manifest."""
-        try:
-            with self._turn():
-                head = self._head()
-                manifest = make(head)
-                self._write({"head": head, "next": {"path": path, "sha256": hashlib.sha256(manifest).hexdigest()}})
-                file = self._saved(path, manifest, save)
-                with suppress(OSError):  # it is written: what comes after finds it by the note that was made before
-                    self._write({"head": file.sha256})
-                return file
-        except OSError as error:
-            raise EvidenceError(f"{self._note}: not written: {error.strerror or error}: check the disk") from error
-
-    def _saved(self, path: str, manifest: bytes, save: Callable[[bytes], EvidenceFile]) -> EvidenceFile:
-        """A manifest that stands but was not surely saved is taken back before another camera can follow it."""
-        try:
-            return save(manifest)
-        except EvidenceError:
-            (self._root / path).unlink(missing_ok=True)
-            raise
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """The lock ends with the process that holds it, however that ends."""
-        with (self._root / "chain.lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _head(self) -> str | None:
-        try:
-            note = json.loads(self._note.read_bytes())
-            head, following = note["head"], note.get("next")
-        except FileNotFoundError:
-            return chain_head(self._root)
-        except (ValueError, KeyError, TypeError) as error:
-            raise EvidenceError(f"{self._note}: is damaged; remove it, and the chain's end is looked for") from error
-        if following and self._is_stored(following["path"], following["sha256"]):
-            return str(following["sha256"])
-        return None if head is None else str(head)
-
-    def _is_stored(self, path: str, sha256: str) -> bool:
-        try:
-            return hashlib.sha256((self._root / path).read_bytes()).hexdigest() == sha256
-        except OSError:
-            return False
-
-    def _write(self, note: Mapping[str, object]) -> None:
-        write_atomically(self._note, canonical(note))
-
-
-def chain_head(root: Path) -> str | None:
-    """The stored manifest that no other one names as `previous`: where a gateway goes on after a restart."""
-    links = list(_links(root))
-    named = {link.previous for link in links}
-    heads = sorted(link.sha256 for link in links if link.sha256 not in named)
-    return heads[-1] if heads else None
-
-
-def verify_chain(root: Path) -> list[str]:
-    """Check every file's hash and both chains under a replay's or a state folder.
-
-    One line a problem, none if all holds. What was removed at the very end of the chain cannot be seen from here:
-    the gateway's sequence shows that.
-    """
-    problems: list[str] = []
-    links = list(_links(root, problems))
-    for folder in sorted({link.path.parent for link in links} | set(_case_folders(root))):
-        in_case = [link for link in links if link.path.parent == folder]
-        problems.extend(_case_problems(root, folder, in_case))
-    return [*problems, *_chain_problems(root, links)]
-
-
 @dataclass(frozen=True, slots=True)
-class _Link:
-    path: Path
-    number: int
+class Manifest:
+    """One as it was read: its bytes were canonical JSON, and no more is known of it."""
+
+    case_id: str  # of the folder that it lies in
+    number: int  # in its file name
     sha256: str
-    document: dict[str, Any]
+    document: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        return evidence_path(self.case_id, manifest_name(self.number))
 
     @property
     def previous(self) -> str | None:
         stated = self.document.get("previous")
         return None if stated is None else str(stated)
 
+    @property
+    def position(self) -> int:
+        """In the chain, from 1; 0 where it does not say."""
+        stated = self.document.get("position")
+        return stated if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0 else 0
 
-def _case_folders(root: Path) -> list[Path]:
-    top = root / EVIDENCE
-    return sorted(path for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
+    @property
+    def key_id(self) -> str:
+        """Of the key that signs it, "" for one without a signature."""
+        return str(self.document.get("key_id") or "")
+
+    @property
+    def taken_at(self) -> str:
+        return str(self.document.get("taken_at") or "")
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        files = self.document.get("files")
+        return [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
 
 
-def _links(root: Path, problems: list[str] | None = None) -> Iterator[_Link]:
-    """Every readable manifest, by case and then by alert; unreadable ones are added to the problems."""
-    for folder in _case_folders(root):
-        numbered = sorted((manifest_number(path.name), path) for path in folder.iterdir())
-        for number, path in numbered:
-            if number == 0:
-                continue
-            link = _read_link(path, number)
-            if link is not None:
-                yield link
-            elif problems is not None:
-                problems.append(f"{_name(root, path)}: not a manifest in canonical JSON")
-
-
-def _read_link(path: Path, number: int) -> _Link | None:
-    try:
-        content = path.read_bytes()
-        document = json.loads(content)
-        if not isinstance(document, dict) or canonical(document) != content:
-            return None
-    except (OSError, ValueError, RecursionError):
+def read_manifest(case_id: str, number: int, content: bytes) -> Manifest | None:
+    """None for what is no manifest in canonical JSON."""
+    document = unsealed(content)
+    if document is None:
         return None
-    return _Link(path, number, hashlib.sha256(content).hexdigest(), document)
+    return Manifest(case_id, number, hashlib.sha256(content).hexdigest(), document)
 
 
-def _case_problems(root: Path, folder: Path, links: Sequence[_Link]) -> Iterator[str]:
-    named = {signature_name(link.number) for link in links}
-    before: str | None = None
-    for link in links:
-        where = _name(root, link.path)
-        yield from (f"{where}: {problem}" for problem in _identity_problems(link))
-        if link.document.get("previous_in_case") != before:
-            yield f"{where}: does not follow the case's manifest before it: one was changed, removed or put in"
-        before = link.sha256
-        for entry in _entries(link.document):
-            named.add(str(entry.get("path", "")).rpartition("/")[2])
-            yield from _file_problems(root, folder, entry, where)
-    for path in sorted(folder.iterdir()):
-        if manifest_number(path.name) == 0 and path.name not in named:
-            yield f"{_name(root, path)}: named by no manifest: unfinished or foreign"
-
-
-def _identity_problems(link: _Link) -> Iterator[str]:
-    if link.document.get("version") != VERSION:
-        yield f"version {link.document.get('version')!r}: this program reads version {VERSION}"
-    if link.document.get("case_id") != link.path.parent.name:
-        yield f"belongs to case {link.document.get('case_id')!r}"
-    alert = link.document.get("alert")
+def identity_problems(manifest: Manifest) -> Sequence[str]:
+    """What a manifest says of itself that cannot be so."""
+    problems, document = [], manifest.document
+    version = document.get("version")
+    if version not in (UNSIGNED_VERSION, VERSION):
+        problems.append(f"version {version!r}: this program reads version {VERSION}")
+    elif (version == VERSION) != ("key_id" in document and manifest.position > 0):
+        problems.append("its version does not fit what it says of key and position")
+    if document.get("case_id") != manifest.case_id:
+        problems.append(f"belongs to case {document.get('case_id')!r}")
+    alert = document.get("alert")
     number = alert.get("number") if isinstance(alert, dict) else None
-    if not isinstance(number, int) or not 1 <= number <= link.number:
-        yield "its name has a lower number than its alert, or its alert has none"
+    if not isinstance(number, int) or not 1 <= number <= manifest.number:
+        problems.append("its name has a lower number than its alert, or its alert has none")
+    return problems
 
 
-def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    files = document.get("files")
-    return [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
-
-
-def _file_problems(root: Path, folder: Path, entry: Mapping[str, Any], where: str) -> Iterator[str]:
-    stated = str(entry.get("path", ""))
-    path = folder / stated.rpartition("/")[2]
-    if stated != _name(root, path) or path.is_symlink():
-        yield f"{where}: names {stated!r}, which is not a file of this case"
-        return
-    try:
-        with path.open("rb") as file:
-            sha256 = _digest(iter(lambda: file.read(_BLOCK_BYTES), b""))
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        yield f"{stated!r}: cannot be read: {error.strerror if isinstance(error, OSError) else error}"
-        return
-    if size != entry.get("bytes") or sha256 != entry.get("sha256"):
-        yield f"{stated}: is not the file that {where} names: its content has changed"
-
-
-def _digest(blocks: Iterator[bytes]) -> str:
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _chain_problems(root: Path, links: Sequence[_Link]) -> Iterator[str]:
-    known = {link.sha256 for link in links}
-    followers: dict[str | None, str] = {}
-    for link in links:
-        where = _name(root, link.path)
-        previous = link.previous
-        if previous is not None and previous not in known:
-            yield f"{where}: the manifest before it in the chain was changed or removed"
-        elif previous in followers:
-            yield f"{where}: follows the same manifest as {followers[previous]}: the chain has two ends"
-        else:
-            followers[previous] = where
-
-
-def _name(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
+def canonical_manifest(
+    document: Mapping[str, object], *, previous: str | None, position: int, key_id: str | None
+) -> bytes:
+    """The bytes that are stored and signed: what the recorder says, and its place in the chain."""
+    place = {"version": VERSION, "previous": previous, "position": position, "key_id": key_id}
+    return canonical({**document, **place})

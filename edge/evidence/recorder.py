@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -23,20 +22,23 @@ from edge.clock import iso
 from edge.core import boxes
 from edge.core.types import CLEARED, NS_PER_S, OPENED, PENDING, WITHDRAWN, Case, CaseChange, Float32, Frame, UInt8
 from edge.errors import EvidenceError
+from edge.evidence.chain import Chain, ManifestChain
 from edge.evidence.drawing import blur, clock, draw_after, draw_overview
 from edge.evidence.manifest import (
-    VERSION,
-    Chain,
-    SharedChain,
+    BYTES,
+    JSON,
     alert_entry,
-    canonical,
+    alert_of,
+    evidence_path,
     file_entry,
+    is_signed,
     listed_files,
     manifest_name,
     manifest_number,
     proves,
+    signature_name,
 )
-from edge.evidence.store import EVIDENCE, EvidenceStore
+from edge.evidence.store import EvidenceStore
 from edge.ports import EvidenceFile
 
 JPEG_QUALITY = 90
@@ -50,9 +52,7 @@ SEEN_WITHIN_NS = NS_PER_S  # the background looks less often than frames come
 Box = tuple[float, float, float, float]  # xyxy px
 
 JPEG = "image/jpeg"
-JSON = "application/json"
 
-_EVIDENCE_NAME = re.compile(r"[a-z]+-([1-9][0-9]*)(?:-[1-9][0-9]*)?\.[a-z0-9]+")
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +66,10 @@ class EvidenceOrigin:
     model_of: Callable[[str, str], tuple[str, str]]  # scenario, zone -> name and sha256 of the model that judges there
     config_sha256: Callable[[], str]  # of the configuration in force at the time
     software: str
+    place: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what people call it: site, gateway, camera_name, road, grid
+    category_of: Callable[[str, str], Mapping[str, object]] = lambda scenario, zone: {}  # how a case there is filed
 
 
 @dataclass(slots=True)
@@ -119,7 +123,7 @@ class CaseRecorder:
         *,
         origin: EvidenceOrigin,
         privacy: Sequence[Float32] = (),
-        chain: Chain | SharedChain | None = None,
+        chain: ManifestChain | None = None,
     ) -> None:
         self.counts = RecorderCounts()
         self._store = store
@@ -142,7 +146,7 @@ class CaseRecorder:
                 self._watch_case(case, frame, picture)
 
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]:
-        """Store one alert's evidence; the manifest is the last of the files.
+        """Store one alert's evidence; the manifest is the last of the files, its signature the one before.
 
         Raises EvidenceError, and then none of the alert's files remain. An alert whose manifest is stored already
         (the program was killed before it could tell) keeps that evidence. If the street has changed meanwhile, and
@@ -154,7 +158,8 @@ class CaseRecorder:
             name = manifest_name(newest)
             manifest = self._store.read(case_id, name)
             if proves(manifest, change):
-                return listed_files(case_id, name, manifest)
+                signature = self._store.read(case_id, signature_name(newest)) if is_signed(manifest) else b""
+                return listed_files(case_id, name, manifest, signature)
         number = max(change.case.alerts, newest + 1)
         try:
             return self._store_alert(change, frame, number)
@@ -165,7 +170,7 @@ class CaseRecorder:
 
     def _discard_after(self, case_id: str, newest: int) -> None:
         """What has no manifest: of this alert, or of another that was to have its number and came to nothing."""
-        unfinished = [name for name in self._store.names(case_id) if _alert_of(name) > newest]
+        unfinished = [name for name in self._store.names(case_id) if alert_of(name) > newest]
         self._store.discard(case_id, unfinished)
 
     def _watch_case(self, case: Case, frame: Frame, picture: _Encoded) -> None:
@@ -226,7 +231,7 @@ class CaseRecorder:
                 )
             )
         masked = [picture.masked for picture in pictures]
-        files.append(self._store_manifest(change, frame, files, masked, number=number))
+        files.extend(self._store_manifest(change, frame, files, masked, number=number))
         self._told(change)
         return files
 
@@ -238,24 +243,26 @@ class CaseRecorder:
         masked: Sequence[bool],
         *,
         number: int,
-    ) -> EvidenceFile:
-        case_id, name = change.case.case_id, manifest_name(number)
+    ) -> Sequence[EvidenceFile]:
+        """The signature first: a manifest that can be seen can be proved."""
+        case_id = change.case.case_id
 
-        def save(manifest: bytes) -> EvidenceFile:
+        def save(role: str, name: str, content: bytes, media_type: str) -> EvidenceFile:
             return self._store.save(
                 case_id=case_id,
                 name=name,
-                content=manifest,
-                role="manifest",
-                media_type=JSON,
+                content=content,
+                role=role,
+                media_type=media_type,
                 taken_wall_ns=frame.wall_ns,
             )
 
-        return self._chain.link(
-            f"{EVIDENCE}/{case_id}/{name}",
-            lambda head: canonical(self._manifest(change, frame, files, masked, previous=head)),
-            save,
-        )
+        def save_both(manifest: bytes, signature: bytes) -> list[EvidenceFile]:
+            saved = [save("signature", signature_name(number), signature, BYTES)] if signature else []
+            return [*saved, save("manifest", manifest_name(number), manifest, JSON)]
+
+        document = self._manifest(change, frame, files, masked)
+        return self._chain.link(evidence_path(case_id, manifest_name(number)), document, save_both)
 
     def _take_present(self, case: Case, frame: Frame, picture: _Encoded) -> None:
         """The alert's own frame is its last still, unless one is younger than 10 s."""
@@ -310,19 +317,18 @@ class CaseRecorder:
         frame: Frame,
         files: Sequence[EvidenceFile],
         masked: Sequence[bool],
-        *,
-        previous: str | None,
     ) -> dict[str, object]:
         case, origin = change.case, self._origin
         zone = origin.timezone
         polygon = origin.zones.get(case.zone)
         cleared_wall_ns = frame.wall_ns + case.cleared_ns - frame.mono_ns
         return {
-            "version": VERSION,
             "case_id": case.case_id,
             "alert": alert_entry(change),
             "camera": origin.camera,
+            "place": dict(origin.place),
             "scenario": case.scenario,
+            "category": dict(origin.category_of(case.scenario, case.zone)),
             "zone": {"id": case.zone, "polygon": None if polygon is None else _fractions(polygon)},
             "object": {
                 "label": case.label,
@@ -338,7 +344,6 @@ class CaseRecorder:
             "config_sha256": origin.config_sha256(),
             "software": origin.software,
             "previous_in_case": self._previous_in_case(case.case_id),
-            "previous": previous,
         }
 
     def _previous_in_case(self, case_id: str) -> str | None:
@@ -422,12 +427,6 @@ def _file_names(pictures: Sequence[_Picture], number: int) -> list[str]:
         stills += picture.role == "still"
         names.append(f"still-{number}-{stills}.jpg" if picture.role == "still" else f"{picture.role}-{number}.jpg")
     return names
-
-
-def _alert_of(name: str) -> int:
-    """The number of the manifest that an evidence file belongs to, 0 for a file that is not ours."""
-    match = _EVIDENCE_NAME.fullmatch(name)
-    return int(match[1]) if match else 0
 
 
 def _fractions(polygon: Float32) -> list[list[float]]:

@@ -68,6 +68,7 @@ CHINESE = {
     "still": "留证",
     "clip": "录像",
     "after": "清除后",
+    "signature": "签名",
     "manifest": "清单",
     "static-object": "静止物",
     "person": "人",

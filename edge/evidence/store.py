@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from edge.errors import EvidenceError
@@ -97,7 +99,7 @@ class EvidenceStore:
                 raise EvidenceError(f"{self._relative(path)}: exists with other content and is never overwritten")
             return
         write_atomically(path, content)
-        _sync_folder(path.parent.parent)
+        sync_folder(path.parent.parent)
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -106,6 +108,12 @@ class EvidenceStore:
     def _remove_if_empty(folder: Path) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def canonical(document: Mapping[str, object]) -> bytes:
+    """JSON with sorted keys, UTF-8, no spaces, a newline at the end; NaN is an error."""
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode() + b"\n"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -121,10 +129,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -22,7 +22,9 @@ from types import TracebackType
 from edge.errors import OutputError
 
 PRODUCED_BY = "edge replay"
-_OURS = re.compile(r"alerts\.jsonl|measures\.jsonl|report\.html|summary\.json|evidence|annotated(-\d+)?\.mp4")
+_OURS = re.compile(
+    r"alerts\.jsonl|measures\.jsonl|report\.html|summary\.json|evidence|chain\.json|keys|annotated(-\d+)?\.mp4"
+)
 _SUMMARY = "summary.json"  # the last to come and the first to go: with it a replay is whole
 _WORK = re.compile(r"\.replay-\d+")
 _BEFORE = re.compile(r"\.replay-\d+-before")

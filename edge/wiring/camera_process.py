@@ -14,7 +14,7 @@ import cv2
 from edge.capture.live import LiveCapture
 from edge.clock import Stopwatch, SystemClock
 from edge.config.models import CameraConfig
-from edge.evidence.manifest import SharedChain
+from edge.evidence.chain import SharedChain
 from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox

@@ -30,8 +30,8 @@ from edge.core.sight import Sight, SightSettings
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, OPENED, Bool, Case, CaseChange, Float32, Frame, Int16, Measure, seconds_to_ns
 from edge.core.zones import ZoneMap
-from edge.delivery.message import Origin, Tag, Topics, alert, measure
-from edge.evidence.manifest import SharedChain
+from edge.delivery.message import Origin, Tag, Topics, alert, category_entry, measure
+from edge.evidence.chain import ManifestChain
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
 from edge.ports import EvidenceFile, MeasureBox, Outbox, WordedMeasure
@@ -152,10 +152,11 @@ def recorder_for(
     models: CameraModels,
     *,
     root: Path,
-    chain: SharedChain | None = None,
+    chain: ManifestChain,
     config_sha256: Callable[[], str] | None = None,
 ) -> CaseRecorder:
-    """One camera's recorder; evidence goes below `root`. `chain`: the gateway's, without it one of its own."""
+    """One camera's recorder; evidence goes below `root`. `chain`: the gateway's or the replay's."""
+    tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.places}
     return CaseRecorder(
         EvidenceStore(root),
         origin=EvidenceOrigin(
@@ -165,6 +166,14 @@ def recorder_for(
             model_of=judges_of(site, camera, models),
             config_sha256=config_sha256 or (lambda: site.config_sha256),
             software=__version__,
+            place={
+                "site": site.config.site.name or site.config.site.id,
+                "gateway": site.config.gateway.id,
+                "camera_name": camera.name,
+                "road": camera.road,
+                "grid": camera.grid,
+            },
+            category_of=lambda scenario, zone: category_entry(tags.get((scenario, zone)) or stock_tag(scenario)),
         ),
         privacy=arrays(camera.masks.privacy),
         chain=chain,

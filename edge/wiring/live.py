@@ -26,7 +26,9 @@ from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
 from edge.core.types import NS_PER_S
 from edge.detect.manifest import ModelManifest
-from edge.errors import OutputError, StateError
+from edge.errors import EvidenceError, OutputError, StateError
+from edge.evidence.chain import SharedChain
+from edge.evidence.keys import gateway_key
 from edge.runtime.board import Board
 from edge.runtime.detector import DetectorLink
 from edge.runtime.headroom import check_memory
@@ -74,6 +76,7 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
     site = load_site(config, environ=environ)
     logs.set_up(process="supervisor", level=log_settings.level, form=log_settings.form, secrets=site.secrets)
     with _state(folder), sole_holder(folder / GATEWAY_LOCK, what="this state folder"):
+        _begin_chain(folder)
         set_aside = _make_database(folder / DATABASE, wall_ns=SystemClock().wall_ns())
         board, clock = Board.create(), SystemClock()
         fleet = Fleet(config, folder=folder, environ=environ, board=board, clock=clock, log_settings=log_settings)
@@ -327,6 +330,15 @@ def _make_database(path: Path, *, wall_ns: int) -> str:
             database.number_from(wall_ns // NS_PER_S)
         return aside.name
     return ""
+
+
+def _begin_chain(folder: Path) -> None:
+    """A key that proves nothing is told now, not at the first alert; a disk that takes nothing stops no alert."""
+    gateway_key(folder)
+    try:
+        SharedChain(folder).begin()
+    except EvidenceError as error:
+        log.error("%s", error)
 
 
 @contextmanager

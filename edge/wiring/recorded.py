@@ -1,6 +1,6 @@
 """Recorded footage: replay, demo, evaluation and snapshot, with file captures and a detector in the same process.
 
-Nothing of the gateway's state is read or written.
+Nothing of the gateway's state is read or written, but for its key where evidence is to be signed with it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from edge.detect.classifier import OnnxClassifier
 from edge.detect.manifest import ModelManifest
 from edge.detect.session import OnnxDetector
 from edge.errors import CaptureError, DeliveryError, EvidenceError, OutputError, UsageError, redact
+from edge.evidence.chain import Chain
 from edge.evidence.drawing import draw_grid
+from edge.evidence.keys import gateway_key
 from edge.evidence.picture import picture_writer
 from edge.evidence.report import write_report
 from edge.resources import configs_dir
@@ -76,6 +78,7 @@ class ReplayOrder:
     annotate: bool = False
     mqtt_url: str | None = None
     threads: int = 2  # of the detector
+    state: Path | None = None  # whose key signs the evidence; nothing else of it is read or written
     tell_live: bool = False  # alerts go out as they are made, not when the replay has succeeded
 
 
@@ -100,6 +103,8 @@ def replay(
     timezone = ZoneInfo(site.config.site.timezone)
     clips = _placed(order.clips, order.start, timezone)
     total_s = sum(clip.info.duration_s for clip in clips)
+    key = gateway_key(order.state) if order.state is not None else None
+    chain = Chain(key=key)
     with ExitStack() as stack:
         output = stack.enter_context(OutputFolder(order.out))
         database = stack.enter_context(Database.open(IN_MEMORY))
@@ -121,7 +126,7 @@ def replay(
                 classifier=lambda model: OnnxClassifier(model.manifest, threads=order.threads),
             )
             sketch = _annotator(output.work, camera, models) if order.annotate else None
-            recorder = recorder_for(site, camera, models, root=output.work)
+            recorder = recorder_for(site, camera, models, root=output.work, chain=chain)
             telling = telling_for(site, camera, eyes, recorder=recorder, outbox=journal)
             run = Replay(
                 worker=worker_for(
@@ -154,6 +159,11 @@ def replay(
                     "camera": camera.id,
                     "model": _named(models.detectors[0].manifest),
                     "models": [_named(model.manifest) for model in models],
+                    "evidence": {
+                        "manifests": chain.head.count,
+                        "head": chain.head.sha256,
+                        "key_id": key.key_id if key is not None else None,
+                    },
                 },
                 limits={
                     "detections_dropped": sum(model.candidates_dropped for model in loaded),
@@ -161,6 +171,7 @@ def replay(
                     "stills_refused": recorder.counts.stills_refused,
                 },
             )
+            chain.conclude(output.work)
             _write_pages(output.work, journal, summary, site)
             output.publish()
         _deliver(courier, order)
@@ -254,6 +265,7 @@ def _evaluated(order: _EvaluatedClip) -> ClipReplay:
     if not order.evidence:
         with _written(order.out):
             shutil.rmtree(order.out / "evidence", ignore_errors=True)  # a clip without a case has none
+            (order.out / "chain.json").unlink()
             (order.out / "report.html").unlink()
     dwells = {
         (use.use, place): (use.after_s, use.parameters.clear_after_s)

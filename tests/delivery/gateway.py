@@ -33,7 +33,7 @@ from edge.core.types import (
     Grounds,
 )
 from edge.delivery.message import uuid5_of
-from edge.evidence.manifest import SharedChain
+from edge.evidence.chain import SharedChain
 from edge.runtime.board import SUPERVISOR_ROW, Board
 from edge.runtime.health import SupervisorReport, write_report
 from edge.runtime.live import PatientOutbox

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from edge.evidence.manifest import verify_chain
+from edge.evidence.verify import verify
 
 
 def problems_of(folder: Path) -> list[str]:
@@ -26,7 +26,10 @@ def problems_of(folder: Path) -> list[str]:
     for alert in alerts:
         found += _evidence_problems(folder, alert)
     named = {str(alert["data"]["case_id"]) for alert in alerts}
-    found += [problem for problem in verify_chain(folder) if _concerns(problem, named)]
+    if (folder / "chain.json").exists():
+        verdict = verify(folder)
+        unfinished = [f"{path}: named by no manifest: unfinished" for path in verdict.unfinished_files]
+        found += [problem for problem in (*verdict.problems, *unfinished) if _concerns(problem, named)]
     return found
 
 
