@@ -91,6 +91,7 @@ def store(database: Database, count: int, *, first: int = 1) -> None:
         database.commit(change, alert_of(change), topic_of(change))
 
 
+CROP = replace(EVIDENCE, role="crop", path="evidence/one/crop.jpg", sha256="f" * 64)
 AFTER = replace(EVIDENCE, role="after", path="evidence/one/after.jpg", sha256="d" * 64)
 ORIGINAL = replace(EVIDENCE, role="original", path="evidence/one/original.jpg", sha256="e" * 64)
 _TRADING = replace(TAG, category_code="0504", category_name="店外经营", severity="high")
@@ -105,7 +106,7 @@ def told() -> dict[str, dict[str, Any]]:
     trading = {"scenario": "out-of-store-trading", "zone": "pavement", "label": ""}
     crowd = {"scenario": "crowd-gathering", "zone": "pavement", "label": "person", "count": 7}
     made = {
-        "parking-opened": alert_of(a_change(), evidence=[EVIDENCE, ORIGINAL]),
+        "parking-opened": alert_of(a_change(), evidence=[EVIDENCE, ORIGINAL, CROP]),
         "parking-updated": alert_of(a_change(kind="updated", alerts=2, last_seen_ns=150 * NS_PER_S)),
         "parking-cleared": alert_of(
             a_change(kind="cleared", reason="seen-empty", alerts=3, **end),

@@ -15,6 +15,7 @@ from edge.cli.status_view import Sample, view
 from edge.config.delivery import BridgesConfig, WebhookConfig
 from edge.console.metrics import exposition
 from edge.delivery.bridges.follower import FollowerState
+from edge.delivery.bridges.rules import Rules
 from edge.delivery.message import Topics
 from edge.delivery.schema import status_schema
 from edge.runtime.announcing import courier_report
@@ -55,7 +56,7 @@ def test_every_robot_of_the_configuration_is_told_with_the_picture_of_its_case(t
         config = BridgesConfig(webhooks=robots)
         Relays(database).set_followers(follower_names(config))
         database.commit(a_change(), alert_of(a_change()), topic_of(a_change()))
-        with Bridges(config, Relays(database), folder=tmp_path) as bridges:
+        with Bridges(config, Relays(database), folder=tmp_path, rules=Rules()) as bridges:
             assert platform.wait_for(lambda requests: len(requests) == 3)
         told = sorted((one.path.partition("&")[0], one.document["msgtype"]) for one in platform.requests)
         assert told == [("/dingtalk?access_token=x", "markdown"), ("/wecom", "image"), ("/wecom", "markdown")]
@@ -84,7 +85,7 @@ def test_bridges_end_within_a_second_whoever_hangs(tmp_path: Path) -> None:
         config = BridgesConfig(webhooks=tuple(WebhookConfig(kind="wecom", url=url) for _ in range(8)))
         Relays(database).set_followers(follower_names(config))
         database.commit(a_change(), alert_of(a_change()), topic_of(a_change()))
-        with Bridges(config, Relays(database), folder=tmp_path) as bridges:
+        with Bridges(config, Relays(database), folder=tmp_path, rules=Rules()) as bridges:
             while not all(state.reason for state in bridges.states()):
                 pass
         assert {state.waiting for state in bridges.states()} == {1}

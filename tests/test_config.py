@@ -78,6 +78,11 @@ def bridged(written: str) -> str:
     return changed(MQTT_LINE, f"{MQTT_LINE}bridges: {{{written}}}\n")
 
 
+def library(cameras: str) -> str:
+    codes = f"device_id: '31000000005030000001', subscribe_id: '{'3' * 33}', cameras: {{{cameras}}}"
+    return f"gat1400: {{url: http://10.0.0.9:8120, username: gw, password: swordfish, {codes}}}"
+
+
 # What is right
 
 
@@ -465,6 +470,14 @@ FAULTS = {
     "a robot that is told nothing": (
         bridged("webhooks: [{kind: dingtalk, url: https://q.example/x, states: [open]}]"),
         "site.yaml:6: bridges.webhooks[0]: states[0] must be opened, updated, cleared or withdrawn, has open",
+    ),
+    "a view library of a camera that is not here": (
+        bridged(library("heron: '31000000001310000002'")),
+        "site.yaml:6: bridges.gat1400.cameras: heron is no camera of this gateway",
+    ),
+    "a code of the wrong length": (
+        bridged(library("gate: '3100000000131000000'")),
+        "site.yaml:6: bridges.gat1400.cameras: gate must",
     ),
     "two faults, the later one found first": (
         changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Secret, Strict, Text, distinct, located
+from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Secret, Strict, Text, distinct, located
 
 EMBEDDED = "embedded"
 
@@ -78,6 +78,14 @@ def _robot_url(url: str) -> str:
     return url
 
 
+States = Annotated[
+    tuple[Literal["opened", "updated", "cleared", "withdrawn"], ...],
+    Field(max_length=4, json_schema_extra=ONE_OR_MORE),
+    NOT_EMPTY,
+    AfterValidator(distinct),
+]
+
+
 class WebhookConfig(Strict):
     """A group robot of WeCom (企业微信) or DingTalk (钉钉)."""
 
@@ -87,12 +95,7 @@ class WebhookConfig(Strict):
     )
     secret: Secret | None = Field(default=None, repr=False, description="Of a DingTalk robot with 加签")
     keyword: Text = Field(default="", description="A word that the robot asks for in each message")
-    states: Annotated[
-        tuple[Literal["opened", "updated", "cleared", "withdrawn"], ...],
-        Field(max_length=4, json_schema_extra=ONE_OR_MORE),
-        NOT_EMPTY,
-        AfterValidator(distinct),
-    ] = Field(default=("opened", "cleared"), description="Which alerts are told")
+    states: States = Field(default=("opened", "cleared"), description="Which alerts are told")
     pictures: bool = Field(default=True, description="A picture after each text; WeCom only")
     per_minute: Annotated[int, Field(ge=1, le=20)] = Field(
         default=20, description="Messages, pictures included; what is more is told in one. Both bar who speaks more"
@@ -106,7 +109,33 @@ class WebhookConfig(Strict):
         return self
 
 
+def _digits(count: int) -> Any:
+    return Field(pattern=rf"^[0-9]{{{count}}}\z", json_schema_extra={"pattern": f"^[0-9]{{{count}}}$"})
+
+
+DeviceId = Annotated[str, _digits(20)]
+
+
+class Gat1400Config(Strict):
+    """A view library (视图库) of GA/T 1400."""
+
+    url: Annotated[Secret, AfterValidator(_http_url)] = Field(repr=False, description="http(s)://host:port")
+    username: Secret = Field(repr=False)
+    password: Secret = Field(repr=False)
+    device_id: DeviceId = Field(description="The gateway's own code")
+    cameras: dict[Id, DeviceId] = Field(
+        min_length=1, max_length=256, description="The code of each camera that is told of; of others nothing is"
+    )
+    subscribe_id: Annotated[str, _digits(33)] = Field(description="The subscription that was agreed upon")
+    title: Text = "City Eye"
+    states: States = ("opened", "updated", "cleared", "withdrawn")
+    pictures: bool = True
+    keepalive_s: Annotated[float, Field(ge=5, le=3600)] = 60.0
+    ca_file: Text | None = Field(default=None, description="Authorities to trust instead of the system's")
+
+
 class BridgesConfig(Strict):
     """Other systems that are told of alerts, each in its own form: docs/bridges.md."""
 
+    gat1400: Gat1400Config | None = None
     webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=8)

@@ -321,6 +321,10 @@ class SiteConfig(Strict):
         if self.mqtt is None and self.bridges != BridgesConfig():
             needs = PydanticCustomError("bridges", "need `mqtt:` beside them: the courier is who tells them")
             faults.append((("bridges",), needs))
+        known = {camera.id for camera in self.cameras}
+        told = self.bridges.gat1400.cameras if self.bridges.gat1400 is not None else {}
+        unknown = PydanticCustomError("unknown_camera", "is no camera of this gateway")
+        faults += [(("bridges", "gat1400", "cameras", name), unknown) for name in told if name not in known]
         if faults:
             raise located("site", faults)
         return self

@@ -14,7 +14,7 @@ from edge.runtime.health import gateway_status, write_report
 from edge.runtime.process import run_child
 from edge.state.database import Database
 from edge.state.relays import Relays
-from edge.wiring.bridges import Bridges, follower_names
+from edge.wiring.bridges import Bridges, follower_names, rules_of
 from edge.wiring.broker_process import PORT
 from edge.wiring.process_order import ProcessOrder
 
@@ -45,7 +45,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
     with Database.open(order.database) as database:
         relays = Relays(database)
         relays.set_followers(follower_names(config.bridges))
-        bridges = Bridges(config.bridges, relays, folder=order.folder)
+        bridges = Bridges(config.bridges, relays, folder=order.folder, rules=rules_of(order.site))
         announcer = Announcer(
             lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
             broker=publisher.address,
