@@ -21,6 +21,7 @@ from edge.runtime.health import (
     GatewayStatus,
     ProcessEntry,
     SupervisorReport,
+    UploadReport,
     gateway_status,
     write_report,
 )
@@ -145,4 +146,5 @@ DETECTOR_REPORT = DetectorReport(
     wait_s=36.5,
     run_s=1234.5,
 )
+UPLOAD_REPORT = UploadReport(store="s3://evidence at store", waiting=2, files=7, bytes=700_000, there=1, failures=3)
 COURIER_REPORT = CourierReport(broker=BROKER, connected=True, unsent=3, sent=39, last_sequence=42, oldest_unsent_s=1.25)

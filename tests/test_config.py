@@ -124,6 +124,52 @@ def test_mqtt_may_be_embedded_or_none(tmp_path: Path, written: str, embedded: bo
     assert (mqtt.embedded if mqtt else None) == embedded
 
 
+def with_upload(written: str) -> str:
+    return SITE.replace("cameras:\n", f"upload: {written}\ncameras:\n", 1)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{url: 'https://brain.example/evidence', token: '${MQTT_PASSWORD}', ca_file: /etc/ca.pem, rate_kbps: 512}",
+        "{url: 's3://bucket/a/prefix', endpoint: 'https://s3.example:9000', access_key: a, secret_key: b}",
+        "{url: 'file:///mnt/evidence', originals: true}",
+        "{url: 'http://127.0.0.1:8080', token: t}",
+    ],
+)
+def test_evidence_may_be_brought_to_a_server_a_store_or_a_folder(tmp_path: Path, written: str) -> None:
+    upload = load(tmp_path, with_upload(written)).config.upload
+    assert upload is not None
+    assert "token" not in repr(upload)
+    assert "secret" not in repr(upload)
+
+
+UPLOAD_FAULTS = {
+    "{url: 'ftp://x/y'}": "url must be https://host/path, s3://bucket/prefix or file:///folder",
+    "{url: 'file://host/x'}": "url must be https://host/path",
+    "{url: 'https://a:b@host/x'}": "url must not hold the user's name",
+    "{url: 's3://bucket', secret_key: b}": "url needs `access_key:` and `secret_key:` beside it",
+    "{url: 'https://host/x', endpoint: 'https://y'}": "endpoint has no use with such a `url:`",
+    "{url: 's3://bucket', access_key: a, secret_key: b, endpoint: 'https://host/path'}": "endpoint must be https://host",
+    "{url: 'http://host/x', token: t}": "token would be read on the way: use https://",
+    "{url: 'file:///x', rate_kbps: -1}": "rate_kbps",
+    "{url: 'file:///x', rate: 1}": "unknown key rate",
+}
+
+
+@pytest.mark.parametrize("written", UPLOAD_FAULTS)
+def test_an_upload_that_cannot_work_is_refused(tmp_path: Path, written: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, with_upload(written))
+    assert f"upload: {UPLOAD_FAULTS[written]}" in str(raised.value)
+
+
+def test_evidence_follows_its_alert_and_so_needs_a_broker(tmp_path: Path) -> None:
+    text = re.sub(r"mqtt: .*", "mqtt: none", with_upload("{url: 'file:///x'}"))
+    with pytest.raises(ConfigError, match="upload needs `mqtt:`: evidence follows its alert"):
+        load(tmp_path, text)
+
+
 @pytest.mark.parametrize("password", ["p@ss/w:%密x", "a/b", "a#b", "a?b", "a%41", "with blank"])
 def test_a_password_from_the_environment_may_hold_any_letter(tmp_path: Path, password: str) -> None:
     source = load(tmp_path, SITE, {"CAM_PASSWORD": password, "MQTT_PASSWORD": password}).config
@@ -256,7 +302,8 @@ FAULTS = {
     "unknown key at the top": (
         changed("model: yolox-nano", "modle: yolox-nano"),
         "site.yaml:4: unknown key modle; did you mean model?; "
-        "known keys: bridges, cameras, console, detector, gateway, model, mqtt, review, site, state_dir, version",
+        "known keys: bridges, cameras, console, detector, gateway, model, mqtt, review, site, state_dir, upload, "
+        "version",
     ),
     "unknown key of a camera": (
         changed("    grid: G-17", "    gird: G-17"),
@@ -482,7 +529,7 @@ FAULTS = {
     "two faults, the later one found first": (
         changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),
         "site.yaml:2: unknown key zzz; known keys: bridges, cameras, console, detector, gateway, model, mqtt, review, "
-        "site, state_dir, version (and 1 more)",
+        "site, state_dir, upload, version (and 1 more)",
     ),
     # YAML's surprises
     "a number as id": (

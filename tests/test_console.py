@@ -37,7 +37,7 @@ from edge.state.database import Database
 from edge.state.judgements import Tally
 from edge.wiring.console_process import counted
 from tests.alerts import a_change, alert_of, topic_of
-from tests.boards import BROKER, COURIER_REPORT, Gateway, a_camera_report
+from tests.boards import BROKER, COURIER_REPORT, UPLOAD_REPORT, Gateway, a_camera_report
 from tests.brokers import WAIT_S, free_port
 from tests.test_requests import HandClock
 
@@ -169,7 +169,8 @@ def test_a_database_that_cannot_be_opened_costs_the_counts_and_not_the_console(
 def test_the_operators_page_tells_of_every_metric_and_of_no_other() -> None:
     gateway = Gateway(2)
     gateway.blind("cam-02")
-    gateway.tell("courier", "courier", replace(COURIER_REPORT, followers=(FollowerReport("webhook-0"),)))
+    report = replace(COURIER_REPORT, followers=(FollowerReport("webhook-0"),), upload=UPLOAD_REPORT)
+    gateway.tell("courier", "courier", report)
     page = (Path(__file__).parent.parent / "docs" / "health.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(edge_[a-z_]+)", page, re.MULTILINE))
     made = {sample.name for family in families_of(gateway.status()) for sample in family.samples}

@@ -31,6 +31,7 @@ from edge.config.state_folder import running_state_folder, state_folder
 from edge.errors import ConfigError, StateError, UsageError
 from edge.runtime import health
 from edge.runtime.status_socket import CLIENTS_MAX, SOCKET_NAME, NotRunningError, StatusSocket, fetch_status
+from tests.boards import UPLOAD_REPORT
 
 NOW_NS = 1_777_858_267_000_000_000  # 2026-05-04 09:31:07 +08:00
 S = 1_000_000_000
@@ -580,3 +581,15 @@ def test_a_watch_in_a_pipe_is_a_document_a_second(tmp_path: Path) -> None:
         process.communicate(timeout=20)
     assert second["taken_wall_ns"] - first["taken_wall_ns"] == S
     assert process.returncode == 1
+
+
+def test_what_became_of_evidence_stands_beside_the_courier(tmp_path: Path) -> None:
+    before = gateway()
+    assert before.courier is not None
+    expected = replace(before, courier=replace(before.courier, upload=UPLOAD_REPORT))
+    with served(tmp_path, expected):
+        assert fetch_status(tmp_path) == expected
+    text = io.StringIO()
+    Console(file=text, width=160).print(view(Sample(expected), 160))
+    told = "upload to s3://evidence at store; 2 alerts wait; 7 files sent (0.7 MB), 1 there already, 3 tries failed"
+    assert told in text.getvalue()

@@ -27,6 +27,7 @@ from edge.runtime.health import (
     FollowerReport,
     GatewayStatus,
     ProcessEntry,
+    UploadReport,
 )
 
 UNKNOWN = "-"
@@ -114,6 +115,8 @@ def _courier(report: CourierReport | None, sample: Sample) -> Iterator[Text]:
     line.append(f"; {report.unsent} unsent{oldest}; {report.sent}{rate} sent; last sequence {report.last_sequence}")
     yield line
     yield from (_follower(follower) for follower in report.followers)
+    if report.upload is not None:
+        yield _upload(report.upload)
 
 
 def _follower(report: FollowerReport) -> Text:
@@ -121,6 +124,25 @@ def _follower(report: FollowerReport) -> Text:
     line.append(f", {report.merged} of them together" if report.merged else "")
     line.append(f", {report.refused} refused" if report.refused else "", "red")
     line.append(f"; {report.reason}" if report.reason else "", "red")
+    return line
+
+
+def _upload(report: UploadReport) -> Text:
+    line = Text.assemble(("upload", "bold"), " ")
+    if report.error:
+        line.append(f"fails: {report.error}", "red")
+    else:
+        line.append(f"to {report.store}", "green")
+    line.append(f"; {report.waiting} alerts wait; {report.files} files sent ({report.bytes / 1e6:.1f} MB)")
+    rest = {
+        "there already": report.there,
+        "gone": report.gone,
+        "changed": report.changed,
+        "withheld": report.withheld,
+        "refused": report.refused,
+        "tries failed": report.failures,
+    }
+    line.append("".join(f", {count} {words}" for words, count in rest.items() if count))
     return line
 
 

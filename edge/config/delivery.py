@@ -139,3 +139,86 @@ class BridgesConfig(Strict):
 
     gat1400: Gat1400Config | None = None
     webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=8)
+
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def _store_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        remote = parts.scheme in {"http", "https", "s3"} and bool(parts.hostname) and parts.port != 0
+        folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+        extra = parts.query or parts.fragment
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        remote = folder = False
+        extra = ""
+    if not (remote or folder) or extra:
+        raise PydanticCustomError(
+            "store_url", "must be https://host/path, s3://bucket/prefix or file:///folder, such as file:///mnt/evidence"
+        )
+    if "@" in parts.netloc:
+        raise PydanticCustomError("store_url", "must not hold the user's name: use `token:`, or the keys of S3")
+    return url
+
+
+def _endpoint_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    except ValueError:
+        usable, extra = False, ""
+    if not usable or extra:
+        raise PydanticCustomError("endpoint_url", "must be https://host or https://host:port")
+    return url
+
+
+class UploadConfig(Strict):
+    """Where evidence is brought to beside the gateway: the street brain, a store that speaks S3, or a folder."""
+
+    url: Annotated[Secret, AfterValidator(_store_url)] = Field(
+        repr=False, description="https://host/path (HTTP PUT), s3://bucket/prefix, or file:///folder"
+    )
+    endpoint: Annotated[Secret, AfterValidator(_endpoint_url)] | None = Field(
+        default=None, repr=False, description="Of a store that speaks S3 and is not Amazon's: https://host:port"
+    )
+    region: Text = Field(default="us-east-1", min_length=1, description="Of the S3 store")
+    access_key: Secret | None = Field(default=None, repr=False)
+    secret_key: Secret | None = Field(default=None, repr=False)
+    token: Secret | None = Field(default=None, repr=False, description="Bearer token of the HTTP server")
+    ca_file: Text | None = Field(
+        default=None, min_length=1, description="Certificates to trust instead of the system's, PEM"
+    )
+    rate_kbps: Annotated[float, Field(ge=0, le=10_000_000)] = Field(
+        default=0.0, description="At most so many thousand bits a second; 0: as fast as it goes"
+    )
+    originals: bool = Field(
+        default=False,
+        description="Also what shows what masks or blurring hide: the untouched pictures and clips",
+    )
+
+    @property
+    def scheme(self) -> str:
+        return urlsplit(self.url).scheme
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> UploadConfig:
+        s3, http = self.scheme == "s3", self.scheme in {"http", "https"}
+        needed = [("access_key", self.access_key), ("secret_key", self.secret_key)]
+        faults = []
+        if s3 and not all(key for _, key in needed):
+            faults.append((("url",), PydanticCustomError("keys", "needs `access_key:` and `secret_key:` beside it")))
+        for name, value, fits in (
+            *((name, key, s3) for name, key in needed),
+            ("endpoint", self.endpoint, s3),
+            ("token", self.token, http),
+            ("ca_file", self.ca_file, s3 or http),
+        ):
+            if value is not None and not fits:
+                faults.append(((name,), PydanticCustomError("keys", "has no use with such a `url:`")))
+        if self.token and self.scheme == "http" and urlsplit(self.url).hostname not in _LOOPBACK:
+            faults.append((("token",), PydanticCustomError("token", "would be read on the way: use https://")))
+        if faults:
+            raise located("upload", faults)
+        return self

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
-from edge.config.delivery import BridgesConfig, MqttConfig, mqtt_shorthand
+from edge.config.delivery import BridgesConfig, MqttConfig, UploadConfig, mqtt_shorthand
 from edge.config.document import Loc
 from edge.config.fields import (
     NOT_EMPTY,
@@ -308,6 +308,7 @@ class SiteConfig(Strict):
     )
     mqtt: Annotated[MqttConfig | None, BeforeValidator(mqtt_shorthand)] = None
     bridges: BridgesConfig = BridgesConfig()
+    upload: UploadConfig | None = Field(default=None, description="Where evidence is brought to, after its alert")
     detector: DetectorConfig = DetectorConfig()
     console: Annotated[ConsoleConfig | None, BeforeValidator(_console_shorthand)] = ConsoleConfig()
     review: ReviewConfig = ReviewConfig()
@@ -325,6 +326,8 @@ class SiteConfig(Strict):
         told = self.bridges.gat1400.cameras if self.bridges.gat1400 is not None else {}
         unknown = PydanticCustomError("unknown_camera", "is no camera of this gateway")
         faults += [(("bridges", "gat1400", "cameras", name), unknown) for name in told if name not in known]
+        if self.upload is not None and self.mqtt is None:
+            faults.append((("upload",), PydanticCustomError("no_broker", "needs `mqtt:`: evidence follows its alert")))
         if faults:
             raise located("site", faults)
         return self

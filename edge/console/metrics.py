@@ -27,6 +27,7 @@ from edge.runtime.health import (
     DetectorStatus,
     GatewayStatus,
     ProcessEntry,
+    UploadReport,
 )
 from edge.state.judgements import CONFIRMED, DISMISSED, Tally
 
@@ -234,3 +235,17 @@ def _tell_courier(families: _Families, report: CourierReport) -> None:
         )
         families.counter("edge_follower_refused", "Alerts that it would never take.", follower.refused, **labels)
         families.counter("edge_follower_merged", "Of those sent, told together with others.", follower.merged, **labels)
+    if report.upload is not None:
+        _tell_upload(families, report.upload)
+
+
+def _tell_upload(families: _Families, report: UploadReport) -> None:
+    families.gauge("edge_upload_waiting", "Alerts and cases whose evidence is to be uploaded.", report.waiting)
+    families.gauge("edge_upload_failing", "1 where the newest try failed.", float(bool(report.error)))
+    families.counter("edge_upload_bytes", "Sent to the store.", report.bytes)
+    families.counter("edge_upload_failures", "Tries that failed.", report.failures)
+    outcomes = ("files", "there", "gone", "changed", "withheld", "refused")
+    for outcome in outcomes:
+        named = "sent" if outcome == "files" else outcome
+        count = getattr(report, outcome)
+        families.counter("edge_upload_files", "Files by what became of them.", count, outcome=named)

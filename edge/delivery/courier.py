@@ -202,6 +202,11 @@ class Courier:
         """Whether its thread runs: what a heartbeat should hang on."""
         return self._thread.is_alive()
 
+    @property
+    def connected(self) -> bool:
+        """Whether alerts can go out now; cheap, from any thread."""
+        return self._connected
+
     def wake(self) -> None:
         """There is a new alert: do not wait for the next poll."""
         with self._changed:

@@ -37,6 +37,7 @@ class GatewayHealth:
     cameras: Mapping[str, int]  # how many are streaming, blind, off
     problems: tuple[str, ...]
     followers: Sequence[Mapping[str, object]] = ()  # other systems that are told: name, and counts
+    uploads: Mapping[str, object] | None = None  # what became of evidence files, None where none is uploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class HealthNotices:
             "cameras": dict(health.cameras),
             **({"followers": list(health.followers)} if health.followers else {}),
             "problems": list(health.problems),
+            **({} if health.uploads is None else {"uploads": dict(health.uploads)}),
         }
         cameras = tuple(health.cameras.items())
         state = (health.boot_id, health.config_sha256, health.config_refused, health.problems, cameras)

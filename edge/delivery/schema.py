@@ -24,6 +24,7 @@ _PIXELS = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItem
 
 _FOLLOWED = ("waiting", "sent", "refused", "merged")
 _EVIDENCE_ROLES = ["overview", "original", "crop", "still", "clip", "after", "signature", "manifest"]
+_UPLOADS = ("waiting", "files", "bytes", "there", "gone", "changed", "withheld", "refused", "failures")
 
 
 def alert_schema() -> dict[str, object]:
@@ -131,8 +132,9 @@ def _status() -> dict[str, object]:
             "cameras": _object({"streaming": _COUNT, "blind": _COUNT, "off": _COUNT}),
             "followers": {"type": "array", "items": _object({"name": _NAME, **dict.fromkeys(_FOLLOWED, _COUNT)})},
             "problems": {"type": "array", "items": _NAME},
+            "uploads": _object({**dict.fromkeys(_UPLOADS, _COUNT), "error": _TEXT}),
         },
-        optional={"reason", "config_refused", "cameras", "followers", "problems"},
+        optional={"reason", "config_refused", "cameras", "followers", "problems", "uploads"},
     )
 
 

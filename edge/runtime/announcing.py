@@ -9,21 +9,24 @@ connection would say that there is none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import tzinfo
 
 from edge.clock import SystemClock
 from edge.delivery.bridges.follower import FollowerState
 from edge.delivery.courier import CourierState
 from edge.delivery.health import CONNECTION_LOST, STOPPED, CameraHealth, GatewayHealth, HealthNotices
+from edge.delivery.upload import UploadState
 from edge.runtime.health import (
     BLIND,
     OFF,
     STREAMING,
+    UPLOAD_STALLS_S,
     CameraStatus,
     CourierReport,
     FollowerReport,
     GatewayStatus,
+    UploadReport,
     short,
 )
 
@@ -71,10 +74,25 @@ class Announcer:
         return self._notices.offline(gateway_health(status), reason, wall_ns=status.taken_wall_ns)
 
     def _seen(self, courier: CourierState) -> GatewayStatus:
-        return replace(self._status(), courier=courier_report(courier, self._broker, self._followers()))
+        status = self._status()
+        upload = status.courier.upload if status.courier else None
+        return replace(status, courier=courier_report(courier, self._broker, self._followers(), upload))
 
 
-def courier_report(state: CourierState, broker: str, followers: Iterable[FollowerState] = ()) -> CourierReport:
+def upload_report(state: UploadState) -> UploadReport:
+    """For the courier's row of the board."""
+    return UploadReport(
+        store=short(state.address),
+        waiting=state.waiting,
+        error=short(state.error),
+        stalled=state.failing_s > UPLOAD_STALLS_S,
+        **asdict(state.counts),
+    )
+
+
+def courier_report(
+    state: CourierState, broker: str, followers: Iterable[FollowerState] = (), upload: UploadReport | None = None
+) -> CourierReport:
     """For the courier's row of the board."""
     return CourierReport(
         broker=broker,
@@ -85,6 +103,7 @@ def courier_report(state: CourierState, broker: str, followers: Iterable[Followe
         last_sequence=state.last_sequence,
         oldest_unsent_s=round(state.oldest_unsent_s, 1),
         followers=tuple(follower_report(one) for one in followers),
+        upload=upload,
     )
 
 
@@ -117,7 +136,14 @@ def gateway_health(status: GatewayStatus) -> GatewayHealth:
             {"name": one.name, "waiting": one.waiting, "sent": one.sent, "refused": one.refused, "merged": one.merged}
             for one in courier.followers
         ],
+        uploads=None if courier.upload is None else upload_counts(courier.upload),
     )
+
+
+def upload_counts(report: UploadReport) -> dict[str, object]:
+    """What is told of the uploading outside; `docs/evidence.md` says what each counts."""
+    counted = ("waiting", "files", "bytes", "there", "gone", "changed", "withheld", "refused", "failures", "error")
+    return {name: getattr(report, name) for name in counted}
 
 
 def camera_health(status: CameraStatus) -> CameraHealth:

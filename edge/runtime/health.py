@@ -33,6 +33,7 @@ BROKER = "broker"
 
 BEAT_MAX_S = 5.0  # a supervisor's turn takes a quarter of a second
 ALERT_WAITS_S = 120.0  # for the broker's word; an outage of a minute is nobody's fault
+UPLOAD_STALLS_S = 900.0  # a store that fails for longer does not come back by itself
 SILENT_S = 5.0  # without a picture for longer, a camera is blind, unless its pictures are meant to be rare
 STAGES = ("decode", "wait", "sight", "detect", "track", "static", "zones", "rules", "evidence")
 _WORDS_MAX = 300
@@ -105,6 +106,24 @@ class FollowerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadReport:
+    """On the way of evidence to its store. Counts are those since the courier's start."""
+
+    store: str = ""  # address without secrets
+    waiting: int = 0  # alerts and cases
+    files: int = 0
+    bytes: int = 0
+    there: int = 0  # files that the store had already
+    gone: int = 0
+    changed: int = 0
+    withheld: int = 0
+    refused: int = 0
+    failures: int = 0  # tries
+    error: str = ""  # of the newest try, "" where it did not fail
+    stalled: bool = False  # for longer than an outage may last
+
+
+@dataclass(frozen=True, slots=True)
 class CourierReport:
     broker: str = ""  # address without secrets, "" where none is configured
     connected: bool = False
@@ -114,6 +133,7 @@ class CourierReport:
     last_sequence: int = 0
     oldest_unsent_s: float = 0.0
     followers: tuple[FollowerReport, ...] = ()
+    upload: UploadReport | None = None  # None where no store is configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +325,8 @@ def _made(kind: type[Report], document: dict[str, Any]) -> Report:
         document = {**document, "processes": tuple(ProcessEntry(**entry) for entry in document["processes"])}
     if kind is CourierReport:
         document = {**document, "followers": tuple(FollowerReport(**one) for one in document["followers"])}
+    if kind is CourierReport and document.get("upload"):
+        document = {**document, "upload": UploadReport(**document["upload"])}
     return kind(**document)
 
 
@@ -333,6 +355,8 @@ def _courier_problems(courier: CourierReport) -> Iterator[str]:
             yield f"follower {follower.name}: {follower.reason}"
     if courier.oldest_unsent_s > ALERT_WAITS_S:
         yield f"courier: {courier.broker} has confirmed no alert for over {ALERT_WAITS_S:.0f} s, and some wait"
+    if courier.upload is not None and courier.upload.stalled:
+        yield f"upload: no evidence has reached {courier.upload.store} for over {UPLOAD_STALLS_S / 60:.0f} min"
 
 
 def _age_s(then_ns: int, now_ns: int) -> float | None:

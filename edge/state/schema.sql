@@ -180,6 +180,12 @@ CREATE TABLE IF NOT EXISTS relays (
     PRIMARY KEY (follower, sequence)
 ) WITHOUT ROWID;
 
+-- Cases whose evidence is to be uploaded again, on request.
+CREATE TABLE IF NOT EXISTS retrievals (
+    case_id       TEXT PRIMARY KEY,
+    asked_wall_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- In the alert's own transaction, whichever process commits it. A follower that is away for 100,000 alerts loses the
 -- oldest; it sees by the sequence how many.
 CREATE TRIGGER IF NOT EXISTS outbox_followed AFTER UPDATE OF body ON outbox WHEN old.body = '' BEGIN

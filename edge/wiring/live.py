@@ -217,7 +217,8 @@ class Fleet:
             yield self._plan(BROKER, "embedded", self._runs(SPAWN, "broker_process", site), of="")
         if mqtt is not None:
             config = site.config
-            of = [part.model_dump() for part in (mqtt, config.bridges, config.site, config.gateway)]
+            parts = (mqtt, config.bridges, config.upload, config.site, config.gateway)
+            of = [part.model_dump() if part else None for part in parts]
             yield self._plan(COURIER, "mqtt", self._runs(SPAWN, "courier_process", site), of=of)
         if site.config.console is not None:
             listen = site.config.console.listen

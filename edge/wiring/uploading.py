@@ -1,0 +1,53 @@
+"""From `upload:` to what brings evidence to its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from edge.config.delivery import UploadConfig
+from edge.delivery.upload import Target, Uploader
+from edge.delivery.upload_folder import FolderTarget
+from edge.delivery.upload_http import PutTarget
+from edge.delivery.upload_s3 import S3Keys, S3Target
+from edge.state.database import Database
+from edge.state.relays import Relays
+from edge.state.retrievals import Retrievals
+
+
+def uploader_for(
+    config: UploadConfig, database: Database, *, root: Path, connected: Callable[[], bool], poll_s: float = 1.0
+) -> Uploader:
+    """`root` is the state folder. While the broker is `connected`, evidence lets every alert go first."""
+
+    def way_is_clear() -> bool:
+        return not connected() or not database.next_unsent(0, 1)
+
+    return Uploader(
+        Relays(database),
+        Retrievals(database),
+        target_of(config),
+        root=root,
+        way_is_clear=way_is_clear,
+        originals=config.originals,
+        rate_kbps=config.rate_kbps,
+        poll_s=poll_s,
+    )
+
+
+def target_of(config: UploadConfig) -> Target:
+    parts = urlsplit(config.url)
+    if config.scheme == "file":
+        return FolderTarget(Path(unquote(parts.path)), address=config.url)
+    if config.scheme == "s3":
+        assert config.access_key is not None
+        assert config.secret_key is not None
+        return S3Target(
+            config.endpoint or f"https://s3.{config.region}.amazonaws.com",
+            bucket=parts.netloc,
+            prefix=unquote(parts.path),
+            keys=S3Keys(config.access_key, config.secret_key, config.region),
+            ca_file=config.ca_file,
+        )
+    return PutTarget(config.url, token=config.token, ca_file=config.ca_file)
