@@ -98,6 +98,28 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Footage:
+    """Some seconds of a camera's own coded pictures as one file, and the mono times of its first and last picture."""
+
+    content: bytes
+    media_type: str
+    from_ns: int
+    to_ns: int
+
+
+class Film(Protocol):
+    """The last seconds of one camera."""
+
+    def cut(self, from_ns: int, to_ns: int, *, at_ns: int) -> Footage:
+        """The pictures of that time, and what is needed to show them: from the keyframe before it on.
+
+        It may begin later and end earlier: as the pictures are kept, and within the connection that was there `at_ns`.
+        Raises CaptureError where there is nothing of that moment.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceFile:
     """One stored file as an alert names it."""
 
@@ -113,6 +135,10 @@ class Recorder(Protocol):
     """Fixes the evidence of cases. Called for every analysed frame, so that stills exist before a case opens."""
 
     def watch(self, cases: Sequence[Case], frame: Frame) -> None: ...
+
+    def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:
+        """The ids of cases whose clip is complete, each once, for an update to carry it. `last`: as far as it is."""
+        ...
 
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]: ...
 

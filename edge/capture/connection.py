@@ -20,6 +20,7 @@ from edge.capture import sources
 from edge.capture.clean import CleanDecoder
 from edge.capture.lag import Lag
 from edge.capture.packets import VideoPacket, info_of, open_video
+from edge.capture.reel import Reel
 from edge.capture.timeline import interval_ns
 from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError, redact
@@ -81,7 +82,9 @@ class PacketConnection:
         counts: CaptureCounts,
         mono_ns: Callable[[], int],
         strict: bool = True,
+        reel: Reel | None = None,
     ) -> None:
+        """`reel` takes every packet, shown or not."""
         _listen_to_ffmpeg()
         self._source = source
         self._counts = counts
@@ -99,6 +102,9 @@ class PacketConnection:
         self._converter = VideoReformatter()
         self._quarter_turns: int | None = None  # by the file's header; only its first decoder knows
         self._untimed = self._container.format.name in _UNTIMED
+        self._reel = reel
+        if reel is not None:
+            reel.begin(self._stream, untimed=self._untimed)
 
     def steps(self) -> Iterator[Picture | None]:
         for packet, lost in self._packets():
@@ -148,6 +154,8 @@ class PacketConnection:
             self._counts.read += 1
             self._counts.bytes += packet.size
             self.camera_ns = _camera_ns(packet)
+            if self._reel is not None:
+                self._reel.add(packet, mono_ns=self._mono_ns())
             if self._lag is not None:
                 now_ns = self._mono_ns()
                 self.behind_ns = self._lag.of(self._sent_ns(packet), now_ns=now_ns, waited_ns=now_ns - asked_ns)
@@ -203,9 +211,16 @@ class PacedFile(PacketConnection):
         counts: CaptureCounts,
         mono_ns: Callable[[], int],
         pause: Callable[[float], bool],
+        reel: Reel | None = None,
     ) -> None:
         super().__init__(
-            source, transport="", keyframes_only=keyframes_only, counts=counts, mono_ns=mono_ns, strict=False
+            source,
+            transport="",
+            keyframes_only=keyframes_only,
+            counts=counts,
+            mono_ns=mono_ns,
+            strict=False,
+            reel=reel,
         )
         self._pause = pause
 

@@ -21,6 +21,7 @@ from edge.capture.look_up import LookUp
 from edge.capture.opencv import DeviceConnection
 from edge.capture.packets import ALL, AUTO, KEYFRAMES, TCP, UDP
 from edge.capture.probe import find_reason
+from edge.capture.reel import Reel
 from edge.capture.sampling import Sampler
 from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, Frame, UInt8
@@ -55,7 +56,7 @@ class LiveCapture:
 
     `fps` thins by time, `decode` is all, keyframes, or auto (all, for now), `transport` is tcp or udp. `changed` is
     called in the iterating thread with each new `state`. `pause(seconds)` waits and says whether to stop; `open_with`
-    and `find_reason` stand for the network in tests.
+    and `find_reason` stand for the network in tests. `reel` keeps the last packets.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class LiveCapture:
         pause: Callable[[float], bool] | None = None,
         open_with: Opener | None = None,
         find_reason: FindReason = find_reason,
+        reel: Reel | None = None,
     ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
@@ -87,6 +89,7 @@ class LiveCapture:
         self._pause = pause or stop.wait
         self._open = open_with or self._connect
         self._find_reason = find_reason
+        self._reel = reel
         self._retries = random.Random(camera)  # spreads the load, keeps no secret
         self._look_up = LookUp()
         self._sampler = Sampler(fps)
@@ -183,6 +186,8 @@ class LiveCapture:
                 self.seen_ns = arrived_ns
                 self.info = connection.info
                 mono_ns = self._place(picture, arrived_ns - connection.behind_ns)
+                if self._reel is not None:
+                    self._reel.place(picture.stamp_ns, mono_ns, picture.size_px)
                 if not self.state.connected:
                     self._tell(connected=True, reason="", words="")
                 if self._sampler.takes(mono_ns):
@@ -242,6 +247,7 @@ class LiveCapture:
                 keyframes_only=self._keyframes_only,
                 counts=counts,
                 mono_ns=self._clock.mono_ns,
+                reel=self._reel,
             )
         return PacedFile(
             self._source,
@@ -249,6 +255,7 @@ class LiveCapture:
             counts=counts,
             mono_ns=self._clock.mono_ns,
             pause=self._pause,
+            reel=self._reel,
         )
 
     def _beat(self) -> int:

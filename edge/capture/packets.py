@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 
 from edge.capture import sources
 from edge.capture.reading import Reading
+from edge.capture.reel import Reel
 from edge.capture.timeline import FrameOrigin
 from edge.core.types import NS_PER_S, UInt8
 from edge.ports import SourceInfo
@@ -64,10 +65,13 @@ class PacketCapture(Reading[VideoFrame]):
     """One clip's frames, thinned to `fps`. `decode`: all, keyframes, or auto, which decodes all for now.
 
     Raises CaptureError when the source cannot be opened, and while iterating when nothing in it can be decoded. A file
-    that breaks off gives what it has and sets `counts.incomplete`. A frame's array belongs to who receives it.
+    that breaks off gives what it has and sets `counts.incomplete`. A frame's array belongs to who receives it. `reel`
+    keeps the last packets.
     """
 
-    def __init__(self, source: str, *, camera: str, fps: float, decode: str = ALL, origin: FrameOrigin) -> None:
+    def __init__(
+        self, source: str, *, camera: str, fps: float, decode: str = ALL, origin: FrameOrigin, reel: Reel | None = None
+    ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
         self._keyframes_only = decode == KEYFRAMES
@@ -80,6 +84,9 @@ class PacketCapture(Reading[VideoFrame]):
         self._converter = VideoReformatter()
         # AVI stores no timestamps: those of its frames follow the order of decoding, and only the packets' are in line.
         self._stamped_by_packet = self._container.format.name == "avi"
+        self._reel = reel
+        if reel is not None:
+            reel.begin(self._stream)
         self._last_packet_torn = False
         self._first_dts: int | None = None
         self._last_dts: int | None = None
@@ -115,6 +122,8 @@ class PacketCapture(Reading[VideoFrame]):
                 self._last_packet_torn = packet.is_corrupt
                 self._last_dts = packet.dts if packet.dts is not None else self._last_dts
                 self._first_dts = self._last_dts if self._first_dts is None else self._first_dts
+                if self._reel is not None:
+                    self._reel.add(packet)
                 yield packet
         except (av.FFmpegError, OSError) as error:
             if sources.is_url(self._source):
@@ -136,6 +145,10 @@ class PacketCapture(Reading[VideoFrame]):
         yield from self._decode(packet)
         yield from self._decode(None)
         self._decoder.flush_buffers()
+
+    def _placed(self, picture: VideoFrame, mono_ns: int) -> None:
+        if self._reel is not None:
+            self._reel.place(self._stamp_ns(picture), mono_ns, (picture.width, picture.height))
 
     def _stamp_ns(self, picture: VideoFrame) -> int | None:
         stamp = picture.dts if self._stamped_by_packet or picture.pts is None else picture.pts

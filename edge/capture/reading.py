@@ -59,6 +59,7 @@ class Reading(ABC, Generic[Picture]):
         for picture in self._pictures():
             self.counts.decoded += 1
             media_ns = self._timeline.place(self._stamp_ns(picture))
+            self._placed(picture, self._origin.mono_ns + media_ns)
             if self._sampler.takes(media_ns):
                 frame = Frame(
                     camera=self._camera,
@@ -84,6 +85,9 @@ class Reading(ABC, Generic[Picture]):
 
     def _is_keyframe(self, picture: Picture) -> bool:
         return False
+
+    def _placed(self, picture: Picture, mono_ns: int) -> None:  # not every reader keeps packets
+        """A picture was given its time, whether it is taken or not."""
 
     @abstractmethod
     def _pictures(self) -> Iterator[Picture]:
