@@ -12,6 +12,8 @@ from datetime import datetime, timedelta, tzinfo
 
 from edge.core.types import NS_PER_S
 
+CLOCK_OFF_S = 1.0  # GA/T 832-2014: the clock of what proves a traffic violation may be wrong by so much
+
 
 class SystemClock:
     """The machine's own time."""
@@ -64,6 +66,13 @@ def iso(wall_ns: int, zone: tzinfo) -> str:
     whole_s, rest_ns = divmod(wall_ns, NS_PER_S)
     moment = datetime.fromtimestamp(whole_s, zone).replace(microsecond=rest_ns // 1_000_000 * 1000)
     return moment.isoformat(timespec="milliseconds")
+
+
+def told_offset(offset_s: float | None) -> dict[str, object]:
+    """How far a camera's clock is ahead of ours, as evidence and messages say it, and whether that is too much."""
+    if offset_s is None:
+        return {"clock_offset_s": None, "clock_off": False}
+    return {"clock_offset_s": round(offset_s, 3), "clock_off": abs(offset_s) > CLOCK_OFF_S}
 
 
 def local_day(wall_ns: int, zone: tzinfo) -> int:

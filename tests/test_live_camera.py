@@ -26,7 +26,7 @@ from edge.delivery.schema import measure_schema
 from edge.errors import StateError
 from edge.evidence.chain import SharedChain
 from edge.evidence.verify import verify
-from edge.ports import CaptureCounts, CaptureState, SourceInfo
+from edge.ports import CaptureCounts, CaptureState, Film, SourceInfo
 from edge.runtime.board import Board
 from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import BLIND, STREAMING, CameraReport, read_report, write_report
@@ -36,7 +36,15 @@ from edge.state.database import Answer, Database
 from edge.state.judgements import Judgements
 from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import Eyes
-from edge.wiring.frame_path import check_models, measuring_for, recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.frame_path import (
+    check_models,
+    filming_for,
+    measuring_for,
+    recorder_for,
+    sight_for,
+    telling_for,
+    worker_for,
+)
 from edge.wiring.keeping import recording_for
 from tests.alerts import a_change, alert_of, closed_schema
 
@@ -172,8 +180,9 @@ def site_in(folder: Path, **camera: Any) -> Site:
 class Rig:
     """A gateway's state with one camera; `start` makes a worker on it, as often as one is needed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, film: Film | None = None) -> None:
         self.folder = folder
+        self.film = film
         self.site = site_in(folder)
         self.clock = HandClock()
         self.board = Board.create()
@@ -191,7 +200,10 @@ class Rig:
         camera = self.site.config.cameras[0]
         models = check_models(self.site)[camera.id]
         eyes = Eyes(models, self.detector, (None,) * len(camera.scenarios))
-        recorder = recorder_for(self.site, camera, models, root=self.folder, chain=SharedChain(self.folder))
+        filming = filming_for(self.site, self.film)
+        recorder = recorder_for(
+            self.site, camera, models, root=self.folder, chain=SharedChain(self.folder), filming=filming
+        )
         self.outbox = PatientOutbox(self.database, stop=self.stop, still_here=self.still_here)
         telling = telling_for(self.site, camera, eyes, recorder=recorder, outbox=self.outbox)
         stopwatch = Stopwatch()

@@ -199,11 +199,12 @@ def test_three_mornings_of_real_footage_open_a_case_on_the_third(tmp_path: Path)
     path.write_text(f"{head.replace('fps: 5', 'fps: 3')}    scenarios:\n{use}\n", encoding="utf-8")
     result = replay(load_site(path, environ={}), ReplayOrder(clips=clips, out=tmp_path / "out"))
     kinds = [str(alert["type"]).split(".")[2] for alert in result.alerts]
-    (opened,) = result.alerts
+    opened, filmed = result.alerts
     days = [one["day"] for one in opened["data"]["occurrences"]]  # type: ignore[index]
     print(f"told {kinds}, at {opened['time']}, because of {days}")
     jsonschema.validate(opened, alert_schema())
-    assert kinds == ["opened"]
+    assert kinds == ["opened", "updated"]
+    assert filmed["data"]["reason"] == "clip"
     assert days == ["2026-05-04", "2026-05-06", "2026-05-07"]
 
 

@@ -25,6 +25,7 @@ VAN = (651, 44, 725, 102)
 WANTED = {
     "opened": {"overview", "original", "crop", "still", "manifest"},
     "updated": {"overview", "still", "manifest"},
+    "updated clip": {"clip", "manifest"},
     "cleared": {"after", "manifest"},
 }
 pytestmark = pytest.mark.slow
@@ -54,9 +55,15 @@ def alerts_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "alerts.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def step_of(alert: dict[str, Any]) -> str:
+    """What it tells of its case: `opened`, `updated`, `updated clip`, `cleared`."""
+    kind = str(alert["type"].split(".")[2])
+    return f"{kind} clip" if alert["data"].get("reason") == "clip" else kind
+
+
 def test_the_van_in_the_no_parking_zone_is_one_case_that_stays_open(replayed: Path) -> None:
     told = [alert for alert in alerts_of(replayed) if alert["data"]["scenario"] == "illegal-parking"]
-    assert [alert["type"].split(".")[2] for alert in told] == ["opened", "updated", "updated", "updated"]
+    assert [step_of(alert) for alert in told] == ["opened", "updated clip", "updated", "updated", "updated"]
     assert {alert["data"]["state"] for alert in told} == {"opened"}
     data = told[0]["data"]
     assert 10 <= data["media_time_s"] <= 12
@@ -79,7 +86,7 @@ def test_the_van_has_three_stills_or_more_ten_seconds_apart(replayed: Path) -> N
 def test_people_who_stay_are_cases_too_and_end_when_they_go(replayed: Path) -> None:
     told = [alert["data"] for alert in alerts_of(replayed) if alert["data"]["scenario"] != "illegal-parking"]
     assert {data["scenario"] for data in told} == {"loitering", "crowd-gathering"}
-    (meeting,) = (data for data in told if data["scenario"] == "crowd-gathering" and data["state"] == "opened")
+    (meeting, *_) = (data for data in told if data["scenario"] == "crowd-gathering" and data["state"] == "opened")
     assert meeting["object"]["count"] >= 2
     assert meeting["media_time_s"] < 20  # they part then
     opened = {data["case_id"] for data in told if data["state"] == "opened"}
@@ -117,10 +124,34 @@ def test_sequences_have_no_gap_and_ids_no_twin(replayed: Path) -> None:
 def test_all_evidence_that_an_alert_names_is_there_and_is_what_it_says(replayed: Path) -> None:
     for alert in alerts_of(replayed):
         roles = {file["role"] for file in alert["data"]["evidence"]}
-        assert WANTED[alert["type"].split(".")[2]] <= roles
+        assert WANTED[step_of(alert)] <= roles
         for file in alert["data"]["evidence"]:
             assert (replayed / file["path"]).stat().st_size == file["bytes"]
     assert verify(replayed).problems == []
+
+
+@pytest.mark.delivery
+def test_each_case_has_a_clip_of_the_moment_it_opened_in_the_recording_own_pictures(replayed: Path) -> None:
+    source = {bytes(packet) for packet in packets_of(DEMO / "plaza.mp4")}
+    told = alerts_of(replayed)
+    opened = {alert["data"]["case_id"]: alert for alert in told if alert["type"].split(".")[2] == "opened"}
+    clips = {alert["data"]["case_id"]: alert for alert in told if step_of(alert) == "updated clip"}
+    assert list(clips) == list(opened)
+    for case_id, alert in clips.items():
+        (clip,) = (file for file in alert["data"]["evidence"] if file["role"] == "clip")
+        packets = packets_of(replayed / clip["path"])
+        moment = datetime.fromisoformat(opened[case_id]["data"]["opened_at"])
+        before_s = (moment - datetime.fromisoformat(clip["taken_at"])).total_seconds()
+        long_s = len(packets) / 10  # pictures a second
+        print(f"{clip['bytes']} bytes: from {before_s:.2f} s before to {long_s - before_s:.2f} s after it opened")
+        assert {bytes(packet) for packet in packets} <= source
+        assert 0 < before_s < 12.5
+        assert before_s + 5 <= long_s <= before_s + 5.3
+
+
+def packets_of(path: Path) -> list[Any]:
+    with av.open(str(path), "r") as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
 
 
 def test_a_changed_byte_in_the_evidence_is_found(replayed: Path, tmp_path: Path) -> None:

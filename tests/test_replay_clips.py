@@ -36,6 +36,9 @@ class NothingDetector:
 class NoRecorder:
     def watch(self, cases: object, frame: Frame) -> None: ...
 
+    def filmed(self, mono_ns: int, *, last: bool = False) -> tuple[()]:
+        return ()
+
     def record(self, change: object, frame: Frame) -> tuple[()]:
         return ()
 

@@ -503,6 +503,9 @@ class _Counting:
     def watch(self, cases: Sequence[Case], frame: Frame) -> None:
         self.watched += 1
 
+    def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:
+        return ()
+
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]:
         raise AssertionError("nothing is told here")
 

@@ -91,6 +91,9 @@ class Told:
     def watch(self, cases: Sequence[Case], frame: Frame) -> None:
         pass
 
+    def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:
+        return ()
+
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]:
         return ()
 

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
 from edge.config.delivery import BridgesConfig, MqttConfig, UploadConfig, mqtt_shorthand
 from edge.config.document import Loc
+from edge.config.evidence import EvidenceConfig
 from edge.config.fields import (
     NOT_EMPTY,
     ONE_OR_MORE,
@@ -312,6 +313,7 @@ class SiteConfig(Strict):
     detector: DetectorConfig = DetectorConfig()
     console: Annotated[ConsoleConfig | None, BeforeValidator(_console_shorthand)] = ConsoleConfig()
     review: ReviewConfig = ReviewConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
     cameras: Annotated[tuple[CameraConfig, ...], NOT_EMPTY] = Field(
         max_length=CAMERAS_MAX, json_schema_extra=ONE_OR_MORE
     )

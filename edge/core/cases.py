@@ -258,6 +258,17 @@ class CaseBook:
             self._lives.remove(min(held, key=lambda life: life.case.last_seen_ns))
         return change
 
+    def tell_again(self, case_id: str, *, reason: str) -> CaseChange | None:
+        """Something has come to an open case that the outside is to have; None where it is not open any more.
+
+        Its regular updates come as if nothing had been told.
+        """
+        life = next((life for life in self._lives if life.case.case_id == case_id and life.case.state == OPENED), None)
+        if life is None:
+            return None
+        life.case = replace(life.case, alerts=life.case.alerts + 1)
+        return CaseChange(life.case, "updated", reason)
+
     def revoke(self, case_id: str) -> None:
         """A dismissal is taken back: if the thing still stays, it is found anew."""
         self._lives = [life for life in self._lives if life.case.case_id != case_id or life.case.state != WITHDRAWN]

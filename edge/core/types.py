@@ -307,7 +307,9 @@ class CaseChange:
 
     case: Case
     kind: str  # "opened" | "updated" | "cleared" | "withdrawn"
-    reason: str  # "" or, for cleared and withdrawn, why: "seen-empty", "left", "replaced", "hours", "dismissed", ...
+    # "" or, for cleared and withdrawn, why: "seen-empty", "left", "replaced", "hours", "dismissed", ...; of an update
+    # "clip": it carries the case's clip, and says nothing new otherwise.
+    reason: str
 
 
 Number = int | float | None

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from edge.clock import iso
+from edge.clock import iso, told_offset
 from edge.core.types import seconds_to_ns
 from edge.delivery.message import Topics, dumps, uuid5_of
 
@@ -169,7 +169,7 @@ class HealthNotices:
             "reconnects": health.reconnects,
             "repaired": health.repaired,
             "restarts": health.restarts,
-            "clock_offset_s": None if health.clock_offset_s is None else round(health.clock_offset_s, 3),
+            **told_offset(health.clock_offset_s),
             "cases": {"open": health.cases_open, "pending": health.cases_pending},
             "queue": health.queue,
             "stages_ms": {

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edge.clock import iso
+from edge.clock import iso, told_offset
 from edge.core import boxes
 from edge.core.types import CLEARED, NS_PER_S, Case, CaseChange, Measure
 from edge.errors import DeliveryError
@@ -122,10 +122,12 @@ def alert(
     evidence: Sequence[EvidenceFile],
     evidence_error: str = "",
     check: Check | None = None,
+    clock_offset_s: float | None = None,
 ) -> dict[str, object]:
     """One alert, complete but for its number: `sequence` is 0 until the outbox has stored it.
 
-    `frame_px` is (width, height); `mono_to_wall` is this frame's `wall_ns - mono_ns`.
+    `frame_px` is (width, height); `mono_to_wall` is this frame's `wall_ns - mono_ns`; `clock_offset_s` is the camera's
+    clock minus ours, None where it does not tell.
     """
     case = change.case
     return {
@@ -153,6 +155,7 @@ def alert(
             **({} if check is None else {"check": _check(check)}),
             **_times(case, origin.timezone, mono_to_wall),
             **({} if media_time_s is None else {"media_time_s": round(media_time_s, 3)}),
+            **({} if clock_offset_s is None else told_offset(clock_offset_s)),
             "evidence": [_evidence(file, origin.timezone) for file in evidence],
             **({"evidence_error": evidence_error} if evidence_error else {}),
             "model": {"name": origin.model_name, "sha256": origin.model_sha256},

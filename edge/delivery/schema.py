@@ -23,6 +23,7 @@ _NUMBER = {"type": "number", "minimum": 0}
 _PIXELS = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
 
 _FOLLOWED = ("waiting", "sent", "refused", "merged")
+_CLOCK = {"clock_offset_s": {"type": "number"}, "clock_off": {"type": "boolean"}}
 _EVIDENCE_ROLES = ["overview", "original", "crop", "still", "clip", "after", "signature", "manifest"]
 _UPLOADS = ("waiting", "files", "bytes", "there", "gone", "changed", "withheld", "refused", "failures")
 
@@ -157,6 +158,7 @@ def _health() -> dict[str, object]:
             "repaired": _COUNT,
             "restarts": _COUNT,
             "clock_offset_s": _or_null({"type": "number"}),
+            "clock_off": {"type": "boolean"},
             "cases": _object({"open": _COUNT, "pending": _COUNT}),
             "queue": _COUNT,
             "stages_ms": {"type": "object", "additionalProperties": _NUMBER},
@@ -205,6 +207,7 @@ def _data() -> dict[str, object]:
             "cleared_at": _TIME,
             "dwell_s": _SECONDS,
             "media_time_s": _SECONDS,
+            **_CLOCK,
             "evidence": {"type": "array", "items": _evidence()},
             "evidence_error": _NAME,
             "model": _object({"name": _NAME, "sha256": _SHA256}),
@@ -219,6 +222,8 @@ def _data() -> dict[str, object]:
             "check",
             "cleared_at",
             "media_time_s",
+            "clock_offset_s",
+            "clock_off",
             "evidence_error",
         },
     )

@@ -2,8 +2,10 @@
 
     watch: pending and open cases -> a JPEG at the start, then at least 10 s apart, while the thing is really seen
     record: one alert             -> its pictures, then its manifest; all of them or none
+    filmed: some seconds later    -> the clip of an opened case, for an alert of its own unless the case ended first
 
-`original` is the sealed picture: the frame untouched. In all others the privacy masks are blurred.
+`original` is the sealed picture: the frame untouched, and `clip` the camera's own bitstream. In all others the privacy
+masks are blurred.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from datetime import tzinfo
 import cv2
 import numpy as np
 
-from edge.clock import iso
+from edge.clock import iso, told_offset
 from edge.core import boxes
 from edge.core.types import CLEARED, NS_PER_S, OPENED, PENDING, WITHDRAWN, Case, CaseChange, Float32, Frame, UInt8
 from edge.errors import EvidenceError
 from edge.evidence.chain import Chain, ManifestChain
 from edge.evidence.drawing import blur, clock, draw_after, draw_overview
+from edge.evidence.filming import Filming
 from edge.evidence.manifest import (
     BYTES,
     JSON,
@@ -47,11 +50,13 @@ STILLS_MAX = 3  # waiting for the next alert of one case
 CASES_MAX = 64  # passers-by that may become a case among them; an open case takes the place of one
 CROP_MARGIN = 0.15
 CROP_MIN_PX = 32
+CLIP = "clip"  # a role of evidence, and the reason of the update that carries it
 SEEN_WITHIN_NS = NS_PER_S  # the background looks less often than frames come
 
 Box = tuple[float, float, float, float]  # xyxy px
 
 JPEG = "image/jpeg"
+_SUFFIXES = {JPEG: "jpg", "video/mp4": "mp4", "video/x-matroska": "mkv"}
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +75,7 @@ class EvidenceOrigin:
         default_factory=dict
     )  # what people call it: site, gateway, camera_name, road, grid
     category_of: Callable[[str, str], Mapping[str, object]] = lambda scenario, zone: {}  # how a case there is filed
+    clock_offset_s: Callable[[], float | None] = lambda: None  # the camera's clock minus ours, where it tells
 
 
 @dataclass(slots=True)
@@ -109,6 +115,7 @@ class _Picture:
     content: bytes
     wall_ns: int
     masked: bool
+    media_type: str = JPEG
 
 
 class CaseRecorder:
@@ -124,8 +131,11 @@ class CaseRecorder:
         origin: EvidenceOrigin,
         privacy: Sequence[Float32] = (),
         chain: ManifestChain | None = None,
+        filming: Filming | None = None,
     ) -> None:
+        """Without `filming` there are no clips."""
         self.counts = RecorderCounts()
+        self._filming = filming
         self._store = store
         self._origin = origin
         self._privacy = tuple(privacy)
@@ -144,6 +154,10 @@ class CaseRecorder:
         for case in cases:
             if frame.mono_ns - case.last_seen_ns <= SEEN_WITHIN_NS:
                 self._watch_case(case, frame, picture)
+
+    def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:
+        """See `edge.ports.Recorder`."""
+        return [] if self._filming is None else list(self._filming.due(mono_ns, last=last))
 
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]:
         """Store one alert's evidence; the manifest is the last of the files, its signature the one before.
@@ -226,13 +240,13 @@ class CaseRecorder:
                     name=name,
                     content=picture.content,
                     role=picture.role,
-                    media_type=JPEG,
+                    media_type=picture.media_type,
                     taken_wall_ns=picture.wall_ns,
                 )
             )
         masked = [picture.masked for picture in pictures]
         files.extend(self._store_manifest(change, frame, files, masked, number=number))
-        self._told(change)
+        self._told(change, frame)
         return files
 
     def _store_manifest(
@@ -270,9 +284,15 @@ class CaseRecorder:
         if watched is not None and frame.mono_ns - watched.last_ns >= STILL_APART_NS:
             watched.keep(frame, picture)
 
-    def _told(self, change: CaseChange) -> None:
-        """The waiting stills are stored; a case that has ended is watched no more."""
+    def _told(self, change: CaseChange, frame: Frame) -> None:
+        """The waiting stills are stored, or the clip; a case that has ended is watched no more."""
         case_id = change.case.case_id
+        if self._filming is not None and change.kind == OPENED:
+            self._filming.begin(case_id, frame.mono_ns)
+        elif self._filming is not None and _has_clip(change):
+            self._filming.forget(case_id)
+        if change.reason == CLIP:
+            return
         if change.kind in (CLEARED, WITHDRAWN):
             self._watched.pop(case_id, None)
         elif case_id in self._watched:
@@ -281,8 +301,9 @@ class CaseRecorder:
             watched.apart_ns = STILL_APART_NS
 
     def _pictures(self, change: CaseChange, frame: Frame) -> list[_Picture]:
-        if change.kind == WITHDRAWN:
-            return []
+        clip = self._clip(change, frame)
+        if change.kind == WITHDRAWN or change.reason == CLIP:
+            return clip
         encoded = _Encoded(frame, self._privacy)
         blurred = bool(self._privacy)
         drawn = self._drawn(change, frame, encoded.published)
@@ -297,7 +318,17 @@ class CaseRecorder:
             pictures.append(_Picture("crop", crop, frame.wall_ns, blurred))
         watched = self._watched.get(change.case.case_id)
         stills = watched.waiting if watched is not None else []
-        return pictures + [_Picture("still", still.jpeg, still.wall_ns, blurred) for still in stills]
+        return [*pictures, *(_Picture("still", still.jpeg, still.wall_ns, blurred) for still in stills), *clip]
+
+    def _clip(self, change: CaseChange, frame: Frame) -> list[_Picture]:
+        """The clip that goes with this alert: with one of its own, or with the one that ends the case."""
+        if self._filming is None or not _has_clip(change):
+            return []
+        footage = self._filming.take(change.case.case_id, frame.mono_ns)
+        if footage is None:
+            return []
+        begun_wall_ns = frame.wall_ns - (frame.mono_ns - footage.from_ns)
+        return [_Picture(CLIP, footage.content, begun_wall_ns, False, footage.media_type)]
 
     def _drawn(self, change: CaseChange, frame: Frame, published: UInt8) -> bytes:
         case = change.case
@@ -339,6 +370,7 @@ class CaseRecorder:
             "opened_at": iso(case.opened_wall_ns, zone) if case.opened_wall_ns else None,
             "cleared_at": iso(cleared_wall_ns, zone) if change.kind == CLEARED else None,
             "taken_at": iso(frame.wall_ns, zone),
+            **told_offset(origin.clock_offset_s()),
             "files": [file_entry(file, zone, masked=blurred) for file, blurred in zip(files, masked, strict=True)],
             "model": dict(zip(("name", "sha256"), origin.model_of(case.scenario, case.zone), strict=True)),
             "config_sha256": origin.config_sha256(),
@@ -354,6 +386,10 @@ class CaseRecorder:
     def _newest_manifest(self, case_id: str) -> int:
         """Its number, 0 for a case without one."""
         return max(map(manifest_number, self._store.names(case_id)), default=0)
+
+
+def _has_clip(change: CaseChange) -> bool:
+    return change.reason == CLIP or change.kind in (CLEARED, WITHDRAWN)
 
 
 class _Encoded:
@@ -420,12 +456,13 @@ def _span(start: float, end: float, limit_px: int) -> tuple[int, int]:
 
 
 def _file_names(pictures: Sequence[_Picture], number: int) -> list[str]:
-    """`<role>-<number>.jpg`, the number its manifest's; stills are numbered within it."""
+    """`<role>-<number>.<suffix>`, the number its manifest's; stills are numbered within it."""
     names: list[str] = []
     stills = 0
     for picture in pictures:
         stills += picture.role == "still"
-        names.append(f"still-{number}-{stills}.jpg" if picture.role == "still" else f"{picture.role}-{number}.jpg")
+        part = f"-{stills}" if picture.role == "still" else ""
+        names.append(f"{picture.role}-{number}{part}.{_SUFFIXES[picture.media_type]}")
     return names
 
 

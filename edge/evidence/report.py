@@ -139,6 +139,7 @@ class CaseView:
     pictures: tuple[Picture, ...]  # before, after
     thumbnails: tuple[Picture, ...]  # crop, stills
     pictures_left_out: bool
+    clips: tuple[EvidenceRow, ...]  # played from beside the page
     evidence: tuple[EvidenceRow, ...]
     evidence_error: str
     model: Mapping[str, Any]
@@ -313,6 +314,7 @@ def _case(folder: Path, told: Sequence[Mapping[str, Any]], *, number: int, zone:
         pictures=tuple(_before_and_after(folder, entries, about, zone)) if embed else (),
         thumbnails=tuple(_thumbnails(folder, entries, about, zone)) if embed else (),
         pictures_left_out=not embed,
+        clips=tuple(_evidence_row(entry, zone) for entry in entries if entry["role"] == "clip"),
         evidence=tuple(_evidence_row(entry, zone) for entry in entries),
         evidence_error=str(last.get("evidence_error") or ""),
         model=first["model"],

@@ -209,6 +209,7 @@ class LiveCamera:
             while not self._stop.is_set():
                 self._turn()
             self._recording.close()
+            self._finish_clips()
             self._save()
             self._worker.measuring.finish()
         finally:
@@ -287,6 +288,14 @@ class LiveCamera:
             self._worker.resume([*known, *left_alone], frame, same_street=same_street)
             self._heed_dismissals(frame)
             self._restored = True
+
+    def _finish_clips(self) -> None:
+        """Those that are still being filmed end with us. An alert that the database does not take now is given up."""
+        if self._last is not None and self._restored:
+            try:
+                self._telling.publish_clips(self._worker.watches, self._last, last=True)
+            except StateError as error:
+                log.warning("a clip is not told: %s", error)
 
     def _heed_dismissals(self, frame: Frame) -> None:
         """Those whose request we did not see in time as well. A database that is busy now is asked again later."""

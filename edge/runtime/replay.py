@@ -123,6 +123,7 @@ class Replay:
         self._media_s = 0.0
         self._ended_wall_ns = 0
         self._next_ns = 0
+        self._last: Frame | None = None
         self.incomplete = False
 
     def run(self) -> None:
@@ -132,6 +133,9 @@ class Replay:
             self.incomplete |= incomplete
             self._media_s += media_ns / NS_PER_S
             self._told_clips.append(_clip_summary(clip, incomplete))
+        if self._last is not None:
+            self._telling.publish_clips(self._worker.watches, self._last, last=True)
+            self._check_evidence()
         self._worker.measuring.finish()
         if self._sketch is not None:
             self._sketch.close()
@@ -185,13 +189,12 @@ class Replay:
         media_ns = 0
         try:
             for frame, scene in self._worker.run(capture):
-                media_ns, self._ended_wall_ns = frame.media_ns, frame.wall_ns
+                media_ns, self._ended_wall_ns, self._last = frame.media_ns, frame.wall_ns, frame
                 if self._sketch is not None:
                     with self._stopwatch.stage("annotate"):
                         self._sketch.add(frame, scene, self._worker)
                 self._on_frame(frame)
-                if self._telling.failures:  # a live camera goes on; here the rest would be for nothing
-                    raise EvidenceError(self._telling.failure)
+                self._check_evidence()
         finally:
             capture.close()
         self._next_ns = capture.following.mono_ns
@@ -203,6 +206,11 @@ class Replay:
         self._frames["corrupt"] += counts.corrupt
         seen_ns = media_ns if counts.incomplete else max(media_ns, seconds_to_ns(clip.info.duration_s))
         return seen_ns, counts.incomplete
+
+    def _check_evidence(self) -> None:
+        """A live camera goes on; here the rest would be for nothing."""
+        if self._telling.failures:
+            raise EvidenceError(self._telling.failure)
 
     def _origin_of(self, clip: Clip) -> FrameOrigin:
         """Where the clip was planned to begin, or later where the one before ran longer than it had said."""

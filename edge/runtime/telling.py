@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from edge.core.types import Case, CaseChange, Frame
 from edge.errors import EvidenceError
 from edge.ports import EvidenceFile, Outbox, Recorder
+from edge.runtime.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,15 @@ class Telling:
             evidence, failure = self._fix(change, frame, blind)
             told = self._word(change, frame, evidence, failure)
             self._outbox.commit(change, told.alert, told.topic)
+
+    def publish_clips(self, watches: Sequence[Watch], frame: Frame, *, last: bool = False) -> None:
+        """What was filmed of a case goes out some seconds later, whether there is anything to see now or not.
+
+        `last`: no frame will follow, and clips end here.
+        """
+        for case_id in self._recorder.filmed(frame.mono_ns, last=last):
+            told = (watch.cases.tell_again(case_id, reason="clip") for watch in watches)
+            self.publish([change for change in told if change is not None], frame, blind="")
 
     def _fix(self, change: CaseChange, frame: Frame, blind: str) -> tuple[Sequence[EvidenceFile], str]:
         if blind:

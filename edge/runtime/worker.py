@@ -78,12 +78,12 @@ class Worker:
             # All have found before one judges: a wait for a classifier that is given up leaves every case as it was.
             found = [watch.find(scene) for watch in self.watches]
             judged = [watch.judge(findings, scene) for watch, findings in zip(self.watches, found, strict=True)]
-            changes = list(chain.from_iterable(judged))
             self.measuring.look(scene)
         with self._stage("evidence"):
             if not self.blind:
                 self._telling.watch(self.cases, frame)
-            self._telling.publish(changes, frame, blind=self.blind)
+            self._telling.publish(chain.from_iterable(judged), frame, blind=self.blind)
+            self._telling.publish_clips(self.watches, frame)
         return scene
 
     def resume(self, cases: Sequence[Case], frame: Frame, *, same_street: bool) -> None:

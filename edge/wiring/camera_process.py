@@ -26,7 +26,16 @@ from edge.state.database import Database
 from edge.state.judgements import Judgements
 from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import CameraModels, eyes_of
-from edge.wiring.frame_path import measuring_for, recorder_for, sight_for, telling_for, worker_for
+from edge.wiring.frame_path import (
+    evidence_limits,
+    filming_for,
+    measuring_for,
+    recorder_for,
+    reel_for,
+    sight_for,
+    telling_for,
+    worker_for,
+)
 from edge.wiring.judging import DISMISS, applied_by
 from edge.wiring.keeping import recording_for
 from edge.wiring.place import place_takes
@@ -85,6 +94,9 @@ def _live_camera(
         still_here()
         return not stop.is_set()
 
+    def clock_offset_s() -> float | None:
+        return capture.clock_offset_s
+
     slot_of = dict(zip(models, slots, strict=True))
     eyes = eyes_of(
         camera,
@@ -94,6 +106,8 @@ def _live_camera(
         ),
         classifier=lambda model: RemoteClassifier(model.manifest, slot_of[model], keep_waiting=keep_waiting),
     )
+    reel = reel_for(site, camera)
+    filming = filming_for(site, reel)
     recorder = recorder_for(
         site,
         camera,
@@ -101,11 +115,21 @@ def _live_camera(
         root=order.folder,
         chain=SharedChain(order.folder),
         config_sha256=order.config_sha256,
+        filming=filming,
+        clock_offset_s=clock_offset_s,
     )
     sight = sight_for(camera)
     sight_file = SightFile(order.folder, camera, sight, clock=clock)
     outbox = PatientOutbox(database, stop=stop, still_here=still_here)
-    telling = telling_for(site, camera, eyes, recorder=recorder, outbox=outbox, config_sha256=order.config_sha256)
+    telling = telling_for(
+        site,
+        camera,
+        eyes,
+        recorder=recorder,
+        outbox=outbox,
+        config_sha256=order.config_sha256,
+        clock_offset_s=clock_offset_s,
+    )
     measuring = measuring_for(site, camera, eyes.models, box=database, config_sha256=order.config_sha256)
     worker = worker_for(site, camera, eyes, sight=sight, telling=telling, measuring=measuring, stopwatch=stopwatch)
     capture = LiveCapture(
@@ -116,6 +140,7 @@ def _live_camera(
         transport=camera.transport,
         clock=clock,
         stop=stop,
+        reel=reel,
     )
     dismissing = Dismissing(camera.id, worker, telling, Judgements(database))
     background = worker.background
@@ -144,8 +169,7 @@ def _live_camera(
         stopwatch=stopwatch,
         stop=stop,
         limits=lambda: {
-            "stills_thinned": recorder.counts.stills_thinned,
-            "stills_refused": recorder.counts.stills_refused,
+            **evidence_limits(recorder, filming),
             "cases_not_kept": recording.refused,
         },
         keep=keep,

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from edge import __version__
+from edge.capture.reel import Reel
 from edge.clock import Stopwatch, interval_of, local_day, minute_of_week
 from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
 from edge.config.loader import Site
@@ -32,9 +33,10 @@ from edge.core.types import NS_PER_S, OPENED, Bool, Case, CaseChange, Float32, F
 from edge.core.zones import ZoneMap
 from edge.delivery.message import Origin, Tag, Topics, alert, category_entry, measure
 from edge.evidence.chain import ManifestChain
+from edge.evidence.filming import Filming
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
-from edge.ports import EvidenceFile, MeasureBox, Outbox, WordedMeasure
+from edge.ports import EvidenceFile, Film, MeasureBox, Outbox, WordedMeasure
 from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling, Told
 from edge.runtime.watch import Watch
@@ -45,6 +47,8 @@ from edge.wiring.camera_models import CameraModels, Eyes, listed, models_of
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
 # The stock model calls bags and sacks that, without being sure of it; of a dog that stands there it is.
 DOUBTFUL_LABELS = ("dog", "horse")
+
+_MB = 1_000_000
 
 
 def worker_for(
@@ -104,9 +108,11 @@ def telling_for(
     recorder: CaseRecorder,
     outbox: Outbox,
     config_sha256: Callable[[], str] | None = None,
+    clock_offset_s: Callable[[], float | None] = lambda: None,
 ) -> Telling:
-    """What tells of a camera's cases. `config_sha256`: of the configuration in force, which may change meanwhile."""
-    word = _word(site, camera, eyes, config_sha256 or (lambda: site.config_sha256))
+    """What tells of a camera's cases. `config_sha256`: of the configuration in force, which may change meanwhile;
+    `clock_offset_s`: the camera's clock minus ours."""
+    word = _word(site, camera, eyes, config_sha256 or (lambda: site.config_sha256), clock_offset_s)
     return Telling(recorder=recorder, word=word, outbox=outbox)
 
 
@@ -154,6 +160,8 @@ def recorder_for(
     root: Path,
     chain: ManifestChain,
     config_sha256: Callable[[], str] | None = None,
+    filming: Filming | None = None,
+    clock_offset_s: Callable[[], float | None] = lambda: None,
 ) -> CaseRecorder:
     """One camera's recorder; evidence goes below `root`. `chain`: the gateway's or the replay's."""
     tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.places}
@@ -174,10 +182,39 @@ def recorder_for(
                 "grid": camera.grid,
             },
             category_of=lambda scenario, zone: category_entry(tags.get((scenario, zone)) or stock_tag(scenario)),
+            clock_offset_s=clock_offset_s,
         ),
         privacy=arrays(camera.masks.privacy),
         chain=chain,
+        filming=filming,
     )
+
+
+def reel_for(site: Site, camera: CameraConfig) -> Reel | None:
+    """What keeps a camera's last seconds, as long as a clip of them may be asked for; None where there are no clips."""
+    evidence = site.config.evidence
+    if not evidence.has_clips:
+        return None
+    keep_ns = seconds_to_ns(evidence.pre_roll_s + evidence.post_roll_s)
+    return Reel(camera.id, keep_ns=keep_ns, bytes_max=round(evidence.clip_mb * _MB))
+
+
+def filming_for(site: Site, film: Film | None) -> Filming | None:
+    evidence = site.config.evidence
+    if film is None:
+        return None
+    pre_roll_ns, post_roll_ns = seconds_to_ns(evidence.pre_roll_s), seconds_to_ns(evidence.post_roll_s)
+    return Filming(film, pre_roll_ns=pre_roll_ns, post_roll_ns=post_roll_ns)
+
+
+def evidence_limits(recorder: CaseRecorder, filming: Filming | None) -> dict[str, int]:
+    """What the bounds of a camera's evidence cost so far."""
+    return {
+        "stills_thinned": recorder.counts.stills_thinned,
+        "stills_refused": recorder.counts.stills_refused,
+        "clips_lost": 0 if filming is None else filming.lost,
+        "clips_cut_short": 0 if filming is None else filming.cut_short,
+    }
 
 
 def check_models(site: Site) -> dict[str, CameraModels]:
@@ -320,7 +357,11 @@ def judges_of(site: Site, camera: CameraConfig, models: CameraModels) -> Callabl
 
 
 def _word(
-    site: Site, camera: CameraConfig, eyes: Eyes, config_sha256: Callable[[], str]
+    site: Site,
+    camera: CameraConfig,
+    eyes: Eyes,
+    config_sha256: Callable[[], str],
+    clock_offset_s: Callable[[], float | None],
 ) -> Callable[[CaseChange, Frame, Sequence[EvidenceFile], str], Told]:
     """What puts a case's change into an alert."""
     origin = origin_of(site, camera, model_name="", model_sha256="")
@@ -347,6 +388,7 @@ def _word(
             evidence=evidence,
             evidence_error=failure,
             check=check.verdict_at(case.footprint) if check else None,
+            clock_offset_s=clock_offset_s(),
         )
         return Told(body, topics.alert(camera.id, case.scenario))
 

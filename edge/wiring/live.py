@@ -248,6 +248,7 @@ class Fleet:
             site.config.site.model_dump(),
             site.config.gateway.model_dump(),
             site.config.review.model_dump(),
+            site.config.evidence.model_dump(),
             repr(models),
             camera.model_dump(),
         ]

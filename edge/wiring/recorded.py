@@ -22,6 +22,7 @@ import yaml
 
 from edge import __version__
 from edge.capture.packets import PacketCapture, inspect
+from edge.capture.reel import Reel
 from edge.capture.timeline import FrameOrigin
 from edge.clock import Stopwatch, cpu_s, elapsed_s
 from edge.config.loader import Site, load_site
@@ -52,9 +53,12 @@ from edge.wiring.camera_models import CameraModel, CameraModels, eyes_of, models
 from edge.wiring.frame_path import (
     EXPLAINING_LABELS,
     arrays,
+    evidence_limits,
+    filming_for,
     measuring_for,
     places_of,
     recorder_for,
+    reel_for,
     sight_for,
     telling_for,
     worker_for,
@@ -126,7 +130,9 @@ def replay(
                 classifier=lambda model: OnnxClassifier(model.manifest, threads=order.threads),
             )
             sketch = _annotator(output.work, camera, models) if order.annotate else None
-            recorder = recorder_for(site, camera, models, root=output.work, chain=chain)
+            reel = reel_for(site, camera)
+            filming = filming_for(site, reel)
+            recorder = recorder_for(site, camera, models, root=output.work, chain=chain, filming=filming)
             telling = telling_for(site, camera, eyes, recorder=recorder, outbox=journal)
             run = Replay(
                 worker=worker_for(
@@ -140,7 +146,7 @@ def replay(
                 ),
                 telling=telling,
                 clips=clips,
-                open_clip=lambda clip, origin: _recorded(clip, origin, camera),
+                open_clip=lambda clip, origin: _recorded(clip, origin, camera, reel),
                 journal=journal,
                 stopwatch=stopwatch,
                 on_frame=lambda frame: on_frame(frame, total_s),
@@ -167,8 +173,7 @@ def replay(
                 },
                 limits={
                     "detections_dropped": sum(model.candidates_dropped for model in loaded),
-                    "stills_thinned": recorder.counts.stills_thinned,
-                    "stills_refused": recorder.counts.stills_refused,
+                    **evidence_limits(recorder, filming),
                 },
             )
             chain.conclude(output.work)
@@ -302,6 +307,7 @@ def _site_for(clip: TruthClip) -> dict[str, object]:
         "version": 1,
         "site": {"id": "evaluation", "timezone": "UTC"},
         "gateway": {"id": "gw-01"},
+        "evidence": {"pre_roll_s": 0, "post_roll_s": 0},  # nobody looks at clips there
         "cameras": [
             {
                 "id": EVALUATION_CAMERA,
@@ -374,9 +380,11 @@ def _moment(text: str, timezone: ZoneInfo) -> int:
     return round(moment.timestamp() * 1000) * (NS_PER_S // 1000)
 
 
-def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig) -> PacketCapture:
+def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig, reel: Reel | None) -> PacketCapture:
     sampling = camera.sampling
-    return PacketCapture(str(clip.path), camera=camera.id, fps=sampling.fps, decode=sampling.decode, origin=origin)
+    return PacketCapture(
+        str(clip.path), camera=camera.id, fps=sampling.fps, decode=sampling.decode, origin=origin, reel=reel
+    )
 
 
 def _loaded(model: CameraModel, others: list[OnnxDetector], order: ReplayOrder) -> OnnxDetector:

@@ -1,0 +1,27 @@
+"""What site.yaml says of evidence: the clips of cases."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from edge.config.fields import Strict
+
+
+class EvidenceConfig(Strict):
+    """What a case leaves behind, beside its pictures. With both rolls 0 there are no clips."""
+
+    pre_roll_s: Annotated[float, Field(ge=0, le=120)] = Field(
+        default=10.0, description="How long before a case opened its clip begins, at the keyframe before that"
+    )
+    post_roll_s: Annotated[float, Field(ge=0, le=120)] = Field(
+        default=5.0, description="How long after a case opened its clip ends, and goes out with an update"
+    )
+    clip_mb: Annotated[float, Field(ge=1, le=1024)] = Field(
+        default=16.0, description="Memory for the last seconds of each camera; at 4 Mbit/s 15 s are 7.5 MB"
+    )
+
+    @property
+    def has_clips(self) -> bool:
+        return self.pre_roll_s + self.post_roll_s > 0
