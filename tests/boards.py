@@ -147,4 +147,13 @@ DETECTOR_REPORT = DetectorReport(
     run_s=1234.5,
 )
 UPLOAD_REPORT = UploadReport(store="s3://evidence at store", waiting=2, files=7, bytes=700_000, there=1, failures=3)
-COURIER_REPORT = CourierReport(broker=BROKER, connected=True, unsent=3, sent=39, last_sequence=42, oldest_unsent_s=1.25)
+COURIER_REPORT = CourierReport(
+    broker=BROKER,
+    connected=True,
+    unsent=3,
+    sent=39,
+    last_sequence=42,
+    oldest_unsent_s=1.25,
+    commands={"received": 3, "done": 2},
+    commands_refused={"stale": 1},
+)

@@ -302,7 +302,7 @@ FAULTS = {
     "unknown key at the top": (
         changed("model: yolox-nano", "modle: yolox-nano"),
         "site.yaml:4: unknown key modle; did you mean model?; "
-        "known keys: bridges, cameras, console, detector, evidence, gateway, model, mqtt, review, site, "
+        "known keys: bridges, cameras, commands, console, detector, evidence, gateway, model, mqtt, review, site, "
         "state_dir, upload, version",
     ),
     "unknown key of a camera": (
@@ -528,8 +528,8 @@ FAULTS = {
     ),
     "two faults, the later one found first": (
         changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),
-        "site.yaml:2: unknown key zzz; known keys: bridges, cameras, console, detector, evidence, gateway, model, "
-        "mqtt, review, site, state_dir, upload, version (and 1 more)",
+        "site.yaml:2: unknown key zzz; known keys: bridges, cameras, commands, console, detector, evidence, gateway, "
+        "model, mqtt, review, site, state_dir, upload, version (and 1 more)",
     ),
     # YAML's surprises
     "a number as id": (

@@ -116,9 +116,10 @@ def test_the_page_for_receivers_shows_messages_as_they_are(documentation: Docume
     kinds = []
     for event in shown:
         kind = {"case": "alert"}.get(event["type"].split(".")[1], event["type"].split(".")[1])
-        kinds.append(documentation.check(f"{root}/{kind}/{event['subject']}", json.dumps(event)))
+        place = "" if kind in ("command", "reply") else f"/{event['subject']}"
+        kinds.append(documentation.check(f"{root}/{kind}{place}", json.dumps(event)))
         jsonschema.validate(event, closed_schema(SCHEMAS[kind]()))
-    assert kinds == ["alert", "measure"]
-    topics = re.findall(r"^\| `([a-z/{}`\s]+)` \|", page, re.MULTILINE)
+    assert kinds == ["alert", "measure", "command", "reply"]
+    topics = re.findall(r"^\| `([a-z/{}`\s]+)` \|", page.partition("\n## Alerts")[0], re.MULTILINE)
     addresses = [channel["address"] for channel in documentation.document["channels"].values()]
     assert [f"cityeye/v1/{{site}}/{{gateway}}/{topic}" for topic in topics] == addresses

@@ -200,7 +200,8 @@ def test_the_will_is_the_status_but_offline_and_says_why() -> None:
         offline = read(body)
         assert topic == TOPICS.status
         assert (offline["data"].pop("state"), offline["data"].pop("reason")) == ("offline", reason)
-        same = {key: value for key, value in online["data"].items() if key not in ("state", "cameras", "problems")}
+        same = {key: value for key, value in online["data"].items() if key in offline["data"]}
+        assert online["data"].keys() - same.keys() == {"state", "commands", "cameras", "problems"}
         assert offline["data"] == same
 
 

@@ -21,10 +21,12 @@ def check(
     import os
 
     from edge.config.loader import load_site
+    from edge.wiring.credentials import check_credentials
     from edge.wiring.frame_path import check_models
 
     site = load_site(file, environ=os.environ)
     check_models(site)
+    check_credentials(site)
     cameras = site.config.cameras
     counts = (
         _count(len(cameras), "camera"),

@@ -29,6 +29,7 @@ from edge.runtime.health import (
     ProcessEntry,
     UploadReport,
 )
+from edge.state.mode import NORMAL
 
 UNKNOWN = "-"
 _GAP = 2  # between columns
@@ -117,6 +118,10 @@ def _courier(report: CourierReport | None, sample: Sample) -> Iterator[Text]:
     yield from (_follower(follower) for follower in report.followers)
     if report.upload is not None:
         yield _upload(report.upload)
+    if report.mode != NORMAL:
+        yield Text.assemble(("mode", "bold"), " ", (report.mode, "bold yellow"))
+    if report.commands.get("received"):
+        yield Text.assemble(("commands", "bold"), f" {_commands(report)}")
 
 
 def _follower(report: FollowerReport) -> Text:
@@ -144,6 +149,12 @@ def _upload(report: UploadReport) -> Text:
     }
     line.append("".join(f", {count} {words}" for words, count in rest.items() if count))
     return line
+
+
+def _commands(report: CourierReport) -> str:
+    parts = [f"{count} {outcome}" for outcome, count in report.commands.items() if count]
+    refused = ", ".join(f"{reason} {count}" for reason, count in sorted(report.commands_refused.items()))
+    return "; ".join([", ".join(parts), *([f"refused: {refused}"] if refused else [])])
 
 
 def _processes(status: GatewayStatus) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -11,6 +11,9 @@ from pydantic_core import PydanticCustomError
 from edge.config.fields import NOT_EMPTY, ONE_OR_MORE, Id, Secret, Strict, Text, distinct, located
 
 EMBEDDED = "embedded"
+
+File = Annotated[Text, Field(min_length=1)]  # its path, from the folder of site.yaml
+CommandName = Literal["verify", "dismiss", "snapshot", "reload", "mode", "retrieve", "resend"]
 
 
 def _broker_url(url: str) -> str:
@@ -40,6 +43,12 @@ class MqttConfig(Strict):
     url: Annotated[Secret, AfterValidator(_broker_url)] = Field(repr=False)
     username: Secret | None = Field(default=None, repr=False)
     password: Secret | None = Field(default=None, repr=False)
+    password_file: File | None = Field(default=None, description="Holds the password instead; nobody else may read it")
+    ca_file: File | None = Field(
+        default=None, description="PEM: the authorities that may have signed the broker's certificate, not the system's"
+    )
+    cert_file: File | None = Field(default=None, description="PEM: the gateway's certificate, for the broker to check")
+    key_file: File | None = Field(default=None, description="PEM: its private key; nobody else may read it")
     health_s: Annotated[float, Field(ge=1, le=3600)] = Field(
         default=60.0, description="How often the numbers of each camera's health are told; changes of state at once"
     )
@@ -48,11 +57,28 @@ class MqttConfig(Strict):
     def embedded(self) -> bool:
         return self.url == EMBEDDED
 
+    @property
+    def tls(self) -> bool:
+        return self.url.startswith("mqtts:")
+
     @model_validator(mode="after")
-    def _password_needs_a_user(self) -> MqttConfig:
-        if self.password is not None and self.username is None:
-            fault = PydanticCustomError("password", "needs a `username:` beside it (MQTT 3.1.1 demands one)")
-            raise located("mqtt", [(("password",), fault)])
+    def _keys_fit(self) -> MqttConfig:
+        faults: list[tuple[tuple[str | int, ...], PydanticCustomError]] = []
+        for key in ("password", "password_file"):
+            if getattr(self, key) is not None and self.username is None:
+                fault = PydanticCustomError("password", "needs a `username:` beside it (MQTT 3.1.1 demands one)")
+                faults.append(((key,), fault))
+        if self.password is not None and self.password_file is not None:
+            faults.append((("password_file",), PydanticCustomError("password", "stands beside `password:`; give one")))
+        for key, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if getattr(self, key) is not None and getattr(self, other) is None:
+                fault = PydanticCustomError("tls", "needs a `{other}:` beside it", {"other": other})
+                faults.append(((key,), fault))
+        for key in ("ca_file", "cert_file"):
+            if getattr(self, key) is not None and not self.tls:
+                faults.append(((key,), PydanticCustomError("tls", "is for TLS: begin the `url:` with mqtts://")))
+        if faults:
+            raise located("mqtt", faults)
         return self
 
 
@@ -222,3 +248,23 @@ class UploadConfig(Strict):
         if faults:
             raise located("upload", faults)
         return self
+
+
+def commands_shorthand(value: Any) -> Any:
+    """`commands: none` stands for a gateway that takes none."""
+    return None if value == "none" else value
+
+
+class CommandsConfig(Strict):
+    """What the street brain may ask for over the broker."""
+
+    allow: Annotated[tuple[CommandName, ...], NOT_EMPTY, AfterValidator(distinct)] = Field(
+        default=get_args(CommandName), json_schema_extra=ONE_OR_MORE, description="The commands that are done"
+    )
+    key: File | None = Field(
+        default=None,
+        description="PEM: the Ed25519 public keys that sign commands. Without, the broker's ACL alone confines them",
+    )
+    stale_s: Annotated[float, Field(ge=10, le=86_400)] = Field(
+        default=300.0, description="A command that was sent longer ago is refused"
+    )

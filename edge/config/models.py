@@ -21,7 +21,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
-from edge.config.delivery import BridgesConfig, MqttConfig, UploadConfig, mqtt_shorthand
+from edge.config.delivery import (
+    BridgesConfig,
+    CommandsConfig,
+    MqttConfig,
+    UploadConfig,
+    commands_shorthand,
+    mqtt_shorthand,
+)
 from edge.config.document import Loc
 from edge.config.evidence import EvidenceConfig
 from edge.config.fields import (
@@ -310,6 +317,7 @@ class SiteConfig(Strict):
     mqtt: Annotated[MqttConfig | None, BeforeValidator(mqtt_shorthand)] = None
     bridges: BridgesConfig = BridgesConfig()
     upload: UploadConfig | None = Field(default=None, description="Where evidence is brought to, after its alert")
+    commands: Annotated[CommandsConfig | None, BeforeValidator(commands_shorthand)] = CommandsConfig()
     detector: DetectorConfig = DetectorConfig()
     console: Annotated[ConsoleConfig | None, BeforeValidator(_console_shorthand)] = ConsoleConfig()
     review: ReviewConfig = ReviewConfig()

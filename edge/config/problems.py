@@ -118,6 +118,7 @@ _COMPLETE = frozenset(
         "source_url",
         "listen",
         "password",
+        "tls",
         "distinct",
         "printable",
         "too_few",

@@ -30,6 +30,7 @@ from edge.runtime.health import (
     UploadReport,
 )
 from edge.state.judgements import CONFIRMED, DISMISSED, Tally
+from edge.state.mode import MODES
 
 
 def exposition(status: GatewayStatus, accept: str, tallies: Sequence[Tally] = ()) -> tuple[bytes, str]:
@@ -222,6 +223,11 @@ def _tell_courier(families: _Families, report: CourierReport) -> None:
     families.gauge("edge_alerts_oldest_unsent_seconds", "The age of the oldest of them.", report.oldest_unsent_s)
     families.gauge("edge_alerts_last_sequence", "The number of the newest alert.", report.last_sequence)
     families.counter("edge_alerts_sent", "Confirmed by the broker since the courier's start.", report.sent)
+    families.one_of("edge_mode", "1 for the gateway's mode.", "mode", MODES, report.mode)
+    for outcome, count in report.commands.items():
+        families.counter("edge_commands", "Messages on the topic of commands.", count, outcome=outcome)
+    for reason, count in report.commands_refused.items():
+        families.counter("edge_commands_refused", "Those that were refused, by reason.", count, reason=reason)
     for follower in report.followers:
         labels = {"follower": follower.name}
         families.gauge(

@@ -64,6 +64,7 @@ LOOKS_MIN = 3  # in which somebody must be found, or two if they are a second ap
 LACKS_NS = 30 * NS_PER_S  # a pending case that is seen for so long with too little to be one is forgotten
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 
+IS_SEEN, IS_HIDDEN, IS_EMPTY, IS_UNKNOWN = "seen", "hidden", "empty", "unknown"  # a case's place, in one look
 _PLACES = (THING, REGION)
 _SEEN_BEFORE = (REGION, GROUND, SPOT)  # reported only when it has lasted for a while, and seen all that time
 _FIXTURES = (THING, PERSON)  # for which the detector may take street furniture: a sign, a bollard
@@ -95,6 +96,7 @@ class _Life:
     known_from_before: bool = False  # of an earlier run, and not found again since
     lent_from: int = -1  # the track that the case had before a walker near the place where it was lost took over
     outside_looks: int = 0  # in which a walker in the making was seen, but not in the zone; not kept over a restart
+    seems_empty: bool = False  # the empty clock ran at the last look
 
     @classmethod
     def restored(cls, case: Case, row: int) -> _Life:
@@ -209,6 +211,7 @@ class CaseBook:
         looks = [self._look(life, scene) for life in self._lives]
         rows = self._match(findings, looks, scene)
         for life, look, row in zip(self._lives, looks, rows, strict=True):
+            empty_ns = life.empty_ns
             if row >= 0 and findings.extent[row] >= (WAITS if life.case.state == PENDING else LASTS):
                 self._see(life, look, (findings, row), scene, step_ns if active else 0)
             elif row < 0:
@@ -216,6 +219,7 @@ class CaseBook:
             elif findings.extent[row] == LASTS:
                 life.lacks_ns += step_ns
             life.last_patch = look.patch
+            life.seems_empty = life.empty_ns > empty_ns
         self._begin(findings, rows, scene)
         return self._turn(scene)
 
@@ -248,7 +252,7 @@ class CaseBook:
         The word holds for this thing at this place while it stays, found again as an open case is; another thing there
         is another case.
         """
-        life = next((life for life in self._lives if life.case.case_id == case_id and life.case.state == OPENED), None)
+        life = self._open(case_id)
         if life is None:
             return None
         change = _ended(life.case, WITHDRAWN, mono_ns, "dismissed")
@@ -263,15 +267,29 @@ class CaseBook:
 
         Its regular updates come as if nothing had been told.
         """
-        life = next((life for life in self._lives if life.case.case_id == case_id and life.case.state == OPENED), None)
+        life = self._open(case_id)
         if life is None:
             return None
         life.case = replace(life.case, alerts=life.case.alerts + 1)
         return CaseChange(life.case, "updated", reason)
 
+    def place_of(self, case_id: str, scene: Scene) -> str:
+        """What the last look, `scene`, shows of an open case: IS_SEEN and so on; "" if none is open."""
+        life = self._open(case_id)
+        if life is None:
+            return ""
+        if life.case.last_seen_ns == scene.frame.mono_ns:
+            return IS_SEEN
+        if _hidden_share(life, scene.tracks) >= HIDDEN_SHARE:
+            return IS_HIDDEN
+        return IS_EMPTY if life.seems_empty else IS_UNKNOWN
+
     def revoke(self, case_id: str) -> None:
         """A dismissal is taken back: if the thing still stays, it is found anew."""
         self._lives = [life for life in self._lives if life.case.case_id != case_id or life.case.state != WITHDRAWN]
+
+    def _open(self, case_id: str) -> _Life | None:
+        return next((life for life in self._lives if life.case.case_id == case_id and life.case.state == OPENED), None)
 
     def _is_begun_for(self, life: _Life, earlier: Case) -> bool:
         """Whether a zone's case was begun before the earlier run's was known: it is that very one."""

@@ -63,6 +63,20 @@ CHANNELS = (
         ["health"],
         retain=True,
     ),
+    Channel(
+        "command",
+        _TOPICS.command,
+        "What the street brain asks. Done at most once; a repeat of its id gets the same reply.",
+        ["command", "signed-command"],
+        sent=False,
+        reply="reply",
+    ),
+    Channel(
+        "reply",
+        _TOPICS.reply,
+        "What became of a command: done, refused or failed, and why.",
+        ["reply"],
+    ),
 )
 _PARAMETERS = {
     "site": "The id of the site, `site.id` of the configuration.",

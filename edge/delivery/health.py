@@ -22,6 +22,7 @@ ONLINE = "online"
 OFFLINE = "offline"
 CONNECTION_LOST = "connection lost"  # the last will's reason
 STOPPED = "stopped"  # an orderly end's
+_EMERGENCY_NS = seconds_to_ns(5)  # how often numbers are told in an emergency, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class GatewayHealth:
     last_sequence: int  # of the newest alert in the outbox, 0 before the first
     unsent: int
     oldest_unsent_s: float
+    mode: str  # normal | emergency
+    commands: Mapping[str, int]  # by what became of them, since the courier's start
+    commands_refused: Mapping[str, int]  # by reason
     cameras: Mapping[str, int]  # how many are streaming, blind, off
     problems: tuple[str, ...]
     followers: Sequence[Mapping[str, object]] = ()  # other systems that are told: name, and counts
@@ -84,7 +88,7 @@ class HealthNotices:
         self._source = f"cityeye/{site}/{gateway}"
         self._gateway = gateway
         self._timezone = timezone
-        self._health_ns = seconds_to_ns(health_s)
+        self._calm_ns = self._health_ns = seconds_to_ns(health_s)
         self._change_ns = seconds_to_ns(change_s)
         self._posted: dict[str, _Posted] = {}  # as many as there are cameras, and one
 
@@ -93,6 +97,7 @@ class HealthNotices:
     ) -> dict[str, str]:
         """Topic -> body of all that is to be retained now; a topic that is no longer named is to be cleared."""
         told = [self._of_gateway(gateway), *(self._of_camera(gateway.boot_id, camera) for camera in cameras)]
+        self._health_ns = self._calm_ns if gateway.mode == "normal" else min(self._calm_ns, _EMERGENCY_NS)
         self._posted = {
             topic: self._newest(topic, kind, state, data, mono_ns=mono_ns, wall_ns=wall_ns)
             for topic, kind, state, data in told
@@ -132,13 +137,14 @@ class HealthNotices:
         data: dict[str, object] = {
             "state": ONLINE,
             **self._lasting(health),
+            "commands": {**health.commands, "refused": dict(health.commands_refused)},
             "cameras": dict(health.cameras),
             **({"followers": list(health.followers)} if health.followers else {}),
             "problems": list(health.problems),
             **({} if health.uploads is None else {"uploads": dict(health.uploads)}),
         }
         cameras = tuple(health.cameras.items())
-        state = (health.boot_id, health.config_sha256, health.config_refused, health.problems, cameras)
+        state = (health.boot_id, health.config_sha256, health.config_refused, health.mode, health.problems, cameras)
         return self._topics.status, GATEWAY_TYPE, state, data
 
     def _lasting(self, health: GatewayHealth) -> dict[str, object]:
@@ -149,6 +155,7 @@ class HealthNotices:
             "started_at": iso(health.started_wall_ns, self._timezone),
             "config_sha256": health.config_sha256,
             **({"config_refused": health.config_refused} if health.config_refused else {}),
+            "mode": health.mode,
             "last_sequence": health.last_sequence,
             "alerts": {"unsent": health.unsent, "oldest_unsent_s": round(health.oldest_unsent_s, 1)},
         }

@@ -106,6 +106,8 @@ class MqttLink:
         keepalive_s: int,
         connect_s: float,
         ca_file: Path | None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
         version5: bool,
         on_lost: Callable[[str], None],
         will: tuple[str, str] | None = None,
@@ -115,6 +117,8 @@ class MqttLink:
         self._keepalive_s = keepalive_s
         self._connect_s = connect_s
         self._ca_file = ca_file
+        self._cert_file = cert_file
+        self._key_file = key_file
         self._version5 = version5
         self._on_lost = on_lost
         self._answered = threading.Event()
@@ -170,9 +174,17 @@ class MqttLink:
 
     def _dial(self) -> None:
         if self._address.tls:
-            self.client.tls_set(ca_certs=None if self._ca_file is None else str(self._ca_file))
+            self.client.tls_set_context(self._tls())
         properties = _packet_limit() if self._version5 else None
         self.client.connect(self._address.host, self._address.port, keepalive=self._keepalive_s, properties=properties)
+
+    def _tls(self) -> ssl.SSLContext:
+        """The broker must prove who it is, by the authorities of `ca_file` alone where there is one."""
+        context = ssl.create_default_context(cafile=None if self._ca_file is None else str(self._ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._cert_file is not None:
+            context.load_cert_chain(self._cert_file, self._key_file)
+        return context
 
     def _connected(self, _client: Any, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         self._answer = reason
@@ -234,6 +246,8 @@ class MqttPublisher:
         keepalive_s: int = 30,
         connect_s: float = 10.0,
         ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
         version5: bool = False,
         recall: str = "",
     ) -> None:
@@ -243,6 +257,8 @@ class MqttPublisher:
         self._keepalive_s = keepalive_s
         self._connect_s = connect_s
         self._ca_file = ca_file
+        self._cert_file = cert_file
+        self._key_file = key_file
         self._version5 = version5
         self._recall = recall
         self._recalled: set[str] = set()
@@ -351,6 +367,8 @@ class MqttPublisher:
             keepalive_s=self._keepalive_s,
             connect_s=self._connect_s,
             ca_file=self._ca_file,
+            cert_file=self._cert_file,
+            key_file=self._key_file,
             version5=self._version5,
             on_lost=on_lost,
             will=will,

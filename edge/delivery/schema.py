@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+_DRAFT = "http://json-schema.org/draft-07/schema#"
 _TEXT = {"type": "string"}
 _NAME = {"type": "string", "minLength": 1}
 _UUID = {"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"}
 _SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d$"}
+_SENT = {
+    "type": "string",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$",
+}
+_COMMAND_ID = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
 _DAY = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}
 _SECONDS = {"type": "number", "minimum": 0}
 _FRACTION = {"type": "number", "minimum": 0, "maximum": 1}
@@ -104,6 +110,73 @@ def measure_schema() -> dict[str, object]:
     )
 
 
+def reply_schema() -> dict[str, object]:
+    """Of a message on `reply`: what became of one command. `result` depends on the command, see docs/messages.md."""
+    data = _object(
+        {
+            "command_id": _COMMAND_ID,
+            "command": _TEXT,
+            "site": _NAME,
+            "gateway": _NAME,
+            "outcome": {"enum": ["done", "refused", "failed"]},
+            "reason": _NAME,
+            "words": _TEXT,
+            "result": {"type": "object", "additionalProperties": True},
+        },
+        optional={"reason", "result"},
+    )
+    return _event(
+        "City Eye reply",
+        {"type": {"const": "cityeye.reply.v1"}, "subject": _NAME, "time": _TIME, "data": _reasoned(data)},
+    )
+
+
+def _reasoned(data: dict[str, object]) -> dict[str, object]:
+    """Who refuses or fails says why."""
+    done = {"properties": {"outcome": {"const": "done"}}}
+    return {**data, "if": done, "else": {"required": ["reason"]}}
+
+
+def command_schema() -> dict[str, object]:
+    """Of a message on `command`, unsigned, or as it is inside of a signed one."""
+    return {
+        "$schema": _DRAFT,
+        "title": "City Eye command",
+        **_object(
+            {
+                "specversion": {"const": "1.0"},
+                "id": _COMMAND_ID,
+                "source": _NAME,
+                "subject": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64}$"},
+                "time": _SENT,
+                "type": {"enum": [f"cityeye.command.{name}.v1" for name in _ASKED]},
+                "data": {"type": "object", "additionalProperties": True},
+                "datacontenttype": {"const": "application/json"},
+            },
+            optional={"datacontenttype"},
+        ),
+        "additionalProperties": False,
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"const": f"cityeye.command.{name}.v1"}}},
+                "then": {"properties": {"data": {**asked, "additionalProperties": False}}},
+            }
+            for name, asked in _ASKED.items()
+        ],
+    }
+
+
+def signed_command_schema() -> dict[str, object]:
+    """Of a message on `command` for a gateway that has the key: the command's bytes, and their Ed25519 signature."""
+    base64 = {"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/]+={0,2}$"}
+    return {
+        "$schema": _DRAFT,
+        "title": "City Eye command, signed",
+        **_object({"payload": {**base64, "contentMediaType": "application/cloudevents+json"}, "signature": base64}),
+        "additionalProperties": False,
+    }
+
+
 def _event(title: str, properties: Mapping[str, object]) -> dict[str, object]:
     """A CloudEvent of ours, with what tells it from the others."""
     envelope = {
@@ -112,7 +185,7 @@ def _event(title: str, properties: Mapping[str, object]) -> dict[str, object]:
         "source": {"type": "string", "pattern": "^cityeye/[^/]+/[^/]+$"},
     }
     return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$schema": _DRAFT,
         "title": title,
         **_object({**envelope, **properties}),
     }
@@ -128,14 +201,21 @@ def _status() -> dict[str, object]:
             "started_at": _TIME,
             "config_sha256": _SHA256,
             "config_refused": _NAME,
+            "mode": {"enum": ["normal", "emergency"]},
             "last_sequence": _COUNT,
             "alerts": _object({"unsent": _COUNT, "oldest_unsent_s": _SECONDS}),
+            "commands": _object(
+                {
+                    **dict.fromkeys(("received", "done", "failed", "repeated", "unanswered"), _COUNT),
+                    "refused": {"type": "object", "additionalProperties": _COUNT},
+                }
+            ),
             "cameras": _object({"streaming": _COUNT, "blind": _COUNT, "off": _COUNT}),
             "followers": {"type": "array", "items": _object({"name": _NAME, **dict.fromkeys(_FOLLOWED, _COUNT)})},
             "problems": {"type": "array", "items": _NAME},
             "uploads": _object({**dict.fromkeys(_UPLOADS, _COUNT), "error": _TEXT}),
         },
-        optional={"reason", "config_refused", "cameras", "followers", "problems", "uploads"},
+        optional={"reason", "config_refused", "commands", "cameras", "followers", "problems", "uploads"},
     )
 
 
@@ -257,10 +337,33 @@ def _when_type_then_data(kind: str, properties: Mapping[str, object], required: 
     }
 
 
+_CASE_ID = {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}
+_ONE_LINE = {"type": "string", "minLength": 1, "maxLength": 200}
+_ALERT_NUMBER = {"type": "integer", "minimum": 1}
+# By the name of the command: what stands in its data.
+_ASKED: Mapping[str, dict[str, object]] = {
+    "verify": _object({"case_id": _CASE_ID}),
+    "dismiss": _object(
+        {"case_id": _CASE_ID, "reason": {"type": "string"}, "by": _ONE_LINE, "note": {"type": "string"}},
+        optional={"note"},
+    ),
+    "snapshot": _object({"camera": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}}),
+    "reload": _object({}),
+    "mode": _object({"mode": {"enum": ["normal", "emergency"]}}),
+    "retrieve": {
+        **_object({"case_id": _CASE_ID, "sha256": _SHA256}, optional={"case_id", "sha256"}),
+        "oneOf": [{"required": ["case_id"]}, {"required": ["sha256"]}],
+    },
+    "resend": _object({"from": _ALERT_NUMBER, "to": _ALERT_NUMBER}),
+}
+
 # By the name of the file that holds it in docs/schemas; `asyncapi.py` says on which topics they go.
 SCHEMAS: Mapping[str, Callable[[], dict[str, object]]] = {
     "alert": alert_schema,
     "measure": measure_schema,
     "status": status_schema,
     "health": health_schema,
+    "command": command_schema,
+    "signed-command": signed_command_schema,
+    "reply": reply_schema,
 }

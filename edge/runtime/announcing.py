@@ -9,7 +9,7 @@ connection would say that there is none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import tzinfo
 
 from edge.clock import SystemClock
@@ -19,6 +19,7 @@ from edge.delivery.health import CONNECTION_LOST, STOPPED, CameraHealth, Gateway
 from edge.delivery.upload import UploadState
 from edge.runtime.health import (
     BLIND,
+    COMMAND_OUTCOMES,
     OFF,
     STREAMING,
     UPLOAD_STALLS_S,
@@ -29,6 +30,16 @@ from edge.runtime.health import (
     UploadReport,
     short,
 )
+from edge.state.mode import NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """What the street brain has asked of this gateway, for whoever tells how it does."""
+
+    mode: str = NORMAL
+    commands: Mapping[str, int] = field(default_factory=dict)  # by what became of them
+    refused: Mapping[str, int] = field(default_factory=dict)  # by reason
 
 
 class Announcer:
@@ -45,13 +56,16 @@ class Announcer:
         health_s: float = 10.0,
         followers: Callable[[], Sequence[FollowerState]] = tuple,
         clock: SystemClock | None = None,
+        commanded: Callable[[], Commanded] = Commanded,
     ) -> None:
-        """`broker` is its address without secrets; `health_s` is how often numbers are told."""
+        """`broker` is its address without secrets; `health_s` is how often numbers are told; `commanded`: what the
+        street brain has asked so far."""
         self._status = status
         self._broker = broker
         self._followers = followers
         self._notices = HealthNotices(site=site, gateway=gateway, timezone=timezone, health_s=health_s)
         self._clock = clock or SystemClock()
+        self._commanded = commanded
 
     def current(self, courier: CourierState) -> Mapping[str, str]:
         status = self._seen(courier)
@@ -76,7 +90,8 @@ class Announcer:
     def _seen(self, courier: CourierState) -> GatewayStatus:
         status = self._status()
         upload = status.courier.upload if status.courier else None
-        return replace(status, courier=courier_report(courier, self._broker, self._followers(), upload))
+        followers, commanded = self._followers(), self._commanded()
+        return replace(status, courier=courier_report(courier, self._broker, followers, upload, commanded))
 
 
 def upload_report(state: UploadState) -> UploadReport:
@@ -91,9 +106,14 @@ def upload_report(state: UploadState) -> UploadReport:
 
 
 def courier_report(
-    state: CourierState, broker: str, followers: Iterable[FollowerState] = (), upload: UploadReport | None = None
+    state: CourierState,
+    broker: str,
+    followers: Iterable[FollowerState] = (),
+    upload: UploadReport | None = None,
+    commanded: Commanded | None = None,
 ) -> CourierReport:
     """For the courier's row of the board."""
+    commanded = commanded or Commanded()
     return CourierReport(
         broker=broker,
         connected=state.connected,
@@ -102,6 +122,9 @@ def courier_report(
         sent=state.sent,
         last_sequence=state.last_sequence,
         oldest_unsent_s=round(state.oldest_unsent_s, 1),
+        mode=commanded.mode,
+        commands=dict(commanded.commands),
+        commands_refused=dict(commanded.refused),
         followers=tuple(follower_report(one) for one in followers),
         upload=upload,
     )
@@ -130,6 +153,9 @@ def gateway_health(status: GatewayStatus) -> GatewayHealth:
         last_sequence=courier.last_sequence,
         unsent=courier.unsent,
         oldest_unsent_s=courier.oldest_unsent_s,
+        mode=courier.mode,
+        commands={outcome: courier.commands.get(outcome, 0) for outcome in COMMAND_OUTCOMES},
+        commands_refused=courier.commands_refused,
         cameras={state: states.count(state) for state in (STREAMING, BLIND, OFF)},
         problems=tuple(status.problems),
         followers=[

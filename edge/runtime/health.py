@@ -35,6 +35,7 @@ BEAT_MAX_S = 5.0  # a supervisor's turn takes a quarter of a second
 ALERT_WAITS_S = 120.0  # for the broker's word; an outage of a minute is nobody's fault
 UPLOAD_STALLS_S = 900.0  # a store that fails for longer does not come back by itself
 SILENT_S = 5.0  # without a picture for longer, a camera is blind, unless its pictures are meant to be rare
+COMMAND_OUTCOMES = ("received", "done", "failed", "repeated", "unanswered")  # and refused, by reason
 STAGES = ("decode", "wait", "sight", "detect", "track", "static", "zones", "rules", "evidence")
 _WORDS_MAX = 300
 _STARTING = "starting"
@@ -134,6 +135,9 @@ class CourierReport:
     oldest_unsent_s: float = 0.0
     followers: tuple[FollowerReport, ...] = ()
     upload: UploadReport | None = None  # None where no store is configured
+    mode: str = "normal"  # or "emergency"
+    commands: dict[str, int] = field(default_factory=dict)  # by what became of them, since its start
+    commands_refused: dict[str, int] = field(default_factory=dict)  # by reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,7 @@ class SupervisorReport:
     config_path: str = ""
     config_sha256: str = ""
     config_refused: str = ""  # the error of a newer configuration that was not taken
+    reloads: int = 0  # configurations looked at since the start, refused ones too
     set_aside: str = ""  # a damaged database that was replaced by a new one at the start
     stopping: bool = False
     processes: tuple[ProcessEntry, ...] = ()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from edge.clock import Stopwatch, SystemClock, thread_cpu_s
+from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Frame, Occurrence, seconds_to_ns
 from edge.errors import StateError
 from edge.ports import CameraCapture, Outbox
@@ -193,6 +194,7 @@ class LiveCamera:
         self._report = CameraReport(since_wall_ns=clock.wall_ns())
         self._looked_ns: deque[int] = deque(maxlen=LOOKS_MAX)
         self._last: Frame | None = None
+        self.scene: Scene | None = None  # what was seen in the last frame
         self._dropped_before_last = 0
         self._analysed = self._unseen = 0
         self._reported_ns = self._saved_ns = 0
@@ -268,6 +270,7 @@ class LiveCamera:
             if not self._stop.is_set():
                 raise
             return  # told to stop while the detector was away: this picture is given up, the cases are as before
+        self.scene = scene
         self._recording.look(scene)
         if self._worker.blind:
             self._unseen += 1

@@ -176,6 +176,7 @@ class Supervisor:
         self._asked_to_reload = False
         self._stopping = False
         self._refused = ""
+        self._reloads = 0
         self._told_ns = 0
         self._judged_ns = self._moving_ns = 0
 
@@ -279,6 +280,7 @@ class Supervisor:
         report = replace(
             self._gateway.identity,
             config_refused=short(self._refused),
+            reloads=self._reloads,
             stopping=self._stopping,
             processes=entries,
         )
@@ -313,6 +315,7 @@ class Supervisor:
         except EdgeError as error:
             self._refused = str(error)
             log.error("configuration refused, the old one stays in force: %s", error)
+        self._reloads += 1
         self._notifier.ready()
 
     def _take(self, gateway: Gateway) -> None:

@@ -43,12 +43,15 @@ class Telling:
         """A trusted frame: stills may be due."""
         self._recorder.watch(cases, frame)
 
-    def publish(self, changes: Iterable[CaseChange], frame: Frame, *, blind: str) -> None:
-        """`blind`: why the frame may not be evidence, "" where it may."""
-        for change in changes:
-            evidence, failure = self._fix(change, frame, blind)
-            told = self._word(change, frame, evidence, failure)
-            self._outbox.commit(change, told.alert, told.topic)
+    def publish(self, changes: Iterable[CaseChange], frame: Frame, *, blind: str) -> list[Told]:
+        """`blind`: why the frame may not be evidence, "" where it may. Returns what was told, with its number."""
+        return [self._publish(change, frame, blind) for change in changes]
+
+    def _publish(self, change: CaseChange, frame: Frame, blind: str) -> Told:
+        evidence, failure = self._fix(change, frame, blind)
+        told = self._word(change, frame, evidence, failure)
+        self._outbox.commit(change, told.alert, told.topic)
+        return told
 
     def publish_clips(self, watches: Sequence[Watch], frame: Frame, *, last: bool = False) -> None:
         """What was filmed of a case goes out some seconds later, whether there is anything to see now or not.

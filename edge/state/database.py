@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +100,7 @@ _MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE outbox ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE outbox ADD COLUMN due_wall_ns INTEGER NOT NULL DEFAULT 0",
         "UPDATE outbox SET bytes = 400 + LENGTH(CAST(topic AS BLOB)) + LENGTH(CAST(body AS BLOB))",
+        "DROP TABLE IF EXISTS requests",  # nobody waits for any; it is made anew with one column more
     ),
 }
 
@@ -128,10 +129,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a request: done or refused, and what the operator is told."""
+    """What became of a request: done or refused, what the operator is told, and for programs what came of it."""
 
     done: bool
     words: str
+    result: Mapping[str, Any] = field(default_factory=dict)  # plain JSON
 
 
 class Database(OutboxTable):
@@ -271,13 +273,14 @@ class Database(OutboxTable):
     def answer_request(self, number: int, answer: Answer) -> None:
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE requests SET done = ?, answer = ? WHERE id = ?", (int(answer.done), answer.words, number)
+                "UPDATE requests SET done = ?, answer = ?, result = ? WHERE id = ?",
+                (int(answer.done), answer.words, line(answer.result), number),
             )
 
     def answer_to(self, number: int) -> Answer | None:
         """None while it waits."""
-        rows = self._read("SELECT done, answer FROM requests WHERE id = ? AND done IS NOT NULL", number)
-        return Answer(bool(rows[0][0]), str(rows[0][1])) if rows else None
+        rows = self._read("SELECT done, answer, result FROM requests WHERE id = ? AND done IS NOT NULL", number)
+        return Answer(bool(rows[0][0]), str(rows[0][1]), json.loads(rows[0][2])) if rows else None
 
     def delete_request(self, number: int) -> None:
         with self._transaction() as connection:

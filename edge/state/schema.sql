@@ -129,7 +129,8 @@ CREATE TABLE IF NOT EXISTS requests (
     created_wall_ns INTEGER NOT NULL,
     until_wall_ns   INTEGER NOT NULL,  -- nobody waits for the answer after that
     done            INTEGER,           -- NULL while it waits, then 1 done or 0 refused
-    answer          TEXT NOT NULL DEFAULT ''
+    answer          TEXT NOT NULL DEFAULT '',
+    result          TEXT NOT NULL DEFAULT '{}'  -- a JSON object
 );
 
 CREATE INDEX IF NOT EXISTS requests_waiting ON requests (camera, id) WHERE done IS NULL;
@@ -192,6 +193,19 @@ CREATE TRIGGER IF NOT EXISTS outbox_followed AFTER UPDATE OF body ON outbox WHEN
     INSERT INTO relays (follower, sequence, topic, body) SELECT name, new.sequence, new.topic, new.body FROM followers;
     DELETE FROM relays WHERE follower IN (SELECT name FROM followers) AND sequence <= new.sequence - 100000;
 END;
+
+-- Commands of the street brain, each begun once, with the reply that its repeats get, too.
+CREATE TABLE IF NOT EXISTS commands (
+    id                  INTEGER PRIMARY KEY AUTOINCREMENT,
+    command_id          TEXT NOT NULL UNIQUE,
+    name                TEXT NOT NULL,
+    fingerprint         TEXT NOT NULL,             -- of what is asked
+    forgettable_wall_ns INTEGER NOT NULL,          -- from then on a repeat is refused as stale
+    reply               TEXT NOT NULL DEFAULT '',  -- as it is published; '' while the command is being done
+    sent                INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE INDEX IF NOT EXISTS commands_unsent ON commands (id) WHERE sent = 0;
 
 INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '3');
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
 import cv2
 
@@ -27,6 +28,7 @@ from edge.state.judgements import Judgements
 from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import CameraModels, eyes_of
 from edge.wiring.frame_path import (
+    arrays,
     evidence_limits,
     filming_for,
     measuring_for,
@@ -38,6 +40,7 @@ from edge.wiring.frame_path import (
 )
 from edge.wiring.judging import DISMISS, applied_by
 from edge.wiring.keeping import recording_for
+from edge.wiring.looking import looking_takes
 from edge.wiring.place import place_takes
 from edge.wiring.place_file import PlaceFile
 from edge.wiring.process_order import ProcessOrder
@@ -145,7 +148,19 @@ def _live_camera(
     dismissing = Dismissing(camera.id, worker, telling, Judgements(database))
     background = worker.background
     place_file = PlaceFile(order.folder, camera, background, clock=clock) if background is not None else None
-    takes = {**place_takes(background, place_file), DISMISS: applied_by(dismissing)}
+    takes = {
+        **place_takes(background, place_file),
+        **looking_takes(
+            camera.id,
+            worker,
+            telling,
+            scene=lambda: live.scene,
+            privacy=arrays(camera.masks.privacy),
+            folder=order.folder,
+            timezone=ZoneInfo(site.config.site.timezone),
+        ),
+        DISMISS: applied_by(dismissing),
+    }
 
     def keep(now: bool) -> None:
         sight_file.save(now)

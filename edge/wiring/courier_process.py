@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from zoneinfo import ZoneInfo
 
 from edge.clock import SystemClock
@@ -10,13 +11,18 @@ from edge.delivery.courier import Courier
 from edge.delivery.message import Topics
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.upload import FOLLOWER, Uploader
-from edge.runtime.announcing import Announcer, courier_report, upload_report
+from edge.errors import StateError
+from edge.runtime.announcing import Announcer, Commanded, courier_report, upload_report
+from edge.runtime.command_desk import CommandDesk
 from edge.runtime.health import CourierReport, gateway_status, write_report
 from edge.runtime.process import run_child
 from edge.state.database import Database
+from edge.state.mode import NORMAL, mode_of
 from edge.state.relays import Relays
 from edge.wiring.bridges import Bridges, follower_names, rules_of
 from edge.wiring.broker_process import PORT
+from edge.wiring.commanding import desk_for
+from edge.wiring.credentials import credentials_of
 from edge.wiring.process_order import ProcessOrder
 from edge.wiring.uploading import uploader_for
 
@@ -37,18 +43,24 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
     clock, config, row = SystemClock(), order.site.config, order.row
     assert config.mqtt is not None
     identity = f"{config.site.id}:{config.gateway.id}"  # an id holds no colon, so no two gateways share one
+    topics = Topics(config.site.id, config.gateway.id)
+    login = credentials_of(order.site)
     publisher = MqttPublisher(
         f"mqtt://127.0.0.1:{PORT}" if config.mqtt.embedded else config.mqtt.url,
         client_id=identity,
-        username=config.mqtt.username,
-        password=config.mqtt.password,
+        username=login.username,
+        password=login.password,
+        ca_file=login.ca_file,
+        cert_file=login.cert_file,
+        key_file=login.key_file,
         version5=True,
-        recall=Topics(config.site.id, config.gateway.id).all_health,
+        recall=topics.all_health,
     )
     with Database.open(order.database) as database:
         relays = Relays(database)
         relays.set_followers([*follower_names(config.bridges), *([FOLLOWER] if config.upload else [])])
         bridges = Bridges(config.bridges, relays, folder=order.folder, rules=rules_of(order.site))
+        desk = desk_for(order, database, clock=clock)
         announcer = Announcer(
             lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
             broker=publisher.address,
@@ -57,16 +69,21 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
             timezone=ZoneInfo(config.site.timezone),
             health_s=config.mqtt.health_s,
             followers=bridges.states,
+            commanded=lambda: _commanded(database, desk),
         )
-        courier = Courier(database, publisher, notices=announcer, measures=database, poll_s=_POLL_S)
+        courier = Courier(database, publisher, notices=announcer, measures=database, letters=desk, poll_s=_POLL_S)
         uploader = _uploader(order, database, courier)
+        if desk is not None:
+            desk.wake = courier.wake
+            publisher.subscribe(topics.command, lambda message: desk.receive(message.body))
 
         def report() -> CourierReport:
             upload = upload_report(uploader.state()) if uploader else None
-            return courier_report(courier.state(), publisher.address, bridges.states(), upload)
+            commanded = _commanded(database, desk)
+            return courier_report(courier.state(), publisher.address, bridges.states(), upload, commanded)
 
         courier.start()
-        with bridges:
+        with bridges, desk or nullcontext():
             if uploader:
                 uploader.start()
             while not stop.wait(_TURN_S):
@@ -86,3 +103,12 @@ def _uploader(order: ProcessOrder, database: Database, courier: Courier) -> Uplo
     if upload is None:
         return None
     return uploader_for(upload, database, root=order.folder, connected=lambda: courier.connected, poll_s=_POLL_S)
+
+
+def _commanded(database: Database, desk: CommandDesk | None) -> Commanded:
+    try:
+        mode = mode_of(database)
+    except StateError:  # a full disk is told of by the courier
+        mode = NORMAL
+    counted, refused = desk.tally() if desk is not None else ({}, {})
+    return Commanded(mode, counted, refused)

@@ -48,6 +48,7 @@ from edge.runtime.supervisor import Gateway, Plan, Supervisor
 from edge.runtime.systemd import Notifier
 from edge.state.database import DamagedError, Database
 from edge.wiring.camera_models import CameraModels
+from edge.wiring.credentials import check_credentials
 from edge.wiring.frame_path import check_models
 from edge.wiring.process_order import DATABASE, GATEWAY_LOCK, LogSettings, ProcessOrder
 from edge.wiring.withdrawal import withdraw_cases
@@ -144,13 +145,14 @@ class Fleet:
     def start_with(self, site: Site) -> Gateway:
         """The plans of a configuration. Raises EdgeError where it cannot be run, and then nothing has changed."""
         watched = check_models(site)
+        credentials = check_credentials(site)
         self._check_memory(watched)
         manifests = list(dict.fromkeys(model.manifest for models in watched.values() for model in models))
         for manifest in manifests:
             if manifest not in self._links:
                 self._links[manifest] = DetectorLink()
         plans = [
-            *self._service_plans(site),
+            *self._service_plans(site, credentials),
             *(self._detector_plan(site, manifest, name) for manifest, name in _names(manifests)),
             *(self._camera_plan(site, camera, watched[camera.id]) for camera in site.config.cameras),
         ]
@@ -211,14 +213,15 @@ class Fleet:
 
     # One plan a process
 
-    def _service_plans(self, site: Site) -> Iterator[Plan]:
+    def _service_plans(self, site: Site, credentials: str) -> Iterator[Plan]:
+        """`credentials`: a fingerprint of the files that the courier logs in with."""
         mqtt = site.config.mqtt
         if mqtt is not None and mqtt.embedded:
             yield self._plan(BROKER, "embedded", self._runs(SPAWN, "broker_process", site), of="")
         if mqtt is not None:
             config = site.config
-            parts = (mqtt, config.bridges, config.upload, config.site, config.gateway)
-            of = [part.model_dump() if part else None for part in parts]
+            parts = (mqtt, config.bridges, config.upload, config.commands, config.site, config.gateway)
+            of = [*(part.model_dump() if part else None for part in parts), credentials]
             yield self._plan(COURIER, "mqtt", self._runs(SPAWN, "courier_process", site), of=of)
         if site.config.console is not None:
             listen = site.config.console.listen
