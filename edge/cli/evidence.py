@@ -59,6 +59,36 @@ def verify_evidence(
     return 0
 
 
+@app.command("export")
+def export_cases(
+    cases: Annotated[list[str], typer.Argument(metavar="CASE_ID...", help="As its alerts name it; 8 letters will do.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="ZIP", help="A new file.")],
+    state: Annotated[Path | None, typer.Option("--state", help="The gateway's state folder.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="The gateway's site.yaml.")] = None,
+    replay: Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Instead, a replay's folder.")] = None,
+) -> int:
+    """Pack cases into one zip that verifies anywhere with the gateway's public key, with a sheet to read or print.
+
+    Example: edge evidence export 2f1c9a7e -o case.zip
+
+    It is verified before it is handed out. It holds the untouched originals, in which nothing is blurred.
+    Exit status: 0 done, 1 the evidence does not hold or cannot be written, 2 misused, or no such case.
+    """
+    import os
+
+    from edge.config.state_folder import running_state_folder
+    from edge.errors import UsageError
+    from edge.evidence.bundle import export
+
+    if replay is not None and (state is not None or config is not None):
+        raise UsageError("give --from, or --state and --config")
+    root = replay or running_state_folder(named=state, config=config, environ=os.environ)
+    bundle = export(root, cases, output)
+    print(f"{bundle.path}: {len(bundle.cases)} cases, {bundle.path.stat().st_size / 1e6:.1f} MB")
+    print(verdict_words(bundle.verdict))
+    return 0
+
+
 def verdict_document(verdict: Verdict) -> dict[str, object]:
     return {
         "sound": verdict.sound,

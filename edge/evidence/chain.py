@@ -221,6 +221,13 @@ class SharedChain:
         write_atomically(self._note, sealed(note.document(), key))
 
 
+def signing_key(root: Path) -> SigningKey:
+    """The key of a state folder, for who signs beside its gateway, as a replay does. Raises EvidenceError."""
+    if not is_published(root):
+        SharedChain(root).begin()
+    return gateway_key(root)
+
+
 @contextmanager
 def chain_lock(root: Path) -> Iterator[None]:
     """While held, nobody adds a manifest. Raises OSError."""
@@ -255,6 +262,11 @@ def parse_note(document: Mapping[str, Any]) -> ChainNote | None:
         rebuilt=tuple(rebuilt),
         key_id=str(document.get("key_id") or ""),
     )
+
+
+def last_position(note: ChainNote) -> int:
+    """The highest position that a note knows of; below 0 where it does not count."""
+    return note.head.count + (note.following is not None) if note.head.count >= 0 else -1
 
 
 def _is_following(value: object) -> bool:

@@ -111,7 +111,7 @@ def gateway_key(root: Path) -> SigningKey:
 def publish_key(root: Path, key: PublicKey) -> None:
     """Lay the public key where a verifier looks for it. Raises OSError."""
     path = root / KEYS / PUBLIC_KEY
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)  # in a state folder it is there, for its user alone
     with suppress(FileNotFoundError):
         if path.read_bytes() == key.pem:
             return

@@ -78,7 +78,7 @@ def open_reader(path: Path) -> EvidenceReader:
 def _folder_reader(path: Path) -> EvidenceReader:
     names = set(os.listdir(path))
     if EVIDENCE in names or "chain.json" in names:
-        if LINKS in names:
+        if LINKS in names or any(name.startswith("case-") and name.endswith(".html") for name in names):
             return FolderReader(path, EXPORT)
         is_replay = names & {"summary.json", "alerts.jsonl"}
         return FolderReader(path, REPLAY if is_replay else STATE)

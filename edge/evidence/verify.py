@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import EvidenceError
-from edge.evidence.chain import CHAIN, NOTE_BYTES_MAX, ChainNote, Head, parse_note
+from edge.evidence.chain import CHAIN, NOTE_BYTES_MAX, ChainNote, Head, last_position, parse_note
 from edge.evidence.keys import (
     KEYS,
     PRIVATE_KEY,
@@ -45,9 +45,12 @@ from edge.evidence.reading import (
     open_reader,
     read_whole,
 )
+from edge.evidence.sheet import case_of_sheet, make_sheet, sheet_form, stated_form
 from edge.evidence.store import EVIDENCE
 
 PROBLEMS_TOLD = 20  # the rest is counted
+SHEET_BYTES_MAX = 256 << 20
+NOT_SIGNED = "nothing here is signed: this proves that the files are complete and fit, not whose they are"
 
 
 @dataclass(slots=True)
@@ -327,7 +330,7 @@ class _Check:
             elif verdict.sound:
                 verdict.notes.append("no head of the chain lies here: removal of the newest manifests would not show")
             return
-        last = _last(note)
+        last = last_position(note)
         newer = [link for link in self._links if link.position > last >= 0]
         walked = self._walk([link for link in self._links if not link.position > last >= 0])
         if note.head.count < 0:  # of before there were signatures: it says which is the newest, not how many there are
@@ -354,7 +357,7 @@ class _Check:
     def _check_newer(self, newer: Sequence[_Link], before: ChainNote) -> None:
         """What a running gateway has added since we began is counted by its head as it is now."""
         now = self._note()
-        last = _last(now) if now is not None else 0
+        last = last_position(now) if now is not None else 0
         for link in newer:
             if link.position > last or (before.key_id and not link.is_signed):
                 self._verdict.fail(f"{link.path}: is not counted by {CHAIN}: it was put in, or that is older")
@@ -385,9 +388,7 @@ class _Check:
         if unsigned and signed:
             verdict.notes.append(f"{unsigned} manifests of before there were signatures: held by the chain alone")
         elif unsigned:
-            verdict.notes.append(
-                "nothing here is signed: this proves that the files are complete and fit, not whose they are"
-            )
+            verdict.notes.append(NOT_SIGNED)
         return walked
 
     def _check_export(self, note: ChainNote | None) -> None:
@@ -403,7 +404,7 @@ class _Check:
             wanted |= {other.sha256 for other in (before, after) if other is not None}
             if link.previous is not None and before is None:
                 verdict.fail(f"{link.path}: the manifest before it in the chain is not among the links")
-            if after is None and not (note and (link.position, link.sha256) in _ends(note)):
+            if after is None and not (note and _is_end(note, link)):
                 verdict.fail(f"{link.path}: neither the manifest after it nor the chain's head follows it")
         for link in self._links:
             before = by_hash.get(link.previous or "")
@@ -413,17 +414,41 @@ class _Check:
                 and before.position + 1 != link.position
             ):
                 verdict.fail(f"{link.path}: says {link.position}, but follows manifest {before.position} of the chain")
-            if note is not None and link.position > _last(note):
+            if note is not None and 0 <= last_position(note) < link.position:
                 verdict.fail(f"{link.path}: is not counted by {CHAIN}")
             if link.sha256 not in wanted:
                 verdict.fail(
                     f"{link.path}: is no neighbour of a manifest of these cases: foreign, or a case was taken out"
                 )
         if note is None:
-            verdict.fail(f"{CHAIN}: is missing")
+            if CHAIN not in self._reader.names(""):
+                verdict.fail(f"{CHAIN}: is missing")
         else:
             verdict.count, verdict.head = note.head.count, note.head.sha256
+        self._check_sheets()
+        if not any(link.is_signed for link in exported):
+            verdict.notes.append(NOT_SIGNED)
         verdict.notes.append("an export: these cases alone, with their neighbours in the chain")
+
+    def _check_sheets(self) -> None:
+        """A sheet is not signed, but says nothing that is not in the export: so it can be made again."""
+        for name in self._reader.names(""):
+            case_id = case_of_sheet(name)
+            if name == CHAIN or name in (EVIDENCE, KEYS, LINKS):
+                continue
+            if case_id not in self._reader.folders():
+                self._verdict.fail(f"{_shown(name)}: does not belong here: foreign, or put in")
+                continue
+            try:
+                sheet = read_whole(self._reader, name, bytes_max=SHEET_BYTES_MAX)
+                if stated_form(sheet) != sheet_form():
+                    self._verdict.notes.append(
+                        f"{name}: made by another version, or changed: NOT checked; trust the files"
+                    )
+                elif sheet != make_sheet(self._reader, case_id):
+                    self._verdict.fail(f"{name}: does not say what the files say: it was changed")
+            except EvidenceError as error:
+                self._verdict.fail(str(error))
 
     def _check_links(self) -> None:
         names = self._reader.names(LINKS)
@@ -461,9 +486,8 @@ def _ends(note: ChainNote) -> list[tuple[int, str | None]]:
     return [*ends, (note.head.count + 1, note.following[1])] if note.following else ends
 
 
-def _last(note: ChainNote) -> int:
-    """The highest position that a note knows of; below 0 where it does not count."""
-    return note.head.count + (note.following is not None) if note.head.count >= 0 else -1
+def _is_end(note: ChainNote, link: _Link) -> bool:
+    return any(link.sha256 == sha256 and link.position in (0, count) for count, sha256 in _ends(note))
 
 
 def _follow(followers: Mapping[str | None, _Link]) -> Iterator[_Link]:

@@ -36,9 +36,8 @@ from edge.detect.classifier import OnnxClassifier
 from edge.detect.manifest import ModelManifest
 from edge.detect.session import OnnxDetector
 from edge.errors import CaptureError, DeliveryError, EvidenceError, OutputError, UsageError, redact
-from edge.evidence.chain import Chain
+from edge.evidence.chain import Chain, signing_key
 from edge.evidence.drawing import draw_grid
-from edge.evidence.keys import gateway_key
 from edge.evidence.picture import picture_writer
 from edge.evidence.report import write_report
 from edge.resources import configs_dir
@@ -107,7 +106,7 @@ def replay(
     timezone = ZoneInfo(site.config.site.timezone)
     clips = _placed(order.clips, order.start, timezone)
     total_s = sum(clip.info.duration_s for clip in clips)
-    key = gateway_key(order.state) if order.state is not None else None
+    key = signing_key(order.state) if order.state is not None else None
     chain = Chain(key=key)
     with ExitStack() as stack:
         output = stack.enter_context(OutputFolder(order.out))
