@@ -1,4 +1,4 @@
-"""What site.yaml says of evidence: the clips of cases."""
+"""What site.yaml says of evidence: the clips of cases, and what is published of it all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge.config.fields import Strict
 
 
 class EvidenceConfig(Strict):
-    """What a case leaves behind, beside its pictures. With both rolls 0 there are no clips."""
+    """What a case leaves behind beside its pictures, and what is published. With both rolls 0 there are no clips."""
 
     pre_roll_s: Annotated[float, Field(ge=0, le=120)] = Field(
         default=10.0, description="How long before a case opened its clip begins, at the keyframe before that"
@@ -20,6 +20,11 @@ class EvidenceConfig(Strict):
     )
     clip_mb: Annotated[float, Field(ge=1, le=1024)] = Field(
         default=16.0, description="Memory for the last seconds of each camera; at 4 Mbit/s 15 s are 7.5 MB"
+    )
+    thumbnail_kb: Annotated[float, Field(ge=0, le=256)] = Field(
+        default=0.0,
+        description="A small picture inside of each alert that has one, as long as the whole alert is then at most so "
+        "many thousand bytes; 0: none",
     )
 
     @property

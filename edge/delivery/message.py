@@ -29,6 +29,8 @@ STATIC_OBJECT = "static-object"  # the label of a thing that no model has a name
 # Fixed for ever: the ids of everything hang on it.
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:cityeye:v1")
 
+_THUMBNAIL_FRAME = 160  # bytes: its keys and sizes, and the digits of the alert's number
+
 Polygon = tuple[tuple[float, float], ...]
 
 
@@ -76,6 +78,22 @@ class Check(Protocol):
 
     @property
     def score(self) -> float: ...
+
+
+class Picture(Protocol):
+    """A picture in letters."""
+
+    @property
+    def media_type(self) -> str: ...
+
+    @property
+    def width_px(self) -> int: ...
+
+    @property
+    def height_px(self) -> int: ...
+
+    @property
+    def base64(self) -> str: ...
 
 
 class Topics:
@@ -163,6 +181,24 @@ def alert(
             "software": origin.software,
         },
     }
+
+
+def room_for_thumbnail(body: Mapping[str, object], *, bytes_max: int) -> int:
+    """How many letters of base64 may be added to an alert, so that with its number it is at most so long."""
+    return bytes_max - len(dumps(body).encode()) - _THUMBNAIL_FRAME
+
+
+def with_thumbnail(body: Mapping[str, object], thumbnail: Picture) -> dict[str, object]:
+    """The alert with a small picture in it."""
+    picture = {
+        "media_type": thumbnail.media_type,
+        "width": thumbnail.width_px,
+        "height": thumbnail.height_px,
+        "data": thumbnail.base64,
+    }
+    data = body["data"]
+    assert isinstance(data, dict)
+    return {**body, "data": {**data, "thumbnail": picture}}
 
 
 def measure(

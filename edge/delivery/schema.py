@@ -290,6 +290,14 @@ def _data() -> dict[str, object]:
             **_CLOCK,
             "evidence": {"type": "array", "items": _evidence()},
             "evidence_error": _NAME,
+            "thumbnail": _object(
+                {
+                    "media_type": {"const": "image/jpeg"},
+                    "width": {"type": "integer", "minimum": 1},
+                    "height": {"type": "integer", "minimum": 1},
+                    "data": {"type": "string", "pattern": "^[A-Za-z0-9+/]+={0,2}$", "contentEncoding": "base64"},
+                }
+            ),
             "model": _object({"name": _NAME, "sha256": _SHA256}),
             "config_sha256": _SHA256,
             "software": _NAME,
@@ -305,6 +313,7 @@ def _data() -> dict[str, object]:
             "clock_offset_s",
             "clock_off",
             "evidence_error",
+            "thumbnail",
         },
     )
 

@@ -182,6 +182,11 @@ class CaseRecorder:
                 self._discard_after(case_id, newest)
             raise
 
+    def content_of(self, file: EvidenceFile) -> bytes:
+        """What a stored file holds. Raises EvidenceError."""
+        case_id, name = file.path.split("/")[-2:]
+        return self._store.read(case_id, name)
+
     def _discard_after(self, case_id: str, newest: int) -> None:
         """What has no manifest: of this alert, or of another that was to have its number and came to nothing."""
         unfinished = [name for name in self._store.names(case_id) if alert_of(name) > newest]

@@ -187,10 +187,11 @@ CREATE TABLE IF NOT EXISTS retrievals (
     asked_wall_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- In the alert's own transaction, whichever process commits it. A follower that is away for 100,000 alerts loses the
--- oldest; it sees by the sequence how many.
+-- In the alert's own transaction, whichever process commits it; without its thumbnail, for they find the file itself. A
+-- follower that is away for 100,000 alerts loses the oldest; it sees by the sequence how many.
 CREATE TRIGGER IF NOT EXISTS outbox_followed AFTER UPDATE OF body ON outbox WHEN old.body = '' BEGIN
-    INSERT INTO relays (follower, sequence, topic, body) SELECT name, new.sequence, new.topic, new.body FROM followers;
+    INSERT INTO relays (follower, sequence, topic, body) SELECT name, new.sequence, new.topic,
+        iif(instr(new.body, '"thumbnail":'), json_remove(new.body, '$.data.thumbnail'), new.body) FROM followers;
     DELETE FROM relays WHERE follower IN (SELECT name FROM followers) AND sequence <= new.sequence - 100000;
 END;
 

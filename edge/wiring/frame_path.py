@@ -6,6 +6,7 @@ a camera's worker does not carry it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from functools import partial
@@ -31,17 +32,30 @@ from edge.core.sight import Sight, SightSettings
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, OPENED, Bool, Case, CaseChange, Float32, Frame, Int16, Measure, seconds_to_ns
 from edge.core.zones import ZoneMap
-from edge.delivery.message import Origin, Tag, Topics, alert, category_entry, measure
+from edge.delivery.message import (
+    Origin,
+    Tag,
+    Topics,
+    alert,
+    category_entry,
+    measure,
+    room_for_thumbnail,
+    with_thumbnail,
+)
+from edge.errors import EvidenceError
 from edge.evidence.chain import ManifestChain
 from edge.evidence.filming import Filming
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
+from edge.evidence.thumbnail import thumbnail_of
 from edge.ports import EvidenceFile, Film, MeasureBox, Outbox, WordedMeasure
 from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling, Told
 from edge.runtime.watch import Watch
 from edge.runtime.worker import Worker
 from edge.wiring.camera_models import CameraModels, Eyes, listed, models_of
+
+_log = logging.getLogger(__name__)
 
 # Things that stand or walk about by themselves: what they cover is explained, not left behind.
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
@@ -113,7 +127,13 @@ def telling_for(
     """What tells of a camera's cases. `config_sha256`: of the configuration in force, which may change meanwhile;
     `clock_offset_s`: the camera's clock minus ours."""
     word = _word(site, camera, eyes, config_sha256 or (lambda: site.config_sha256), clock_offset_s)
-    return Telling(recorder=recorder, word=word, outbox=outbox)
+    bytes_max = round(site.config.evidence.thumbnail_kb * 1000)
+
+    def pictured(change: CaseChange, frame: Frame, evidence: Sequence[EvidenceFile], failure: str) -> Told:
+        told = word(change, frame, evidence, failure)
+        return replace(told, alert=_with_thumbnail(told.alert, evidence, recorder, bytes_max=bytes_max))
+
+    return Telling(recorder=recorder, word=pictured if bytes_max else word, outbox=outbox)
 
 
 def measuring_for(
@@ -393,6 +413,22 @@ def _word(
         return Told(body, topics.alert(camera.id, case.scenario))
 
     return tell
+
+
+def _with_thumbnail(
+    body: dict[str, object], evidence: Sequence[EvidenceFile], recorder: CaseRecorder, *, bytes_max: int
+) -> dict[str, object]:
+    """Of the picture that shows the case; an alert is told without one where there is none, or no room for it."""
+    drawn = next((file for file in evidence if file.role in ("overview", "after")), None)
+    if drawn is None:
+        return body
+    try:
+        picture = recorder.content_of(drawn)
+    except EvidenceError as error:
+        _log.warning("an alert goes out without its thumbnail: %s", error)
+        return body
+    thumbnail = thumbnail_of(picture, letters_max=room_for_thumbnail(body, bytes_max=bytes_max))
+    return body if thumbnail is None else with_thumbnail(body, thumbnail)
 
 
 def origin_of(site: Site, camera: CameraConfig, *, model_name: str, model_sha256: str) -> Origin:
