@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edge.clock import SystemClock, iso
 from edge.core.types import NS_PER_S
@@ -30,6 +31,10 @@ ASKED: Mapping[str, dict[str, Any]] = {
     "retrieve": {"sha256": "c" * 64},
     "resend": {"from": 1, "to": 500},
 }
+
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))  # the brain's
+KEY_PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 class HandClock(SystemClock):
@@ -57,7 +62,7 @@ def command(name: str = "mode", data: Any = None, **changes: Any) -> bytes:
     return json.dumps(made, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def signed(payload: bytes, key: Ed25519PrivateKey) -> bytes:
+def signed(payload: bytes, key: Ed25519PrivateKey = KEY) -> bytes:
     parts = {"payload": payload, "signature": key.sign(payload)}
     return json.dumps({name: base64.b64encode(part).decode() for name, part in parts.items()}).encode()
 

@@ -35,11 +35,10 @@ from edge.state import commands as table
 from edge.state.commands import Commands
 from edge.state.database import IN_MEMORY, Database
 from tests.alerts import closed_schema
-from tests.commanding import ASKED, CASE, NOW_NS, Desk, command, event, mutated, signed
+from tests.commanding import ASKED, CASE, KEY, NOW_NS, Desk, command, event, mutated, signed
 
 pytestmark = pytest.mark.delivery
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 GATE = Gate(site="xiaohe", gateway="gw-01")
 SIGNED_GATE = Gate(site="xiaohe", gateway="gw-01", keys=[KEY.public_key()])

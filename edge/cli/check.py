@@ -20,6 +20,7 @@ def check(
     """
     import os
 
+    from edge.config.cautions import cautions_of
     from edge.config.loader import load_site
     from edge.wiring.credentials import check_credentials
     from edge.wiring.frame_path import check_models
@@ -27,6 +28,8 @@ def check(
     site = load_site(file, environ=os.environ)
     check_models(site)
     check_credentials(site)
+    for caution in cautions_of(site):
+        typer.echo(f"caution: {caution}", err=True)
     cameras = site.config.cameras
     counts = (
         _count(len(cameras), "camera"),

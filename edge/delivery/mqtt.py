@@ -199,6 +199,11 @@ class MqttLink:
 
     def _refusal(self) -> DeliveryError:
         answer = "" if self._answer is None else str(self._answer)
+        if not answer and self._address.tls:
+            return ProtocolError(
+                f"{self._address}: the broker hung up without an answer; it may ask for a certificate of ours that it "
+                "knows: check cert_file and key_file"
+            )
         if not answer:
             return ProtocolError(
                 f"{self._address}: the host hung up without an answer; check the port and whether it speaks TLS"

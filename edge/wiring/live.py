@@ -22,6 +22,7 @@ from typing import Any
 
 from edge import __version__, logs
 from edge.clock import SystemClock
+from edge.config.cautions import cautions_of
 from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
 from edge.core.types import NS_PER_S
@@ -146,6 +147,8 @@ class Fleet:
         """The plans of a configuration. Raises EdgeError where it cannot be run, and then nothing has changed."""
         watched = check_models(site)
         credentials = check_credentials(site)
+        for caution in cautions_of(site):
+            log.warning("%s", caution)
         self._check_memory(watched)
         manifests = list(dict.fromkeys(model.manifest for models in watched.values() for model in models))
         for manifest in manifests:
