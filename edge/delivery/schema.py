@@ -203,7 +203,17 @@ def _status() -> dict[str, object]:
             "config_refused": _NAME,
             "mode": {"enum": ["normal", "emergency"]},
             "last_sequence": _COUNT,
-            "alerts": _object({"unsent": _COUNT, "oldest_unsent_s": _SECONDS}),
+            "alerts": _object(
+                {
+                    "unsent": _COUNT,
+                    "oldest_unsent_s": _SECONDS,
+                    "unreceipted": _COUNT,
+                    "oldest_unreceipted_s": _SECONDS,
+                    "merged": _COUNT,
+                    "given_up": _COUNT,
+                    "receipts_malformed": _COUNT,
+                }
+            ),
             "commands": _object(
                 {
                     **dict.fromkeys(("received", "done", "failed", "repeated", "unanswered"), _COUNT),

@@ -125,6 +125,11 @@ def courier_report(
         mode=commanded.mode,
         commands=dict(commanded.commands),
         commands_refused=dict(commanded.refused),
+        unreceipted=state.unreceipted,
+        oldest_unreceipted_s=round(state.oldest_unreceipted_s, 1),
+        merged=state.merged,
+        given_up=state.given_up,
+        receipts_malformed=state.receipts_malformed,
         followers=tuple(follower_report(one) for one in followers),
         upload=upload,
     )
@@ -156,6 +161,11 @@ def gateway_health(status: GatewayStatus) -> GatewayHealth:
         mode=courier.mode,
         commands={outcome: courier.commands.get(outcome, 0) for outcome in COMMAND_OUTCOMES},
         commands_refused=courier.commands_refused,
+        unreceipted=courier.unreceipted,
+        oldest_unreceipted_s=courier.oldest_unreceipted_s,
+        merged=courier.merged,
+        given_up=courier.given_up,
+        receipts_malformed=courier.receipts_malformed,
         cameras={state: states.count(state) for state in (STREAMING, BLIND, OFF)},
         problems=tuple(status.problems),
         followers=[

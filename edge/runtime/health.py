@@ -32,6 +32,7 @@ CONSOLE = "console"
 BROKER = "broker"
 
 BEAT_MAX_S = 5.0  # a supervisor's turn takes a quarter of a second
+RECEIPT_WAITS_S = 600.0  # for the brain's, which may be busy
 ALERT_WAITS_S = 120.0  # for the broker's word; an outage of a minute is nobody's fault
 UPLOAD_STALLS_S = 900.0  # a store that fails for longer does not come back by itself
 SILENT_S = 5.0  # without a picture for longer, a camera is blind, unless its pictures are meant to be rare
@@ -133,6 +134,11 @@ class CourierReport:
     sent: int = 0  # since its start
     last_sequence: int = 0
     oldest_unsent_s: float = 0.0
+    unreceipted: int = 0  # confirmed by the broker, not by the brain
+    oldest_unreceipted_s: float = 0.0
+    merged: int = 0  # ever: a later alert carries their numbers
+    given_up: int = 0  # ever, for room
+    receipts_malformed: int = 0  # since its start
     followers: tuple[FollowerReport, ...] = ()
     upload: UploadReport | None = None  # None where no store is configured
     mode: str = "normal"  # or "emergency"
@@ -362,6 +368,11 @@ def _courier_problems(courier: CourierReport) -> Iterator[str]:
         yield f"courier: {courier.broker} has confirmed no alert for over {ALERT_WAITS_S:.0f} s, and some wait"
     if courier.upload is not None and courier.upload.stalled:
         yield f"upload: no evidence has reached {courier.upload.store} for over {UPLOAD_STALLS_S / 60:.0f} min"
+    if courier.oldest_unreceipted_s > RECEIPT_WAITS_S:
+        yield (
+            f"courier: no receipt for over {RECEIPT_WAITS_S:.0f} s, and alerts wait for one; check the street brain, "
+            "or set `confirm: puback` where none sends any"
+        )
 
 
 def _age_s(then_ns: int, now_ns: int) -> float | None:

@@ -101,9 +101,10 @@ CREATE TABLE IF NOT EXISTS outbox_totals (
 );
 
 -- Counted once, when the table is new. What an earlier version left may have been handed over, all of it.
-INSERT OR IGNORE INTO outbox_totals (only, unsent, unreceipted, bytes, handed_over)
-    SELECT 1, COALESCE(SUM(sent = 0), 0), COALESCE(SUM(sent = 1), 0), COALESCE(SUM(bytes), 0), COALESCE(MAX(sequence), 0)
-    FROM outbox WHERE NOT EXISTS (SELECT 1 FROM outbox_totals);
+INSERT INTO outbox_totals (only, unsent, unreceipted, bytes, handed_over)
+    SELECT 1, (SELECT COUNT(*) FROM outbox WHERE sent = 0), (SELECT COUNT(*) FROM outbox WHERE sent = 1),
+        (SELECT COALESCE(SUM(bytes), 0) FROM outbox), (SELECT COALESCE(MAX(sequence), 0) FROM outbox)
+    WHERE NOT EXISTS (SELECT 1 FROM outbox_totals);
 
 CREATE TRIGGER IF NOT EXISTS outbox_came AFTER INSERT ON outbox BEGIN
     UPDATE outbox_totals SET unsent = unsent + (new.sent = 0), unreceipted = unreceipted + (new.sent = 1),

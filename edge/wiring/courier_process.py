@@ -10,6 +10,7 @@ from edge.clock import SystemClock
 from edge.delivery.courier import Courier
 from edge.delivery.message import Topics
 from edge.delivery.mqtt import MqttPublisher
+from edge.delivery.receipts import Receipts
 from edge.delivery.upload import FOLLOWER, Uploader
 from edge.errors import StateError
 from edge.runtime.announcing import Announcer, Commanded, courier_report, upload_report
@@ -56,6 +57,9 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         version5=True,
         recall=topics.all_health,
     )
+    receipts = Receipts() if config.mqtt.confirm == "receipt" else None
+    if receipts is not None:
+        publisher.subscribe(topics.receipt, receipts)
     with Database.open(order.database) as database:
         relays = Relays(database)
         relays.set_followers([*follower_names(config.bridges), *([FOLLOWER] if config.upload else [])])
@@ -71,7 +75,17 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
             followers=bridges.states,
             commanded=lambda: _commanded(database, desk),
         )
-        courier = Courier(database, publisher, notices=announcer, measures=database, letters=desk, poll_s=_POLL_S)
+        courier = Courier(
+            database,
+            publisher,
+            notices=announcer,
+            measures=database,
+            letters=desk,
+            receipts=receipts,
+            redrive_s=config.mqtt.redrive_s,
+            redrive_max_s=config.mqtt.redrive_max_s,
+            poll_s=_POLL_S,
+        )
         uploader = _uploader(order, database, courier)
         if desk is not None:
             desk.wake = courier.wake

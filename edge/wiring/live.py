@@ -175,11 +175,13 @@ class Fleet:
         self._withdraw()
 
     def _withdraw(self) -> None:
-        """The cases of cameras that are no longer configured; where the database fails, again in a while."""
+        """The outbox's bound, and the cases of cameras that are gone; where the database fails, again in a while."""
         if self._untold is None:
             return
         try:
             with Database.open(self._folder / DATABASE, busy_s=_BUSY_S) as database:
+                bound = self._untold.config.outbox
+                database.bound_outbox(alerts_max=bound.alerts_max, bytes_max=bound.mb_max * 1_000_000)
                 told = withdraw_cases(self._untold, database, clock=self._clock)
         except StateError as error:
             log.error("cases of cameras that were removed are not withdrawn yet: %s", error)

@@ -1,0 +1,404 @@
+"""The brain's word: what has it is forgotten, what has not is sent again, and nobody else's word does harm."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.clock import SystemClock
+from edge.core.types import NS_PER_S, seconds_to_ns
+from edge.delivery.courier import Courier
+from edge.delivery.inbox import Received
+from edge.delivery.message import Topics, uuid5_of
+from edge.delivery.mqtt import MqttPublisher
+from edge.delivery.receipts import BODY_MAX_BYTES, Receipts, ids_of
+from edge.delivery.rounds import Rounds
+from edge.delivery.subscriber import Subscriber
+from edge.errors import DeliveryError
+from edge.state.database import Database
+from tests.alerts import a_change, alert_of, topic_of
+from tests.brokers import WAIT_S, Embedded, Mosquitto, StreetBroker
+
+pytestmark = pytest.mark.delivery
+
+TOPICS = Topics("xiaohe", "gw-01")
+IDS = [uuid5_of("alert", str(number)) for number in range(3)]
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Database]:
+    with Database.open(tmp_path / "edge.db") as opened:
+        yield opened
+
+
+def fill(outbox: Database, count: int, *, first: int = 1) -> None:
+    for number in range(first, first + count):
+        change = a_change(number)
+        outbox.commit(change, alert_of(change), topic_of(change))
+
+
+def received(body: bytes | str) -> Received:
+    return Received(TOPICS.receipt, body if isinstance(body, bytes) else body.encode(), retained=False)
+
+
+class Clock(SystemClock):
+    """It stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_777_858_200 * NS_PER_S
+
+    def mono_ns(self) -> int:
+        return self.now_ns
+
+    def wall_ns(self) -> int:
+        return self.now_ns
+
+    def move(self, seconds: float) -> None:
+        self.now_ns += seconds_to_ns(seconds)
+
+
+# --- reading them -----------------------------------------------------------------------------------------------
+
+
+def test_a_receipt_names_ids_and_may_hold_more() -> None:
+    assert ids_of(json.dumps({"ids": IDS, "brain": "street"}).encode()) == IDS
+    assert ids_of(b'{"ids": []}') == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 60_000,
+        b'{"ids": ' + b"9" * 60_000 + b"}",
+        b'{"ids": "' + IDS[0].encode() + b'"}',
+        b'{"ids": [1]}',
+        b'{"ids": [null]}',
+        b'{"ids": ["*"]}',
+        b'{"ids": ["\\ud800"]}',
+        json.dumps({"ids": [IDS[0].upper()]}).encode(),
+        json.dumps({"ids": [IDS[0] + "\n"]}).encode(),
+        json.dumps({"ids": [IDS[0], IDS[1][:-1]]}).encode(),
+        json.dumps({"ids": [IDS[0]] * 2_000}).encode(),
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_what_is_no_receipt_is_counted_told_once_and_deletes_nothing(
+    body: bytes, outbox: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    receipts = Receipts(clock=clock)
+    for _ in range(3):
+        receipts(received(body))
+        assert receipts.take() == []
+    assert receipts.malformed == 3
+    assert len([one for one in caplog.messages if "not a receipt" in one]) == (1 if len(body) <= BODY_MAX_BYTES else 0)
+    receipts(received(json.dumps({"ids": IDS})))
+    assert receipts.take() == IDS
+
+
+@given(body=st.binary(max_size=200) | st.from_regex(r'\{"ids": ?\[.{0,80}\]\}').map(str.encode))
+@settings(max_examples=200, deadline=None)
+def test_no_bytes_at_all_harm_it(body: bytes) -> None:
+    receipts = Receipts()
+    receipts(received(body))
+    assert all(len(one) == 36 for one in receipts.take())
+
+
+def test_a_flood_of_receipts_is_bounded() -> None:
+    receipts = Receipts()
+    for _ in range(300):
+        receipts(received(json.dumps({"ids": IDS})))
+    assert len(receipts.take()) == 256 * len(IDS)
+    assert receipts.dropped == 44
+
+
+# --- rounds -----------------------------------------------------------------------------------------------------
+
+
+def taken(rounds: Rounds, limit: int = 100, in_flight: frozenset[int] = frozenset()) -> list[int]:
+    return [row.sequence for row in rounds.take(limit, in_flight)]
+
+
+def rounds_of(outbox: Database, clock: Clock, *, receipts: bool = True) -> Rounds:
+    return Rounds(outbox, redrive_max_ns=seconds_to_ns(3600) if receipts else None, clock=clock)
+
+
+def mark(outbox: Database, sequences: list[int], clock: Clock) -> None:
+    times = {"redrive_ns": seconds_to_ns(60), "redrive_max_ns": seconds_to_ns(3600)}
+    outbox.mark_sent(sequences, now_wall_ns=clock.wall_ns(), **times)
+
+
+def test_a_connection_begins_with_all_that_is_there_in_order_and_goes_on_with_what_comes(outbox: Database) -> None:
+    clock = Clock()
+    rounds = rounds_of(outbox, clock)
+    fill(outbox, 5)
+    mark(outbox, [1, 3], clock)
+    rounds.begin()
+    assert taken(rounds, 2) == [1, 2]
+    assert taken(rounds) == [3, 4, 5]
+    assert taken(rounds) == []
+    fill(outbox, 2, first=6)
+    assert taken(rounds) == [6, 7]
+    rounds.begin()
+    assert taken(rounds, in_flight=frozenset({2, 6})) == [1, 3, 4, 5, 7]
+
+
+def test_without_a_receipt_an_alert_goes_again_after_60_s_then_120_and_at_last_every_hour(outbox: Database) -> None:
+    clock = Clock()
+    rounds = rounds_of(outbox, clock)
+    fill(outbox, 1)
+    rounds.begin()
+    pauses_s: list[int] = []
+    last_s = 0
+    for now_s in range(6 * 3600):
+        if taken(rounds) == [1]:
+            pauses_s.append(now_s - last_s)
+            last_s = now_s
+            mark(outbox, [1], clock)
+        clock.move(1)
+    print(f"sent again after {pauses_s} s")
+    assert pauses_s == [0, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 3600]
+
+
+def test_with_the_brokers_word_alone_nothing_is_overdue(outbox: Database) -> None:
+    clock = Clock()
+    rounds = rounds_of(outbox, clock, receipts=False)
+    fill(outbox, 1)
+    rounds.begin()
+    assert taken(rounds) == [1]
+    mark(outbox, [1], clock)
+    clock.move(100_000)
+    assert taken(rounds) == []
+
+
+def test_when_the_brain_speaks_after_a_silence_it_is_told_all_that_it_has_not_confirmed(outbox: Database) -> None:
+    clock = Clock()
+    rounds = rounds_of(outbox, clock)
+    fill(outbox, 3)
+    rounds.begin()
+    mark(outbox, taken(rounds), clock)
+    for _ in range(3):  # by now they wait for minutes between two tries
+        clock.move(500)
+        mark(outbox, taken(rounds), clock)
+    clock.move(10)
+    assert taken(rounds) == []
+    rounds.heard()
+    assert taken(rounds) == [1, 2, 3]
+    rounds.heard()
+    assert taken(rounds) == [], "it was not silent since"
+
+
+def test_a_range_that_somebody_asks_for_goes_again_as_far_as_it_is_here(outbox: Database) -> None:
+    clock = Clock()
+    rounds = rounds_of(outbox, clock)
+    fill(outbox, 9)
+    rounds.begin()
+    assert taken(rounds) == list(range(1, 10))
+    outbox.delete([alert_of(a_change(4))["id"]])
+    rounds.ask_for(3, 6)
+    rounds.ask_for(9, 100)
+    rounds.ask_for(50, 40)
+    assert taken(rounds) == [3, 5, 6, 9]
+    assert taken(rounds) == []
+
+
+# --- over a broker ----------------------------------------------------------------------------------------------
+
+
+class Brain:
+    """Stores alerts by id, and sends receipts while it is `willing`."""
+
+    def __init__(self, url: str) -> None:
+        self.willing = True
+        self.times: Counter[int] = Counter()
+        self._told = threading.Condition()
+        self._subscriber = Subscriber(url, self._hear, client_id="brain")
+        self._publisher = MqttPublisher(url, client_id="brain-speaks", connect_s=5)
+
+    def __enter__(self) -> Brain:
+        self._subscriber.start()
+        self._publisher.connect(on_confirmed=lambda _ticket: None, on_lost=lambda _reason: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._subscriber.close()
+        self._publisher.close()
+
+    def say(self, body: str) -> None:
+        self._publisher.publish(TOPICS.receipt, body)
+
+    def wait_for(self, heard: Callable[[Counter[int]], bool]) -> bool:
+        with self._told:
+            return self._told.wait_for(lambda: heard(self.times), timeout=WAIT_S)
+
+    def _hear(self, _topic: str, alert: dict[str, object]) -> None:
+        with self._told:
+            self.times[int(str(alert["sequence"]))] += 1
+            self._told.notify_all()
+        if self.willing:
+            self.say(json.dumps({"ids": [alert["id"]]}))
+
+
+@pytest.fixture(params=["embedded", "mosquitto"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StreetBroker]:
+    made: StreetBroker = Embedded() if request.param == "embedded" else Mosquitto(tmp_path)
+    made.start()
+    yield made
+    made.kill()
+
+
+def courier_of(outbox: Database, broker: StreetBroker, **options: float) -> Courier:
+    publisher = MqttPublisher(broker.url, client_id="gw-01", connect_s=5, version5=True)
+    receipts = Receipts()
+    publisher.subscribe(TOPICS.receipt, receipts)
+    return Courier(outbox, publisher, receipts=receipts, poll_s=0.01, retry_s=0.01, **options)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(int(WAIT_S / 0.01)):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not come to pass")
+
+
+def test_the_brokers_word_marks_and_the_brains_word_deletes(broker: StreetBroker, outbox: Database) -> None:
+    fill(outbox, 20)
+    with Brain(broker.url) as brain:
+        brain.willing = False
+        with courier_of(outbox, broker) as courier:
+            assert courier.drain(WAIT_S) == 0
+            assert courier.state().unreceipted == 20
+            assert courier.state().oldest_unreceipted_s > 0
+            brain.say("nonsense")
+            brain.say(json.dumps({"ids": [uuid5_of("of", "another gateway")]}))
+            brain.say(json.dumps({"ids": [row.id for row in outbox.alerts_between(1, 15, 20)]}))
+            until(lambda: courier.state().unreceipted == 5)
+            assert courier.state().receipts_malformed == 1
+            assert [row.sequence for row in outbox.alerts_between(1, 100, 100)] == [16, 17, 18, 19, 20]
+
+
+def test_after_a_reconnect_all_without_a_receipt_goes_again_until_the_brain_has_said_so(
+    broker: StreetBroker, outbox: Database
+) -> None:
+    fill(outbox, 10)
+    with Brain(broker.url) as brain:
+        brain.willing = False
+        with courier_of(outbox, broker) as courier:
+            assert courier.drain(WAIT_S) == 0
+        brain.willing = True
+        with courier_of(outbox, broker) as courier:
+            until(lambda: courier.state().unreceipted == 0 and not outbox.unsent_count())
+            fill(outbox, 5, first=11)
+            courier.wake()
+            assert brain.wait_for(lambda times: len(times) == 15)
+            until(lambda: outbox.alerts_between(1, 100, 100) == [])
+    assert brain.times == {**dict.fromkeys(range(1, 11), 2), **dict.fromkeys(range(11, 16), 1)}
+
+
+def test_a_silent_brain_is_told_again_in_time(broker: StreetBroker, outbox: Database) -> None:
+    fill(outbox, 3)
+    with Brain(broker.url) as brain:
+        brain.willing = False
+        with courier_of(outbox, broker, redrive_s=0.05, redrive_max_s=0.1):
+            assert brain.wait_for(lambda times: min(times[one] for one in (1, 2, 3)) >= 2)
+            brain.willing = True
+            until(lambda: outbox.alerts_between(1, 100, 100) == [])
+
+
+def test_resend_sends_what_is_still_here(broker: StreetBroker, outbox: Database) -> None:
+    fill(outbox, 6)
+    with Brain(broker.url) as brain:
+        brain.willing = False
+        with courier_of(outbox, broker) as courier:
+            assert courier.drain(WAIT_S) == 0
+            outbox.delete([alert_of(a_change(3))["id"]])
+            courier.resend(2, 4)
+            assert brain.wait_for(lambda times: times[4] == 2)
+    assert brain.times == {1: 1, 2: 2, 3: 1, 4: 2, 5: 1, 6: 1}
+
+
+# --- pauses and windows -----------------------------------------------------------------------------------------
+
+
+class Refusing:
+    """A broker that is never there."""
+
+    receive_max = 65_535
+
+    def connect(self, **_: object) -> None:
+        raise DeliveryError("mqtt://fake:1883: refused")
+
+    def close(self) -> None:
+        pass
+
+
+def test_two_gateways_pause_differently_and_none_less_than_half_or_more_than_all(
+    outbox: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pauses_of(seed: int) -> list[float]:
+        courier = Courier(outbox, Refusing(), retry_s=1.0, retry_max_s=60.0, seed=seed)  # type: ignore[arg-type]
+        found: list[float] = []
+
+        def wait_for(_condition: object, timeout: float) -> bool:
+            found.append(timeout)
+            courier._stopping = len(found) == 12
+            return False
+
+        monkeypatch.setattr(courier._changed, "wait_for", wait_for)
+        courier._run()
+        return found
+
+    one, other = pauses_of(1), pauses_of(2)
+    whole = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]
+    print("pauses of", ", ".join(f"{pause:.1f}" for pause in one), "s")
+    assert pauses_of(1) == one
+    assert one != other
+    for pauses in (one, other):
+        assert all(full / 2 <= pause <= full for pause, full in zip(pauses, whole, strict=True))
+
+
+class Narrow:
+    """Takes `receive_max` messages before it has confirmed any, hangs up on more, and confirms one at a time."""
+
+    def __init__(self, receive_max: int) -> None:
+        self.receive_max = receive_max
+        self.open: list[int] = []
+        self.most = 0
+        self.bodies: list[str] = []
+
+    def connect(self, *, on_confirmed: Callable[[int], None], **_: object) -> None:
+        self._on_confirmed = on_confirmed
+
+    def publish(self, _topic: str, body: str) -> int:
+        self.bodies.append(body)
+        self.open.append(len(self.bodies))
+        self.most = max(self.most, len(self.open))
+        if len(self.open) == self.receive_max or len(self.open) == max(self.receive_max * 3 // 4, 1):
+            threading.Thread(target=self._on_confirmed, args=(self.open.pop(0),)).start()
+        return len(self.bodies)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("receive_max", [1, 2, 20])
+def test_no_more_is_in_flight_than_the_broker_takes(receive_max: int, outbox: Database) -> None:
+    fill(outbox, 40)
+    publisher = Narrow(receive_max)
+    with Courier(outbox, publisher, poll_s=0.005, confirm_s=60):  # type: ignore[arg-type]
+        until(lambda: len(publisher.bodies) == 40)
+    assert publisher.most == max(receive_max * 3 // 4, 1)
