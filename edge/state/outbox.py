@@ -90,6 +90,11 @@ class OutboxTable(ABC):
         query = "SELECT sequence, id, topic, body FROM outbox WHERE sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?"
         return [OutboxRow(*row) for row in self.read(query, first, last, limit)]
 
+    def numbers_between(self, first: int, last: int) -> Sequence[int]:
+        """Those of them that are still here, in order."""
+        query = "SELECT sequence FROM outbox WHERE sequence BETWEEN ? AND ? ORDER BY sequence"
+        return [int(number) for (number,) in self.read(query, first, last)]
+
     def hand_over(self, after: int, limit: int, *, last: int | None = None) -> Sequence[OutboxRow]:
         """At most `limit` alerts above `after`, sent or not, in order, to be published now; none above `last`.
 

@@ -12,8 +12,9 @@ import base64
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from edge.clock import SystemClock, elapsed_s
@@ -34,6 +35,7 @@ from edge.delivery.commands import (
     Dismiss,
     Mode,
     Reply,
+    Resend,
     Retrieve,
     Snapshot,
     Verify,
@@ -47,10 +49,12 @@ from edge.state.commands import KnownCommand
 from edge.state.database import Answer, Database
 from edge.state.judgements import DISMISSED, REASONS, Judgements
 from edge.state.mode import mode_of, set_mode
+from edge.state.retrievals import Retrievals
 from edge.wiring.request_kinds import LOOK, TAKE_SNAPSHOT
 
 INLINE_MAX_BYTES = 48 * 1024  # of a picture in a reply; a third more in base64
 FILES_MAX = 500  # named in one reply
+RANGES_MAX = 500  # of alerts that are gone, likewise
 RELOAD_S = 30.0
 _LOOK_S = 0.1
 _SEARCHED_MAX = 10_000  # cases' folders in which a file is looked for by its hash
@@ -69,15 +73,20 @@ class CommandActions:
         folder: Path,
         supervised: Supervised,
         hang_up: Callable[[], None],
+        resend: Callable[[int, int], None],
         clock: SystemClock,
+        uploads: bool = False,
         answer_s: float = ANSWER_S,
     ) -> None:
-        """`supervised`: the supervisor's newest report; `hang_up`: tells it to reload, as SIGHUP does."""
+        """`supervised`: the supervisor's newest report; `hang_up`: tells it to reload, as SIGHUP does; `resend` sends
+        alerts again as far as they are still there; `uploads`: evidence is brought to a store."""
         self._database = database
         self._store = EvidenceStore(folder)
         self._supervised = supervised
         self._hang_up = hang_up
         self._clock = clock
+        self._uploads = uploads
+        self._resend_alerts = resend
         self._answer_s = answer_s
 
     def by_name(self) -> Mapping[str, Action]:
@@ -154,8 +163,10 @@ class CommandActions:
         if not files:
             raise CommandRefusedError("no-evidence", f"the gateway has no evidence of the case {case_id}")
         left_out = max(len(files) - FILES_MAX, 0)
-        result: dict[str, object] = {"case_id": case_id, "files": files[-FILES_MAX:], "left_out": left_out}
-        return Reply(DONE, "", f"{len(files)} files", result)
+        queued = self._uploads and Retrievals(self._database).ask(case_id, wall_ns=self._clock.wall_ns())
+        words = f"{len(files)} files{'; they are brought to the store' if self._uploads else ''}"
+        result = {"case_id": case_id, "files": files[-FILES_MAX:], "left_out": left_out, "queued": queued}
+        return Reply(DONE, "", words, result)
 
     def _retrieved_file(self, sha256: str) -> Reply:
         found = next(self._with_hash(sha256), None)
@@ -163,7 +174,7 @@ class CommandActions:
             raise CommandRefusedError("no-evidence", f"no file of the gateway's evidence has the hash {sha256}")
         case_id, name = found
         entry = self._described(case_id, name)
-        result: dict[str, object] = {"case_id": case_id, "files": [entry], "left_out": 0}
+        result: dict[str, object] = {"case_id": case_id, "files": [entry], "left_out": 0, "queued": False}
         content = self._store.read(case_id, name)
         if len(content) <= INLINE_MAX_BYTES:
             result["inline"] = {"sha256": sha256, "base64": base64.b64encode(content).decode()}
@@ -200,7 +211,16 @@ class CommandActions:
             raise EvidenceError(f"{path.name}: cannot be read: {error.strerror or error}") from error
 
     def _resend(self, command: Command) -> Reply:
-        raise CommandRefusedError("not-built", "this version of the gateway cannot send alerts again when asked")
+        assert isinstance(command.asked, Resend)
+        first, last = command.asked.first, command.asked.last
+        newest = self._database.backlog().last_sequence
+        kept = self._database.numbers_between(first, last)
+        gone = _without(first, min(last, newest), kept)
+        if kept:
+            self._resend_alerts(first, last)
+        words = f"{len(kept)} alerts are sent again; those that the gateway has no more were confirmed, or merged"
+        result = {"resent": len(kept), "gone": gone[:RANGES_MAX], "left_out": max(len(gone) - RANGES_MAX, 0)}
+        return Reply(DONE, "", words, {**result, "last_sequence": newest})
 
     def _case(self, case_id: str) -> Case:
         case = self._database.known_case(case_id)
@@ -218,6 +238,12 @@ class CommandActions:
         if not answer.done:
             return Reply(FAILED, "failed", answer.words)
         return Reply(DONE, "", answer.words, answer.result)
+
+
+def _without(first: int, last: int, kept: Sequence[int]) -> list[list[int]]:
+    """The ranges of first..last that `kept`, in order, leaves, both ends included."""
+    edges = [first - 1, *kept, last + 1]
+    return [[one + 1, other - 1] for one, other in pairwise(edges) if one + 1 <= other - 1]
 
 
 def _reloaded(report: SupervisorReport) -> Reply:

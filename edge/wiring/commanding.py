@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from multiprocessing import parent_process
 from zoneinfo import ZoneInfo
 
@@ -20,8 +21,11 @@ from edge.wiring.credentials import command_keys
 from edge.wiring.process_order import ProcessOrder
 
 
-def desk_for(order: ProcessOrder, database: Database, *, clock: SystemClock) -> CommandDesk | None:
-    """None where the gateway takes no commands. Raises ConfigError for keys that cannot be used."""
+def desk_for(
+    order: ProcessOrder, database: Database, *, clock: SystemClock, resend: Callable[[int, int], None]
+) -> CommandDesk | None:
+    """None where the gateway takes no commands. `resend` sends alerts again. Raises ConfigError for keys that cannot be
+    used."""
     site = order.site
     wanted = site.config.commands
     if wanted is None:
@@ -33,7 +37,9 @@ def desk_for(order: ProcessOrder, database: Database, *, clock: SystemClock) -> 
         folder=order.folder,
         supervised=lambda: read_report(order.board.row(SUPERVISOR_ROW), SupervisorReport),
         hang_up=_hang_up,
+        resend=resend,
         clock=clock,
+        uploads=site.config.upload is not None,
     )
     timezone = ZoneInfo(site.config.site.timezone)
 

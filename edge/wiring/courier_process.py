@@ -64,7 +64,11 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         relays = Relays(database)
         relays.set_followers([*follower_names(config.bridges), *([FOLLOWER] if config.upload else [])])
         bridges = Bridges(config.bridges, relays, folder=order.folder, rules=rules_of(order.site))
-        desk = desk_for(order, database, clock=clock)
+
+        def resend(first: int, last: int) -> None:
+            courier.resend(first, last)
+
+        desk = desk_for(order, database, clock=clock, resend=resend)
         announcer = Announcer(
             lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
             broker=publisher.address,
