@@ -447,7 +447,7 @@ def test_what_is_wrong_is_told_in_words_and_by_the_status(
         "configuration refused, the old one runs on: site.yaml:23: cameras.gate.zones[1]",
         "not connected to mqtts://brain.example:8883",
         "17 unsent, the oldest for 1 min",
-        "5 without a receipt, the oldest for 2 min; for room, 9 merged and 2 given up; 3 malformed receipts",
+        "outbox 5 without a receipt, the oldest for 2 min; for room, 9 merged and 2 given up; 3 malformed receipts",
         "yard: the camera refuses this user and password",
         "blind wrong-password",
         "killed by signal 9",

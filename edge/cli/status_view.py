@@ -114,13 +114,9 @@ def _courier(report: CourierReport | None, sample: Sample) -> Iterator[Text]:
     rate = _rate(report.sent, before.sent if before else None, sample.seconds)
     oldest = f", the oldest for {duration(report.oldest_unsent_s)}" if report.unsent else ""
     line.append(f"; {report.unsent} unsent{oldest}; {report.sent}{rate} sent; last sequence {report.last_sequence}")
-    if report.unreceipted:
-        line.append(f"; {report.unreceipted} without a receipt, the oldest for {duration(report.oldest_unreceipted_s)}")
-    if report.merged or report.given_up:
-        line.append(f"; for room, {report.merged} merged and {report.given_up} given up", "yellow")
-    if report.receipts_malformed:
-        line.append(f"; {report.receipts_malformed} malformed receipts", "yellow")
     yield line
+    if words := "; ".join(_outbox(report)):
+        yield Text.assemble(("outbox", "bold"), f" {words}")
     yield from (_follower(follower) for follower in report.followers)
     if report.upload is not None:
         yield _upload(report.upload)
@@ -128,6 +124,15 @@ def _courier(report: CourierReport | None, sample: Sample) -> Iterator[Text]:
         yield Text.assemble(("mode", "bold"), " ", (report.mode, "bold yellow"))
     if report.commands.get("received"):
         yield Text.assemble(("commands", "bold"), f" {_commands(report)}")
+
+
+def _outbox(report: CourierReport) -> Iterator[str]:
+    if report.unreceipted:
+        yield f"{report.unreceipted} without a receipt, the oldest for {duration(report.oldest_unreceipted_s)}"
+    if report.merged or report.given_up:
+        yield f"for room, {report.merged} merged and {report.given_up} given up"
+    if report.receipts_malformed:
+        yield f"{report.receipts_malformed} malformed receipts"
 
 
 def _follower(report: FollowerReport) -> Text:
