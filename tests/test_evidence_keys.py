@@ -161,4 +161,5 @@ def test_a_note_is_of_the_key_that_sealed_it_and_no_other() -> None:
     assert sealed_by(document, [other.public]) is None
     assert sealed_by({**document, "a": 2}, [key.public]) is None
     assert sealed_by({**document, "key_id": other.key_id}, [key.public, other.public]) is None
-    assert sealed_by({**document, "signature": "zz"}, [key.public]) is None
+    for signature in ("zz", document["signature"].upper(), document["signature"] + " ", None, 7):
+        assert sealed_by({**document, "signature": signature}, [key.public]) is None

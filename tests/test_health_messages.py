@@ -24,6 +24,7 @@ from edge.delivery.message import Topics
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.retained import WINDOW, RetainedNotices
 from edge.delivery.schema import health_schema, status_schema
+from edge.evidence.chain import Head
 from edge.runtime.announcing import Announcer, courier_report
 from edge.runtime.board import SUPERVISOR_ROW
 from edge.runtime.health import CAMERA, OFF, STOPPED
@@ -177,6 +178,19 @@ def test_a_refused_configuration_and_a_failing_process_are_told_at_once() -> Non
     refused, failing = timed.told(TOPICS.status)["problems"]
     assert refused.startswith("configuration refused, the old one runs on: site.yaml:23")
     assert failing == "detector yolox-nano: running (killed by SIGSEGV)"
+
+
+def test_the_status_tells_the_head_of_the_chain_of_evidence_and_so_does_the_last_will() -> None:
+    gateway = Gateway()
+    heads: Iterator[Head | None] = iter([None, Head(), Head(412, "c" * 64), Head(413, "d" * 64)])
+    announcer = announcer_of(gateway, head=lambda: next(heads))
+    for _ in range(2):  # no manifest yet
+        assert "evidence" not in read(announcer.current(CONNECTED)[TOPICS.status])["data"]
+    will, farewell = announcer.will(CONNECTED), announcer.farewell(CONNECTED)
+    assert will is not None
+    assert farewell is not None
+    assert read(will[1])["data"]["evidence"] == {"count": 412, "head": "c" * 64}
+    assert read(farewell[1])["data"]["evidence"] == {"count": 413, "head": "d" * 64}
 
 
 def test_the_first_message_of_a_connection_does_not_say_that_there_is_none() -> None:

@@ -46,6 +46,7 @@ class GatewayHealth:
     cameras: Mapping[str, int]  # how many are streaming, blind, off
     problems: tuple[str, ...]
     followers: Sequence[Mapping[str, object]] = ()  # other systems that are told: name, and counts
+    evidence: Mapping[str, object] | None = None  # the chain's head: how many manifests, which is the newest
     uploads: Mapping[str, object] | None = None  # what became of evidence files, None where none is uploaded
 
 
@@ -171,6 +172,7 @@ class HealthNotices:
                 "given_up": health.given_up,
                 "receipts_malformed": health.receipts_malformed,
             },
+            **({} if health.evidence is None else {"evidence": dict(health.evidence)}),
         }
 
     def _of_camera(self, boot_id: str, health: CameraHealth) -> tuple[str, str, Hashable, dict[str, object]]:

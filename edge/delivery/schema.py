@@ -214,6 +214,7 @@ def _status() -> dict[str, object]:
                     "receipts_malformed": _COUNT,
                 }
             ),
+            "evidence": _object({"count": _COUNT, "head": _SHA256}),
             "commands": _object(
                 {
                     **dict.fromkeys(("received", "done", "failed", "repeated", "unanswered"), _COUNT),
@@ -225,7 +226,7 @@ def _status() -> dict[str, object]:
             "problems": {"type": "array", "items": _NAME},
             "uploads": _object({**dict.fromkeys(_UPLOADS, _COUNT), "error": _TEXT}),
         },
-        optional={"reason", "config_refused", "commands", "cameras", "followers", "problems", "uploads"},
+        optional={"reason", "config_refused", "evidence", "commands", "cameras", "followers", "problems", "uploads"},
     )
 
 

@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ PRIVATE_KEY = "gateway.key"
 PUBLIC_KEY = "gateway.pub"
 SIGNATURE_BYTES = 64
 _KEY_FILE_BYTES_MAX = 4096
+_HEX = re.compile("[0-9a-f]{128}")
 _RAW_KEY_BYTES = 32
 _REMEDY = "put it back from a backup, or move it away with gateway.pub (kept as another *.pub) and a new one is made"
 
@@ -171,10 +173,10 @@ def unsealed(content: bytes) -> dict[str, Any] | None:
 def sealed_by(document: Mapping[str, object], keys: Iterable[PublicKey]) -> PublicKey | None:
     """Which of the keys signed a note; None where none of them did."""
     unsigned = {name: value for name, value in document.items() if name != "signature"}
-    try:
-        signature = bytes.fromhex(str(document.get("signature", "")))
-    except ValueError:
+    stated = document.get("signature")
+    if not isinstance(stated, str) or not _HEX.fullmatch(stated):  # fromhex would take capitals and blanks as well
         return None
+    signature = bytes.fromhex(stated)
     content = canonical(unsigned)
     return next((key for key in keys if key.key_id == document.get("key_id") and key.signed(content, signature)), None)
 

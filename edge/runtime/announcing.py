@@ -17,6 +17,7 @@ from edge.delivery.bridges.follower import FollowerState
 from edge.delivery.courier import CourierState
 from edge.delivery.health import CONNECTION_LOST, STOPPED, CameraHealth, GatewayHealth, HealthNotices
 from edge.delivery.upload import UploadState
+from edge.evidence.chain import Head
 from edge.runtime.health import (
     BLIND,
     COMMAND_OUTCOMES,
@@ -57,15 +58,17 @@ class Announcer:
         followers: Callable[[], Sequence[FollowerState]] = tuple,
         clock: SystemClock | None = None,
         commanded: Callable[[], Commanded] = Commanded,
+        head: Callable[[], Head | None] = lambda: None,
     ) -> None:
         """`broker` is its address without secrets; `health_s` is how often numbers are told; `commanded`: what the
-        street brain has asked so far."""
+        street brain has asked so far; `head`: the end of the chain of evidence."""
         self._status = status
         self._broker = broker
         self._followers = followers
         self._notices = HealthNotices(site=site, gateway=gateway, timezone=timezone, health_s=health_s)
         self._clock = clock or SystemClock()
         self._commanded = commanded
+        self._head = head
 
     def current(self, courier: CourierState) -> Mapping[str, str]:
         status = self._seen(courier)
@@ -90,8 +93,8 @@ class Announcer:
     def _seen(self, courier: CourierState) -> GatewayStatus:
         status = self._status()
         upload = status.courier.upload if status.courier else None
-        followers, commanded = self._followers(), self._commanded()
-        return replace(status, courier=courier_report(courier, self._broker, followers, upload, commanded))
+        followers, commanded, head = self._followers(), self._commanded(), self._head()
+        return replace(status, courier=courier_report(courier, self._broker, followers, upload, commanded, head=head))
 
 
 def upload_report(state: UploadState) -> UploadReport:
@@ -111,9 +114,11 @@ def courier_report(
     followers: Iterable[FollowerState] = (),
     upload: UploadReport | None = None,
     commanded: Commanded | None = None,
+    *,
+    head: Head | None = None,
 ) -> CourierReport:
     """For the courier's row of the board."""
-    commanded = commanded or Commanded()
+    commanded, head = commanded or Commanded(), head or Head()
     return CourierReport(
         broker=broker,
         connected=state.connected,
@@ -130,6 +135,8 @@ def courier_report(
         merged=state.merged,
         given_up=state.given_up,
         receipts_malformed=state.receipts_malformed,
+        evidence_count=max(head.count, 0),
+        evidence_head=head.sha256 or "",
         followers=tuple(follower_report(one) for one in followers),
         upload=upload,
     )
@@ -173,6 +180,7 @@ def gateway_health(status: GatewayStatus) -> GatewayHealth:
             for one in courier.followers
         ],
         uploads=None if courier.upload is None else upload_counts(courier.upload),
+        evidence={"count": courier.evidence_count, "head": courier.evidence_head} if courier.evidence_head else None,
     )
 
 

@@ -144,6 +144,8 @@ class CourierReport:
     mode: str = "normal"  # or "emergency"
     commands: dict[str, int] = field(default_factory=dict)  # by what became of them, since its start
     commands_refused: dict[str, int] = field(default_factory=dict)  # by reason
+    evidence_count: int = 0  # manifests in the chain, 0 before the first
+    evidence_head: str = ""  # SHA-256 of the newest
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import nullcontext
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from edge.clock import SystemClock
@@ -13,6 +14,7 @@ from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.receipts import Receipts
 from edge.delivery.upload import FOLLOWER, Uploader
 from edge.errors import StateError
+from edge.evidence.chain import read_head
 from edge.runtime.announcing import Announcer, Commanded, courier_report, upload_report
 from edge.runtime.command_desk import CommandDesk
 from edge.runtime.health import CourierReport, gateway_status, write_report
@@ -69,6 +71,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
             courier.resend(first, last)
 
         desk = desk_for(order, database, clock=clock, resend=resend)
+        head = partial(read_head, order.folder)
         announcer = Announcer(
             lambda: gateway_status(order.board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()),
             broker=publisher.address,
@@ -78,6 +81,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
             health_s=config.mqtt.health_s,
             followers=bridges.states,
             commanded=lambda: _commanded(database, desk),
+            head=head,
         )
         courier = Courier(
             database,
@@ -98,7 +102,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         def report() -> CourierReport:
             upload = upload_report(uploader.state()) if uploader else None
             commanded = _commanded(database, desk)
-            return courier_report(courier.state(), publisher.address, bridges.states(), upload, commanded)
+            return courier_report(courier.state(), publisher.address, bridges.states(), upload, commanded, head=head())
 
         courier.start()
         with bridges, desk or nullcontext():
