@@ -23,7 +23,7 @@ from edge.evidence.verify import verify
 from edge.ports import EvidenceFile, Footage
 from tests.alerts import a_change as a_told_change
 from tests.alerts import alert_of, closed_schema
-from tests.test_evidence import ORIGIN, a_change, a_frame, manifest_of, roles, times_s
+from tests.test_evidence import ORIGIN, WINDOW, a_change, a_frame, manifest_of, roles, times_s
 from tests.test_live_camera import Rig
 
 pytestmark = pytest.mark.delivery
@@ -163,6 +163,15 @@ def test_a_clip_that_cannot_be_stored_leaves_no_file_and_is_not_tried_for_ever(
 
 def refuse(path: Path, content: bytes) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_manifest_says_which_files_show_what_the_privacy_masks_hide(tmp_path: Path) -> None:
+    recorder = CaseRecorder(EvidenceStore(tmp_path), origin=ORIGIN, filming=a_filming(FakeFilm()), privacy=[WINDOW])
+    opened = manifest_of(tmp_path, told(recorder, "opened", 60, alerts=1))["files"]
+    assert {file["role"] for file in opened if file["private"]} == {"original"}
+    assert filmed(recorder, 66) == 1
+    (clip,) = manifest_of(tmp_path, told(recorder, "updated", 66, alerts=2, reason="clip"))["files"]
+    assert (clip["role"], clip["private"], clip["masked"]) == ("clip", True, False)
 
 
 # The frame path

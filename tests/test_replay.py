@@ -146,7 +146,7 @@ def test_each_case_has_a_clip_of_the_moment_it_opened_in_the_recording_own_pictu
         print(f"{clip['bytes']} bytes: from {before_s:.2f} s before to {long_s - before_s:.2f} s after it opened")
         assert {bytes(packet) for packet in packets} <= source
         assert 0 < before_s < 12.5
-        assert before_s + 5 <= long_s <= before_s + 5.3
+        assert before_s + 5 <= long_s <= before_s + 5.6  # a few more, which those before them hang on
 
 
 def packets_of(path: Path) -> list[Any]:

@@ -101,6 +101,18 @@ def test_what_masks_or_blurring_hide_does_not_leave(tmp_path: Path) -> None:
         assert uploader.state().counts.withheld == (0 if originals else 2)
 
 
+def test_a_clip_that_shows_what_masks_hide_does_not_leave_though_nothing_beside_it_is_masked(tmp_path: Path) -> None:
+    with gateway_state(tmp_path) as database:
+        evidence = fix_evidence(tmp_path, 1, {"clip-1.mp4": b"faces"}, private=("clip-1.mp4",))
+        put_alert(database, 1, evidence)
+        with uploading(database, a_folder(tmp_path / "store"), tmp_path) as uploader:
+            wait_until_done(uploader)
+    left = objects(tmp_path / "store")
+    assert object_of(evidence[0]) not in left
+    assert object_of(evidence[-1]) in left
+    assert uploader.state().counts.withheld == 1
+
+
 def test_a_file_that_is_gone_or_changed_is_told_and_never_sent(tmp_path: Path) -> None:
     store = tmp_path / "store"
     with gateway_state(tmp_path) as database:

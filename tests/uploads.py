@@ -26,14 +26,18 @@ ENDINGS = {"jpg": "image/jpeg", "mp4": "video/mp4"}
 
 
 def fix_evidence(
-    root: Path, number: int, files: Mapping[str, bytes], *, masked: tuple[str, ...] = ()
+    root: Path, number: int, files: Mapping[str, bytes], *, masked: tuple[str, ...] = (), private: tuple[str, ...] = ()
 ) -> list[EvidenceFile]:
     """One case's files and their manifest below `root`, as the recorder leaves them. Names are `<role>-1.<ending>`."""
     case_id = a_change(number).case.case_id
     folder = root / "evidence" / case_id
     folder.mkdir(parents=True)
     stored = [_stored(folder, case_id, name, content) for name, content in files.items()]
-    entries = [file_entry(one, SHANGHAI, masked=Path(one.path).name in masked) for one in stored]
+    hidden = {*private, *({name for name in files if masked} - set(masked))}
+    entries = [
+        file_entry(one, SHANGHAI, masked=Path(one.path).name in masked, private=Path(one.path).name in hidden)
+        for one in stored
+    ]
     manifest = canonical({"version": 1, "case_id": case_id, "files": entries})
     return [*stored, _stored(folder, case_id, "manifest-1.json", manifest)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,7 +75,6 @@ def export_cases(
     It is verified before it is handed out. It holds the untouched originals, in which nothing is blurred.
     Exit status: 0 done, 1 the evidence does not hold or cannot be written, 2 misused, or no such case.
     """
-    import os
 
     from edge.config.state_folder import running_state_folder
     from edge.errors import UsageError
@@ -87,6 +87,35 @@ def export_cases(
     print(f"{bundle.path}: {len(bundle.cases)} cases, {bundle.path.stat().st_size / 1e6:.1f} MB")
     print(verdict_words(bundle.verdict))
     return 0
+
+
+@app.command("prune")
+def prune(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The gateway's site.yaml; its `evidence:` says what goes.")
+    ],
+    state: Annotated[Path | None, typer.Option("--state", help="The gateway's state folder.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> int:
+    """Delete pictures and clips whose time is over, as the service does every hour; a signed record of them stays.
+
+    Example: edge evidence prune --config site.yaml --dry-run
+
+    Never those of an open case; of one that somebody still waits for only where the disk would fill.
+    Exit status: 0 done, 1 something could not be deleted, 2 misused.
+    """
+    from edge.clock import SystemClock
+    from edge.config.loader import load_site
+    from edge.config.state_folder import state_folder
+    from edge.wiring.upkeep import prune_evidence
+
+    folder = state_folder(named=state, config=config, environ=os.environ)
+    site = load_site(config, environ=os.environ)
+    done = prune_evidence(site, folder, now_wall_ns=SystemClock().wall_ns(), dry_run=dry_run)
+    gone = f"{done.removed_files} files of {done.removed_cases} cases, {done.removed_bytes / 1e6:.1f} MB"
+    left = f"{done.cases - done.removed_cases} cases with {done.bytes / 1e6:.1f} MB"
+    print(f"{'would delete' if dry_run else 'deleted'} {gone}; {left} stay")
+    return 1 if done.failures else 0
 
 
 def verdict_document(verdict: Verdict) -> dict[str, object]:

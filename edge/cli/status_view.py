@@ -86,6 +86,10 @@ def _header(status: GatewayStatus) -> Iterator[RenderableType]:
     )
     yield Text(f"up {up}, since {begun}; {streaming} of {len(status.cameras)} cameras streaming")
     yield Text(f"configuration {supervisor.config_sha256[:12]} {supervisor.config_path}", "dim")
+    kept = supervisor.evidence
+    if kept.cases or kept.removed_cases:
+        gone = f"; given up since the start: {kept.removed_cases} cases" if kept.removed_cases else ""
+        yield Text(f"evidence of {kept.cases} cases, {kept.bytes / 1e9:.2f} GB{gone}", "dim")
     found = status.problems
     yield from (Text(line, "bold red") for line in found or ())
     if not found:

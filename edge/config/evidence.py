@@ -1,4 +1,4 @@
-"""What site.yaml says of evidence: the clips of cases, and what is published of it all."""
+"""What site.yaml says of evidence: the clips of cases, for how long it is kept, and what is published of it all."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ class EvidenceConfig(Strict):
         default=0.0,
         description="A small picture inside of each alert that has one, as long as the whole alert is then at most so "
         "many thousand bytes; 0: none",
+    )
+    keep_days: Annotated[float, Field(ge=0, le=36_500)] = Field(
+        default=90.0, description="Pictures and clips of cases that are over are deleted after so long; 0: never"
+    )
+    keep_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
+        default=0.0, description="How much of them is kept in all, the oldest going first; 0: as the disk allows"
+    )
+    reserve_gb: Annotated[float, Field(ge=0, le=100_000)] = Field(
+        default=2.0, description="Of the disk that is left free: for that even what is not delivered yet goes, at last"
+    )
+    dismissed_first: bool = Field(
+        default=True, description="Whether what a person dismissed goes before older cases, where room is needed"
     )
 
     @property

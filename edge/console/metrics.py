@@ -126,6 +126,12 @@ def _tell_gateway(families: _Families, status: GatewayStatus) -> None:
     families.gauge(
         "edge_config_refused", "1 while a newer configuration is refused.", float(bool(supervisor.config_refused))
     )
+    kept = supervisor.evidence
+    families.gauge("edge_evidence_cases", "Cases that have pictures on the disk, at the last look.", kept.cases)
+    families.gauge("edge_evidence_bytes", "Of their pictures and clips.", kept.bytes)
+    families.counter("edge_evidence_removed_cases", "Cases whose pictures were given up.", kept.removed_cases)
+    families.counter("edge_evidence_removed_bytes", "Of pictures and clips given up.", kept.removed_bytes)
+    families.counter("edge_evidence_removal_failures", "Cases whose pictures could not be given up.", kept.failures)
 
 
 def _tell_process(families: _Families, entry: ProcessEntry) -> None:

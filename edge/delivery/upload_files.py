@@ -120,8 +120,10 @@ def manifest_named_in(alert: str) -> tuple[str, str] | None:
 def files_of(root: Path, manifest: Path, sha256: str, *, originals: bool) -> tuple[list[Leaving], int]:
     """What leaves of the files that a manifest names, its signature and itself the last; and how many stay behind.
 
-    Where any picture of it is masked, only masked ones leave, unless `originals`: the others show what is hidden in
-    them. `sha256` is the manifest's own, "" where nobody has told it. Raises ChangedError or FileNotFoundError.
+    What shows what the camera's privacy masks hide stays, unless `originals`; in an older manifest that is whatever is
+    not masked beside something that is.
+
+    `sha256` is the manifest's own, "" where nobody has told it. Raises ChangedError or FileNotFoundError.
     """
     with opened(manifest) as file:
         content = file.read(MANIFEST_BYTES_MAX + 1)
@@ -129,8 +131,9 @@ def files_of(root: Path, manifest: Path, sha256: str, *, originals: bool) -> tup
     entries = _entries(content)
     if entries is None or (sha256 and told != sha256):
         raise ChangedError(f"{manifest}: is not the manifest that its alert names; nothing of it was uploaded")
-    masked = [entry for entry in entries if entry.get("masked")]
-    leaving = entries if originals or not masked else masked
+    masked = any(entry.get("masked") for entry in entries)
+    shown = [entry for entry in entries if not entry.get("private", masked and not entry.get("masked"))]
+    leaving = entries if originals else shown
     files = [
         Leaving(
             local(root, entry["path"]),
@@ -194,7 +197,11 @@ def _entries(manifest: bytes) -> list[dict[str, Any]] | None:
     """None where it is no manifest. What its entries need not be checked for, the alert's hash of it has settled."""
     try:
         files = json.loads(manifest)["files"]
-        known = [{key: entry[key] for key in ("path", "sha256", "bytes", "media_type", "masked")} for entry in files]
+        known = [
+            {key: entry[key] for key in ("path", "sha256", "bytes", "media_type", "masked")}
+            | {key: entry[key] for key in ("private",) if key in entry}  # older manifests have none
+            for entry in files
+        ]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     right = all(

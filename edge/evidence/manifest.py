@@ -57,8 +57,9 @@ def evidence_path(case_id: str, name: str) -> str:
     return f"{EVIDENCE}/{case_id}/{name}"
 
 
-def file_entry(file: EvidenceFile, zone: tzinfo, *, masked: bool) -> dict[str, object]:
-    """How a manifest names a file; `masked` says that the camera's privacy masks are blurred in it."""
+def file_entry(file: EvidenceFile, zone: tzinfo, *, masked: bool, private: bool) -> dict[str, object]:
+    """How a manifest names a file; `masked` says that the camera's privacy masks are blurred in it, `private` that it
+    shows what they hide."""
     return {
         "role": file.role,
         "path": file.path,
@@ -67,6 +68,7 @@ def file_entry(file: EvidenceFile, zone: tzinfo, *, masked: bool) -> dict[str, o
         "media_type": file.media_type,
         "taken_at": iso(file.taken_wall_ns, zone),
         "masked": masked,
+        "private": private,
     }
 
 

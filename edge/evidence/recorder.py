@@ -376,7 +376,10 @@ class CaseRecorder:
             "cleared_at": iso(cleared_wall_ns, zone) if change.kind == CLEARED else None,
             "taken_at": iso(frame.wall_ns, zone),
             **told_offset(origin.clock_offset_s()),
-            "files": [file_entry(file, zone, masked=blurred) for file, blurred in zip(files, masked, strict=True)],
+            "files": [
+                file_entry(file, zone, masked=blurred, private=bool(self._privacy) and not blurred)
+                for file, blurred in zip(files, masked, strict=True)
+            ],
             "model": dict(zip(("name", "sha256"), origin.model_of(case.scenario, case.zone), strict=True)),
             "config_sha256": origin.config_sha256(),
             "software": origin.software,

@@ -169,6 +169,17 @@ class ProcessEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptEvidence:
+    """What there is of evidence on the disk, and what was given up since the start."""
+
+    cases: int = 0  # that have pictures
+    bytes: int = 0  # of pictures and clips
+    removed_cases: int = 0
+    removed_bytes: int = 0
+    failures: int = 0  # cases whose pictures could not be given up
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorReport:
     site: str = ""
     gateway: str = ""
@@ -181,6 +192,7 @@ class SupervisorReport:
     reloads: int = 0  # configurations looked at since the start, refused ones too
     set_aside: str = ""  # a damaged database that was replaced by a new one at the start
     stopping: bool = False
+    evidence: KeptEvidence = KeptEvidence()
     processes: tuple[ProcessEntry, ...] = ()
 
 
@@ -335,7 +347,11 @@ def _camera_status(entry: ProcessEntry, row: Row, mono_ns: int, wall_ns: int) ->
 
 def _made(kind: type[Report], document: dict[str, Any]) -> Report:
     if kind is SupervisorReport:
-        document = {**document, "processes": tuple(ProcessEntry(**entry) for entry in document["processes"])}
+        document = {
+            **document,
+            "evidence": KeptEvidence(**document["evidence"]),
+            "processes": tuple(ProcessEntry(**entry) for entry in document["processes"]),
+        }
     if kind is CourierReport:
         document = {**document, "followers": tuple(FollowerReport(**one) for one in document["followers"])}
     if kind is CourierReport and document.get("upload"):

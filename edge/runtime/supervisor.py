@@ -25,6 +25,7 @@ from edge.runtime.health import (
     STOPPED,
     STREAMING,
     WAITING,
+    KeptEvidence,
     ProcessEntry,
     SupervisorReport,
     gateway_status,
@@ -104,6 +105,7 @@ class Gateway:
     plans: Sequence[Plan]
     identity: SupervisorReport  # without its processes
     taken: Callable[[], None] = lambda: None  # called once it is in force
+    kept: Callable[[], KeptEvidence] = KeptEvidence
 
 
 @dataclass(slots=True, eq=False)
@@ -282,6 +284,7 @@ class Supervisor:
             config_refused=short(self._refused),
             reloads=self._reloads,
             stopping=self._stopping,
+            evidence=self._gateway.kept(),
             processes=entries,
         )
         try:

@@ -70,6 +70,23 @@ class KeptCases:
             if case is not None:
                 yield case
 
+    def forget_cameras(self, configured: Collection[str], *, before_wall_ns: int) -> int:
+        """Delete what is kept of cameras that are not configured any more and was last written before that.
+
+        Returns how many cases.
+        """
+        gone = 0
+        for folder in self._root.iterdir() if self._root.is_dir() else ():
+            if folder.name in configured or not folder.is_dir():
+                continue
+            paths = list(folder.iterdir())
+            if max((path.stat().st_mtime_ns for path in paths), default=0) < before_wall_ns:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                    gone += path.suffix == ".npz"
+                folder.rmdir()
+        return gone
+
     def _read(self, path: Path) -> KeptCase | None:
         try:
             return decoded(path.read_bytes())

@@ -52,6 +52,7 @@ from edge.wiring.camera_models import CameraModels
 from edge.wiring.credentials import check_credentials
 from edge.wiring.frame_path import check_models
 from edge.wiring.process_order import DATABASE, GATEWAY_LOCK, LogSettings, ProcessOrder
+from edge.wiring.upkeep import Upkeep, tidy_evidence
 from edge.wiring.withdrawal import withdraw_cases
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
     logs.set_up(process="supervisor", level=log_settings.level, form=log_settings.form, secrets=site.secrets)
     with _state(folder), sole_holder(folder / GATEWAY_LOCK, what="this state folder"):
         _begin_chain(folder)
+        tidy_evidence(folder, now_wall_ns=SystemClock().wall_ns())
         set_aside = _make_database(folder / DATABASE, wall_ns=SystemClock().wall_ns())
         board, clock = Board.create(), SystemClock()
         fleet = Fleet(config, folder=folder, environ=environ, board=board, clock=clock, log_settings=log_settings)
@@ -121,6 +123,7 @@ class Fleet:
         self._board = board
         self._clock = clock
         self._log_settings = log_settings
+        self._upkeep = Upkeep(folder, clock=clock)
         self._untold: Site | None = None  # whose removed cameras' cases are still to be withdrawn
         self._links: dict[ModelManifest, DetectorLink] = {}  # a manifest that was edited is another model
         self.set_aside = ""  # the name of a damaged database that was replaced at the start
@@ -159,7 +162,9 @@ class Fleet:
             *(self._detector_plan(site, manifest, name) for manifest, name in _names(manifests)),
             *(self._camera_plan(site, camera, watched[camera.id]) for camera in site.config.cameras),
         ]
-        return Gateway(plans, self._identity(site), taken=lambda: self._tidy(site, watched))
+        return Gateway(
+            plans, self._identity(site), taken=lambda: self._tidy(site, watched), kept=lambda: self._upkeep.kept
+        )
 
     def _tidy(self, site: Site, watched: Mapping[str, CameraModels]) -> None:
         """A configuration is in force: what only an earlier one needed is given back, and its cases are withdrawn."""
@@ -173,6 +178,7 @@ class Fleet:
                 del self._links[manifest]
         self._untold = site
         self._withdraw()
+        self._upkeep.go_on_with(site)
 
     def _withdraw(self) -> None:
         """The outbox's bound, and the cases of cameras that are gone; where the database fails, again in a while."""
@@ -191,6 +197,7 @@ class Fleet:
                 log.info("%d open cases of cameras that are no longer configured were withdrawn", told)
 
     def close(self) -> None:
+        self._upkeep.close()
         for link in self._links.values():
             link.close()
 
