@@ -44,6 +44,10 @@ class HandClock(SystemClock):
         return self.now_ns
 
 
+def now_iso() -> str:
+    return iso(SystemClock().wall_ns(), SHANGHAI)
+
+
 def event(name: str = "mode", data: Any = None, **changes: Any) -> dict[str, Any]:
     return {
         "specversion": "1.0",
