@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import queue
 import random
+import uuid
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any
 
+import paho.mqtt.client as paho
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from paho.mqtt.enums import CallbackAPIVersion
 
-from edge.clock import SystemClock, iso
+from edge.clock import SystemClock, elapsed_s, iso
 from edge.core.types import NS_PER_S
 from edge.delivery.commands import COMMANDS, DONE, Command, Gate, Reply, reply_event
 from edge.runtime.command_desk import CommandDesk
@@ -177,3 +182,39 @@ _PIECES = (
     b" " * 70_000,
 )
 _MUTATIONS = (_flip, _flip, _set, _set, _cut, _end, _repeat, _splice)
+
+
+class Brain:
+    """Asks one gateway over a plain broker, one command after the other."""
+
+    def __init__(self, port: int, *, site: str, gateway: str) -> None:
+        self._addressee = f"{site}/{gateway}"
+        self._root = f"cityeye/v1/{site}/{gateway}"
+        self._replies: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._took: dict[str, float] = {}
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = lambda _client, _data, message: self._replies.put(json.loads(message.payload))
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        self._client.subscribe(f"{self._root}/reply", qos=1)
+
+    def ask(self, name: str, data: dict[str, Any]) -> dict[str, Any]:
+        """The `data` of the reply."""
+        begin_s = elapsed_s()
+        asked = event(name, data, id=str(uuid.uuid4()), subject=self._addressee, time=now_iso())
+        self._client.publish(f"{self._root}/command", json.dumps(asked), qos=1)
+        while True:
+            told = self._replies.get(timeout=30)["data"]
+            if told["command_id"] == asked["id"]:
+                self._took[name] = round(elapsed_s() - begin_s, 2)
+                return dict(told)
+
+    def took_s(self) -> dict[str, float]:
+        return self._took
+
+    def __enter__(self) -> Brain:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()

@@ -6,6 +6,7 @@ tried on one gateway, one after the other; each test first waits until all is we
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -39,6 +40,8 @@ from tests.bench.gateway import PARKED, RunningGateway, camera_config, opened, s
 from tests.bench.impostors import closed_port, ssh_port
 from tests.bench.streams import BLACK, COVERED, MOVED, Stream, make_stream
 from tests.brokers import free_port
+from tests.commanding import Brain
+from tests.documentation import Documentation
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.alone]
 
@@ -372,6 +375,39 @@ def test_a_dismissed_case_is_withdrawn_by_its_camera_and_its_thing_is_left_alone
     assert edge(["dismiss", case_id, "--revoke", "--state", state]) == 0
     gateway.wait_until(lambda status: len(open_cases(gateway)) == CASES_EACH, 20, "the thing is found anew")
     assert [kind for kind, _ in told(gateway)[len(before) :]] == ["withdrawn", "opened"]
+
+
+def test_the_street_brain_asks_and_the_running_gateway_answers(place: Street) -> None:
+    """Over the broker, through the courier, to a worker or the supervisor, and back."""
+    gateway, port = place.gateway, place.documented.port
+    case_id = open_cases(gateway, "cam-02")[0]
+    with Brain(port, site="bench", gateway="gw-01") as brain:
+        seen = brain.ask("verify", {"case_id": case_id})
+        assert (seen["outcome"], seen["result"]["place"]) == ("done", "seen")
+        assert all((gateway.state / file["path"]).is_file() for file in seen["result"]["evidence"])
+        picture = brain.ask("snapshot", {"camera": "cam-02"})["result"]
+        content = (gateway.state / picture["file"]["path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == picture["file"]["sha256"]
+        files = brain.ask("retrieve", {"case_id": case_id})["result"]["files"]
+        assert {file["sha256"] for file in seen["result"]["evidence"]} <= {file["sha256"] for file in files}
+        assert brain.ask("mode", {"mode": "emergency"})["outcome"] == "done"
+        gateway.wait_until(lambda status: status.courier.mode == "emergency", 5, "the mode in the status")
+        assert brain.ask("mode", {"mode": "normal"})["result"]["before"] == "emergency"
+        reload = brain.ask("reload", {})
+        assert (reload["outcome"], reload["result"]) == (
+            "done",
+            {"config_sha256": gateway.status().supervisor.config_sha256},
+        )
+        gateway.config.write_text("version: 1\n")
+        assert brain.ask("reload", {})["reason"] == "configuration"
+        gateway.write_config(gateway.site)
+        assert brain.ask("reload", {})["outcome"] == "done"
+        resent = brain.ask("resend", {"from": 1, "to": 1})["result"]
+        assert (resent["resent"], resent["gone"]) in ((1, []), (0, [[1, 1]]))
+        assert brain.ask("snapshot", {"camera": "elsewhere"})["reason"] == "unknown-camera"
+        print(f"seconds from the command to its reply: {brain.took_s()}")
+    gateway.wait_until(lambda status: status.courier.commands["done"] >= 8, 5, "the counts in the status")
+    print(place.documented.check(Documentation()))
 
 
 def test_a_stop_is_orderly_while_a_camera_hangs(place: Street) -> None:
