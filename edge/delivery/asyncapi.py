@@ -64,6 +64,13 @@ CHANNELS = (
         retain=True,
     ),
     Channel(
+        "receipt",
+        _TOPICS.receipt,
+        "The street brain has stored these alerts: they are not sent again.",
+        ["receipt"],
+        sent=False,
+    ),
+    Channel(
         "command",
         _TOPICS.command,
         "What the street brain asks. Done at most once; a repeat of its id gets the same reply.",
@@ -156,6 +163,6 @@ def _message(name: str) -> Mapping[str, object]:
     return {
         "name": name,
         "title": title,
-        "contentType": CONTENT_TYPE,
+        "contentType": "application/json" if name == "receipt" else CONTENT_TYPE,
         "payload": {"schemaFormat": SCHEMA_FORMAT, "schema": {"$ref": f"./schemas/{name}.json"}},
     }

@@ -110,6 +110,16 @@ def measure_schema() -> dict[str, object]:
     )
 
 
+def receipt_schema() -> dict[str, object]:
+    """Of a message to `receipt`: no CloudEvent, and for the gateway alone."""
+    any_uuid = {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}
+    return {
+        "$schema": _DRAFT,
+        "title": "City Eye receipt",
+        **_object({"ids": {"type": "array", "items": any_uuid}}),
+    }
+
+
 def reply_schema() -> dict[str, object]:
     """Of a message on `reply`: what became of one command. `result` depends on the command, see docs/messages.md."""
     data = _object(
@@ -383,6 +393,7 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, object]]] = {
     "measure": measure_schema,
     "status": status_schema,
     "health": health_schema,
+    "receipt": receipt_schema,
     "command": command_schema,
     "signed-command": signed_command_schema,
     "reply": reply_schema,

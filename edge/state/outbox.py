@@ -124,10 +124,10 @@ class OutboxTable(ABC):
         What is due only later than `redrive_max_ns` from now was sent before the clock was set back, and is due too.
         """
         query = (
-            "SELECT sequence, id, topic, body FROM outbox WHERE sent = 1 AND (due_wall_ns <= ? OR due_wall_ns > ?) "
-            "ORDER BY due_wall_ns, sequence LIMIT ?"
+            "SELECT sequence, id, topic, body FROM outbox WHERE sent = 1 AND {} ORDER BY due_wall_ns, sequence LIMIT ?"
         )
-        rows = self.read(query, now_wall_ns, now_wall_ns + redrive_max_ns, limit)
+        due = self.read(query.format("due_wall_ns <= ?"), now_wall_ns, limit)
+        rows = due or self.read(query.format("due_wall_ns > ?"), now_wall_ns + redrive_max_ns, limit)
         return _until_full([OutboxRow(*row) for row in rows])
 
     def unsent_count(self) -> int:
