@@ -92,6 +92,7 @@ def test_what_is_over_is_small_and_the_oldest_is_forgotten_unless_its_thing_stil
         for number in range(3, 9):
             store(database, number, kind="cleared", state=CLEARED, appearance=looks, started_wall_ns=number)
         rows = dict(database.read("SELECT case_id, LENGTH(appearance) FROM cases"))
+        assert database.read("SELECT over FROM cases_totals") == [(4,)]
     over = {a_case(number).case_id: 0 for number in (6, 7, 8)}
     assert rows == over | {a_case(number).case_id: looks.nbytes for number in (1, 2)}
 

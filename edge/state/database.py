@@ -63,8 +63,9 @@ _OVER = (CLEARED, WITHDRAWN)
 # The oldest of those that are over, but for dismissed ones whose things still stay.
 _FORGET_CASES = (
     "DELETE FROM cases WHERE case_id IN (SELECT case_id FROM cases WHERE state IN ('cleared', 'withdrawn') "
-    "AND case_id NOT IN (SELECT case_id FROM dismissals) ORDER BY started_wall_ns DESC LIMIT -1 OFFSET ?)"
+    "AND case_id NOT IN (SELECT case_id FROM dismissals) ORDER BY started_wall_ns LIMIT ?)"
 )
+_COUNT_CASES_OVER = "SELECT over - (SELECT COUNT(*) FROM dismissals) FROM cases_totals"
 
 # From each earlier version to the next, as `schema.sql` would have made it. Version 1 did not keep what a case is
 # judged by: a pending one must prove itself anew.
@@ -175,7 +176,7 @@ class Database(OutboxTable):
                 sequence, replaces = append(connection, alert, topic, case_id=case.case_id, kind=kind)
                 connection.execute(_SAVE_TOLD_CASE, (*_row_of(case), alert["id"], sequence))
                 if case.state in _OVER:
-                    connection.execute(_FORGET_CASES, (CASES_OVER_MAX,))
+                    _forget_cases(connection)
         alert["sequence"] = sequence
         if replaces:
             alert["data"] = with_replaces(alert, replaces)["data"]
@@ -393,6 +394,12 @@ def _known(connection: sqlite3.Connection, alert_id: str, case_id: str) -> int:
     query = "SELECT told_sequence FROM cases WHERE case_id = ? AND told_id = ?"
     told = here or connection.execute(query, (case_id, alert_id)).fetchone()
     return int(told[0]) if told else 0
+
+
+def _forget_cases(connection: sqlite3.Connection) -> None:
+    (count,) = connection.execute(_COUNT_CASES_OVER).fetchone()
+    if count > CASES_OVER_MAX:
+        connection.execute(_FORGET_CASES, (count - CASES_OVER_MAX,))
 
 
 def _row_of(case: Case) -> tuple[object, ...]:

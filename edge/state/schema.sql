@@ -53,6 +53,29 @@ CREATE INDEX IF NOT EXISTS cases_running ON cases (camera, started_wall_ns) WHER
 
 CREATE INDEX IF NOT EXISTS cases_over ON cases (started_wall_ns) WHERE state IN ('cleared', 'withdrawn');
 
+-- One row, kept by the triggers below: who forgets the oldest must not count 100,000 cases at each new end.
+CREATE TABLE IF NOT EXISTS cases_totals (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    over INTEGER NOT NULL              -- cleared and withdrawn
+);
+
+INSERT INTO cases_totals (only, over)
+    SELECT 1, (SELECT COUNT(*) FROM cases WHERE state IN ('cleared', 'withdrawn'))
+    WHERE NOT EXISTS (SELECT 1 FROM cases_totals);
+
+CREATE TRIGGER IF NOT EXISTS cases_came_over AFTER INSERT ON cases WHEN new.state IN ('cleared', 'withdrawn') BEGIN
+    UPDATE cases_totals SET over = over + 1;
+END;
+
+CREATE TRIGGER IF NOT EXISTS cases_changed_over AFTER UPDATE OF state ON cases
+    WHEN (old.state IN ('cleared', 'withdrawn')) != (new.state IN ('cleared', 'withdrawn')) BEGIN
+    UPDATE cases_totals SET over = over + (new.state IN ('cleared', 'withdrawn')) - (old.state IN ('cleared', 'withdrawn'));
+END;
+
+CREATE TRIGGER IF NOT EXISTS cases_went_over AFTER DELETE ON cases WHEN old.state IN ('cleared', 'withdrawn') BEGIN
+    UPDATE cases_totals SET over = over - 1;
+END;
+
 -- On which days it came, for the rules that ask how often. Counts and times, nothing of anybody.
 CREATE TABLE IF NOT EXISTS occurrences (
     camera          TEXT NOT NULL,
