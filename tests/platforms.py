@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edge.config.loader import Site, load_site
 from edge.core.types import CLEARED, NS_PER_S, WITHDRAWN
 from edge.delivery import message
 from edge.state.database import Database
@@ -18,6 +20,38 @@ from tests.alerts import EVIDENCE, ORIGIN, START_WALL_NS, TAG, a_change, alert_o
 from tests.brokers import WAIT_S
 
 FOLLOWER = "platform"
+SITE = """\
+version: 1
+site: {{id: xiaohe, name: 小河街道, timezone: Asia/Shanghai}}
+gateway: {{id: gw-01}}
+mqtt: {{url: "mqtt://127.0.0.1:1883"}}
+bridges: {bridges}
+cameras:
+  - id: qiaonong-03
+    name: 桥弄街 3 号
+    source: rtsp://10.0.0.8/stream1
+    road: 桥弄街
+    grid: G-17
+    zones:
+      - {{id: kerb, polygon: [[0.41, 0.22], [0.52, 0.22], [0.58, 0.66], [0.38, 0.66]]}}
+      - {{id: pavement, polygon: [[0, 0], [1, 0], [1, 1]]}}
+    scenarios:
+      - {{use: illegal-parking, zones: [kerb]}}
+      - {{use: non-motor-parking, zones: [kerb]}}
+      - {{use: out-of-store-trading, zones: [pavement]}}
+      - {{use: crowd-gathering, zones: [pavement]}}
+      - {{use: people-flow, id: door, line: [[0.2, 0.7], [0.8, 0.7]], direction: up}}
+      - {{use: occupancy, zones: [kerb, pavement]}}
+"""
+
+
+def site_with(bridges: Mapping[str, object], folder: Path, old: str = "", new: str = "") -> Site:
+    """A site of one camera with these bridges, and with one piece of its text changed."""
+    text = SITE.format(bridges=json.dumps(bridges, ensure_ascii=False))
+    assert old in text
+    path = folder / "site.yaml"
+    path.write_text(text.replace(old, new) if old else text, encoding="utf-8")
+    return load_site(path, environ={})
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,18 @@ import pytest
 from rich.console import Console
 
 from edge.cli.status_view import Sample, view
-from edge.config.delivery import BridgesConfig, WebhookConfig
 from edge.console.metrics import exposition
 from edge.delivery.bridges.follower import FollowerState
-from edge.delivery.bridges.rules import Rules
 from edge.delivery.message import Topics
 from edge.delivery.schema import status_schema
 from edge.runtime.announcing import courier_report
 from edge.runtime.health import FollowerReport, as_document, from_document
 from edge.state.database import Database
-from edge.state.relays import Relays
-from edge.wiring.bridges import Bridges, Pictures, follower_names
+from edge.wiring.bridges import Bridges, Pictures
 from tests.alerts import a_change, alert_of, closed_schema, topic_of
 from tests.boards import BROKER, COURIER_REPORT, Gateway
 from tests.brokers import free_port
-from tests.platforms import Platform, json_reply
+from tests.platforms import Platform, json_reply, site_with
 from tests.test_health_messages import CONNECTED, announcer_of
 
 pytestmark = pytest.mark.delivery
@@ -49,14 +46,13 @@ def test_every_robot_of_the_configuration_is_told_with_the_picture_of_its_case(t
         Platform(lambda _request: json_reply({"errcode": 0})) as platform,
         Database.open(tmp_path / "edge.db") as database,
     ):
-        robots = (
-            WebhookConfig(kind="wecom", url=f"{platform.url}/wecom"),
-            WebhookConfig(kind="dingtalk", url=f"{platform.url}/dingtalk?access_token=x", secret="SEC1"),
-        )
-        config = BridgesConfig(webhooks=robots)
-        Relays(database).set_followers(follower_names(config))
+        robots = [
+            {"kind": "wecom", "url": f"{platform.url}/wecom"},
+            {"kind": "dingtalk", "url": f"{platform.url}/dingtalk?access_token=x", "secret": "SEC1"},
+        ]
+        made = Bridges(site_with({"webhooks": robots}, tmp_path), database, folder=tmp_path)
         database.commit(a_change(), alert_of(a_change()), topic_of(a_change()))
-        with Bridges(config, Relays(database), folder=tmp_path, rules=Rules()) as bridges:
+        with made as bridges:
             assert platform.wait_for(lambda requests: len(requests) == 3)
         told = sorted((one.path.partition("&")[0], one.document["msgtype"]) for one in platform.requests)
         assert told == [("/dingtalk?access_token=x", "markdown"), ("/wecom", "image"), ("/wecom", "markdown")]
@@ -82,10 +78,10 @@ def test_a_picture_is_read_from_the_state_folder_and_from_nowhere_else(tmp_path:
 def test_bridges_end_within_a_second_whoever_hangs(tmp_path: Path) -> None:
     with Database.open(tmp_path / "edge.db") as database:
         url = f"http://127.0.0.1:{free_port()}/x"
-        config = BridgesConfig(webhooks=tuple(WebhookConfig(kind="wecom", url=url) for _ in range(8)))
-        Relays(database).set_followers(follower_names(config))
+        robots = [{"kind": "wecom", "url": url}] * 8
+        made = Bridges(site_with({"webhooks": robots}, tmp_path), database, folder=tmp_path)
         database.commit(a_change(), alert_of(a_change()), topic_of(a_change()))
-        with Bridges(config, Relays(database), folder=tmp_path, rules=Rules()) as bridges:
+        with made as bridges:
             while not all(state.reason for state in bridges.states()):
                 pass
         assert {state.waiting for state in bridges.states()} == {1}

@@ -553,6 +553,11 @@ FAULTS = {
         bridged(library("heron: '31000000001310000002'")),
         "site.yaml:6: bridges.gat1400.cameras: heron is no camera of this gateway",
     ),
+    "events under the gateway's own topics": (
+        bridged("onvif: {prefix: cityeye/v1}"),
+        "site.yaml:6: bridges.onvif: prefix must not begin with cityeye, where the gateway's own topics lie",
+    ),
+    "events under a pattern": (bridged("onvif: {prefix: 'street/#'}"), "site.yaml:6: bridges.onvif: prefix must"),
     "a code of the wrong length": (
         bridged(library("gate: '3100000000131000000'")),
         "site.yaml:6: bridges.gat1400.cameras: gate must",

@@ -270,7 +270,7 @@ class FakePublisher:
         self.arrived.append([])
         self.connections.release()
 
-    def publish(self, topic: str, body: str) -> int:
+    def publish(self, topic: str, body: str, *, retain: bool = False) -> int:
         here = self.arrived[-1]
         if len(here) == self._now.takes:
             self._on_lost("mqtt://fake:1883: broke off")

@@ -200,9 +200,37 @@ class Gat1400Config(Strict):
     ca_file: Text | None = Field(default=None, description="Authorities to trust instead of the system's")
 
 
+def _prefix(text: str) -> str:
+    """An own one: what lies under cityeye/ is ours, and documented as such."""
+    if text.partition("/")[0] == "cityeye":
+        raise PydanticCustomError("prefix", "must not begin with cityeye, where the gateway's own topics lie")
+    return text
+
+
+TopicPrefix = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*\z",
+        max_length=200,
+        json_schema_extra={"pattern": "^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"},
+    ),
+    AfterValidator(_prefix),
+]
+
+
+class OnvifConfig(Strict):
+    """Events in the form of ONVIF's event broker, over the connection of `mqtt:`."""
+
+    prefix: TopicPrefix | None = Field(
+        default=None,
+        description="First levels of the topics, one's own in the whole broker; <site>-<gateway> if left out",
+    )
+
+
 class BridgesConfig(Strict):
     """Other systems that are told of alerts, each in its own form: docs/bridges.md."""
 
+    onvif: OnvifConfig | None = None
     gat1400: Gat1400Config | None = None
     webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=8)
 

@@ -113,6 +113,7 @@ _COMPLETE = frozenset(
         "broker_url",
         "http_url",
         "robot_url",
+        "prefix",
         "secret",
         "bridges",
         "source_url",

@@ -22,6 +22,7 @@ from typing import Protocol
 
 from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, seconds_to_ns
+from edge.delivery.letters import Letter
 from edge.delivery.retained import RetainedNotices
 from edge.delivery.rounds import HandedOver, Rounds
 from edge.errors import DeliveryError, EdgeError, StateError
@@ -154,7 +155,7 @@ class MeasureQueue(Protocol):
 class LetterBox(Protocol):
     """Messages at QoS 1 beside the alerts, such as replies to commands: each published until the broker confirms it."""
 
-    def unposted(self, limit: int) -> Sequence[tuple[str, str, str]]:
+    def unposted(self, limit: int) -> Sequence[tuple[str, str, str] | Letter]:
         """Key, topic and body of the oldest; asked every turn, so it must be cheap where nothing waits."""
         ...
 
@@ -413,9 +414,11 @@ class Courier:
             return
         on_way = set(self._letters_in_flight.values())
         try:
-            for key, topic, body in self._letters.unposted(_LETTERS_WINDOW):
-                if key not in on_way and len(self._letters_in_flight) < window:
-                    self._letters_in_flight[self._publisher.publish(topic, body)] = key
+            for one in self._letters.unposted(_LETTERS_WINDOW):
+                letter = one if isinstance(one, Letter) else Letter(*one)
+                if letter.key not in on_way and len(self._letters_in_flight) < window:
+                    ticket = self._publisher.publish(letter.topic, letter.body, retain=letter.retain)
+                    self._letters_in_flight[ticket] = letter.key
         except DeliveryError as error:
             self._on_lost(str(error))
 

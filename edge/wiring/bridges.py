@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from zoneinfo import ZoneInfo
 
+from edge.clock import iso
 from edge.config.catalogue import stock_catalogue
 from edge.config.delivery import BridgesConfig, Gat1400Config, WebhookConfig
 from edge.config.loader import Site
 from edge.delivery.bridges.follower import Bridge, Follower, FollowerState
 from edge.delivery.bridges.gat1400 import Gat1400Settings, Notifier, ViewLibrary
+from edge.delivery.bridges.onvif import Counters, OnvifLetters, Standing
 from edge.delivery.bridges.rules import Rule, Rules
 from edge.delivery.bridges.webhook import PICTURE_MAX_BYTES, Robot, RobotSettings
+from edge.delivery.courier import CourierState, MeasureQueue, Notices
+from edge.delivery.letters import Box
+from edge.delivery.message import STATIC_OBJECT
 from edge.errors import StateError
+from edge.state.database import Database
+from edge.state.open_cases import open_cases
 from edge.state.relays import Relays
 
+ONVIF = "onvif"
 GAT1400 = "gat1400"
 
 
 class Bridges:
-    """All followers of one gateway, each with a thread of its own. A context: inside, they run."""
+    """All followers of one gateway. A context: inside, those that speak HTTP run, each in a thread of its own; what the
+    others have to say goes with the courier, as letters and notices.
+    """
 
-    def __init__(self, config: BridgesConfig, relays: Relays, *, folder: Path, rules: Rules) -> None:
-        """`folder` is that of the gateway's state, where the evidence lies."""
+    def __init__(self, site: Site, database: Database, *, folder: Path, others: Iterable[str] = ()) -> None:
+        """`folder` is that of the gateway's state, where the evidence lies. From here on alerts are copied; `others`
+        follow too.
+        """
+        config, rules, relays = site.config.bridges, rules_of(site), Relays(database)
+        relays.set_followers([*follower_names(config), *others])
         bridges = _bridges(config, Pictures(folder), rules)
         self._followers = [Follower(name, relays, bridge) for name, bridge in bridges.items()]
-        self._last: dict[str, FollowerState] = {}  # as many as there are followers
+        self._told: list[Follower | OnvifLetters] = [*self._followers]
+        self.letters: dict[str, Box] = {}  # for the courier to post
+        self.measures: MeasureQueue = database  # for the courier to send
+        self._notices: list[Callable[[], Mapping[str, str]]] = []
+        if config.onvif is not None:
+            prefix = config.onvif.prefix or f"{site.config.site.id}-{site.config.gateway.id}"
+            letters = OnvifLetters(ONVIF, relays, prefix=prefix, rules=rules, standing=_standing(site, database))
+            counters = Counters(database, prefix)
+            self.letters[ONVIF], self.measures = letters, counters
+            self._told.append(letters)
+            self._notices.append(counters.notices)
+        self._last = {told.name: FollowerState(told.name) for told in self._told}
+
+    def beside(self, notices: Notices) -> Notices:
+        """The gateway's own notices and those of its bridges."""
+        return _Beside(notices, self._notices) if self._notices else notices
 
     def states(self) -> Sequence[FollowerState]:
         """Where the database fails, the last ones."""
-        for follower in self._followers:
-            try:
-                self._last[follower.name] = follower.state()
-            except StateError:
-                self._last.setdefault(follower.name, FollowerState(follower.name))
+        for told in self._told:
+            with suppress(StateError):
+                self._last[told.name] = told.state()
         return list(self._last.values())
 
     def __enter__(self) -> Bridges:
@@ -50,8 +79,24 @@ class Bridges:
             follower.close(1.0 / len(self._followers))
 
 
+class _Beside:
+    """Notices, and more of them. What a bridge retains is not taken back at the end: it is the last that was known."""
+
+    def __init__(self, notices: Notices, more: Sequence[Callable[[], Mapping[str, str]]]) -> None:
+        self._notices = notices
+        self._more = more
+        self.will = notices.will
+        self.farewell = notices.farewell
+
+    def current(self, courier: CourierState) -> Mapping[str, str]:
+        known = self._notices.current(courier)
+        return {**known, **{topic: body for more in self._more for topic, body in more().items()}} if known else known
+
+
 def follower_names(config: BridgesConfig) -> Iterator[str]:
     """Who is to be told of every alert from now on. A robot is known by its place in the list."""
+    if config.onvif is not None:
+        yield ONVIF
     if config.gat1400 is not None:
         yield GAT1400
     yield from (_robot_name(number) for number in range(len(config.webhooks)))
@@ -88,6 +133,13 @@ class Pictures:
             return file.read_bytes()
         except OSError:
             return None
+
+
+def _standing(site: Site, database: Database) -> Iterator[tuple[tuple[str, str, str], Standing]]:
+    zone = ZoneInfo(site.config.site.timezone)
+    for case in open_cases(database):
+        place = (case.camera, case.scenario, case.zone)
+        yield place, Standing(case.case_id, case.label or STATIC_OBJECT, iso(case.started_wall_ns, zone))
 
 
 def _robot_name(number: int) -> str:

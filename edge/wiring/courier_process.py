@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from edge.clock import SystemClock
 from edge.delivery.courier import Courier
+from edge.delivery.letters import LetterBoxes
 from edge.delivery.message import Topics
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.receipts import Receipts
@@ -21,8 +22,7 @@ from edge.runtime.health import CourierReport, gateway_status, write_report
 from edge.runtime.process import run_child
 from edge.state.database import Database
 from edge.state.mode import NORMAL, mode_of
-from edge.state.relays import Relays
-from edge.wiring.bridges import Bridges, follower_names, rules_of
+from edge.wiring.bridges import Bridges
 from edge.wiring.broker_process import PORT
 from edge.wiring.commanding import desk_for
 from edge.wiring.credentials import credentials_of
@@ -63,9 +63,8 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
     if receipts is not None:
         publisher.subscribe(topics.receipt, receipts)
     with Database.open(order.database) as database:
-        relays = Relays(database)
-        relays.set_followers([*follower_names(config.bridges), *([FOLLOWER] if config.upload else [])])
-        bridges = Bridges(config.bridges, relays, folder=order.folder, rules=rules_of(order.site))
+        others = [FOLLOWER] if config.upload else []
+        bridges = Bridges(order.site, database, folder=order.folder, others=others)
 
         def resend(first: int, last: int) -> None:
             courier.resend(first, last)
@@ -86,9 +85,9 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         courier = Courier(
             database,
             publisher,
-            notices=announcer,
-            measures=database,
-            letters=desk,
+            notices=bridges.beside(announcer),
+            measures=bridges.measures,
+            letters=LetterBoxes({**({} if desk is None else {"reply": desk}), **bridges.letters}),
             receipts=receipts,
             redrive_s=config.mqtt.redrive_s,
             redrive_max_s=config.mqtt.redrive_max_s,

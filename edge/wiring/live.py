@@ -23,6 +23,7 @@ from typing import Any
 from edge import __version__, logs
 from edge.clock import SystemClock
 from edge.config.cautions import cautions_of
+from edge.config.delivery import BridgesConfig
 from edge.config.loader import Site, load_site
 from edge.config.models import CameraConfig
 from edge.core.types import NS_PER_S
@@ -232,7 +233,8 @@ class Fleet:
             yield self._plan(BROKER, "embedded", self._runs(SPAWN, "broker_process", site), of="")
         if mqtt is not None:
             config = site.config
-            parts = (mqtt, config.bridges, config.upload, config.commands, config.site, config.gateway)
+            known = config.cameras if config.bridges != BridgesConfig() else ()  # what others are told of them
+            parts = (mqtt, config.bridges, config.upload, config.commands, config.site, config.gateway, *known)
             of = [*(part.model_dump() if part else None for part in parts), credentials]
             yield self._plan(COURIER, "mqtt", self._runs(SPAWN, "courier_process", site), of=of)
         if site.config.console is not None:
