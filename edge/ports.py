@@ -134,6 +134,13 @@ class EvidenceFile:
 class Recorder(Protocol):
     """Fixes the evidence of cases. Called for every analysed frame, so that stills exist before a case opens."""
 
+    def resume(self, cases: Sequence[Case]) -> None:
+        """Before anything else: the running cases of a process that may have been killed in the middle of an alert.
+
+        What it stored of one that it never told goes. Raises EvidenceError.
+        """
+        ...
+
     def watch(self, cases: Sequence[Case], frame: Frame) -> None: ...
 
     def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:

@@ -361,6 +361,18 @@ def test_what_a_killed_program_left_of_an_alert_is_replaced(tmp_path: Path) -> N
     assert problems_in(tmp_path) == []
 
 
+def test_what_a_kill_left_of_a_running_case_is_gone_before_its_next_alert(tmp_path: Path) -> None:
+    """Which may be long in coming, and may come while the camera is blind."""
+    told = a_recorder(tmp_path).record(a_change("opened", 60, alerts=1), a_frame(60))
+    folder = (tmp_path / told[-1].path).parent
+    before = sorted(folder.iterdir())
+    for name in ("overview-2.jpg", ".still-2-1.jpg.part"):
+        (folder / name).write_bytes(b"begun")
+    a_recorder(tmp_path).resume([a_case(70, alerts=1), a_case(70, number=2)])
+    assert sorted(folder.iterdir()) == before
+    assert problems_in(tmp_path) == []
+
+
 def test_what_was_begun_of_an_alert_that_never_came_does_not_outlive_its_case(tmp_path: Path) -> None:
     """Cleared but not told, seen again and killed at that, gone after all: the first manifest holds."""
     a_recorder(tmp_path).record(a_change("opened", 60, alerts=1), a_frame(60))

@@ -142,6 +142,11 @@ class CaseRecorder:
         self._chain = chain or Chain()
         self._watched: dict[str, _Watched] = {}  # by case_id, at most CASES_MAX
 
+    def resume(self, cases: Sequence[Case]) -> None:
+        """See `edge.ports.Recorder`."""
+        for case in cases:
+            self._discard_after(case.case_id, self._newest_manifest(case.case_id))
+
     def watch(self, cases: Sequence[Case], frame: Frame) -> None:
         """Take the stills that are due; forget cases that were not given twice running."""
         picture = _Encoded(frame, self._privacy)
@@ -191,6 +196,7 @@ class CaseRecorder:
         """What has no manifest: of this alert, or of another that was to have its number and came to nothing."""
         unfinished = [name for name in self._store.names(case_id) if alert_of(name) > newest]
         self._store.discard(case_id, unfinished)
+        self._store.discard_parts(case_id)
 
     def _watch_case(self, case: Case, frame: Frame, picture: _Encoded) -> None:
         """Keep the still that is due. A long wait keeps few, ever further apart, so that they span it."""

@@ -82,6 +82,14 @@ class EvidenceStore:
                 (folder / _checked_name(name)).unlink()
         self._remove_if_empty(folder)
 
+    def discard_parts(self, case_id: str) -> None:
+        """Remove what was being written when the program was killed: it never got its name."""
+        folder = self.case_folder(case_id)
+        for part in folder.glob(".*.part"):
+            with contextlib.suppress(OSError):
+                part.unlink()
+        self._remove_if_empty(folder)
+
     def case_folder(self, case_id: str) -> Path:
         """The folder of one case. A case id is a UUID in its usual form, so that no path leaves the store."""
         try:

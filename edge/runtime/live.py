@@ -288,6 +288,7 @@ class LiveCamera:
             self._noted = self._occurrences.of_camera(self._camera)
             for watch in self._worker.watches if same_street else ():
                 watch.cases.remember(self._noted)
+            self._telling.resume(known)
             self._worker.resume([*known, *left_alone], frame, same_street=same_street)
             self._heed_dismissals(frame)
             self._restored = True

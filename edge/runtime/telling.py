@@ -39,6 +39,13 @@ class Telling:
         self.failures = 0
         self.failure = ""  # of the last alert, in words; "" where its evidence was stored
 
+    def resume(self, cases: Sequence[Case]) -> None:
+        """These are still running since an earlier process. What cannot be put right now stays for their next alert."""
+        try:
+            self._recorder.resume(cases)
+        except EvidenceError as error:
+            log.error("evidence of an earlier process cannot be looked through: %s", error)
+
     def watch(self, cases: Sequence[Case], frame: Frame) -> None:
         """A trusted frame: stills may be due."""
         self._recorder.watch(cases, frame)

@@ -10,6 +10,7 @@ tells next hangs on nothing else. A script's street may have changed meanwhile: 
 from __future__ import annotations
 
 import bisect
+import mmap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -52,6 +53,7 @@ LIFE = 4  # alerts of a case: opened, updated, updated, over
 GENERATIONS_MAX = 1 << 20
 WITHDRAWN_EVERY = 3  # cases; the others are seen to end
 BLIND_EVERY = 13  # alerts; the camera cannot be trusted then
+PAUSE_S = 0.005
 FRAME_NS = 11 * NS_PER_S  # stills are due after 10 s
 SIZE_PX = (96, 64)
 
@@ -60,7 +62,7 @@ version: 1
 site: {{id: {site}, name: 小河街道, timezone: Asia/Shanghai}}
 gateway: {{id: {gateway}}}
 model: yolox-nano
-mqtt: {{url: {url}}}
+mqtt: {{url: {url}, redrive_s: 1, redrive_max_s: 4}}
 cameras:
 """
 _CAMERA = """\
@@ -121,7 +123,9 @@ class Script:
             recorder=recorder_for(place.site, self._camera, models, root=place.folder, chain=SharedChain(place.folder)),
             outbox=PatientOutbox(self.database, stop=stop or threading.Event(), still_here=lambda _reason: None),
         )
-        running = {case.case_id: case for case in self.database.running_cases(self._camera.id)}
+        known = self.database.running_cases(self._camera.id)
+        self._telling.resume(known)
+        running = {case.case_id: case for case in known}
         self._lanes = [self._restored(lane, running) for lane in range(LANES)]
 
     def step(self) -> None:
@@ -223,6 +227,32 @@ def produce(
         return last
     finally:
         script.close()
+
+
+class Allowed:
+    """How many alerts the gateway may tell for now; shared with the producers' processes."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 8)
+
+    @property
+    def alerts(self) -> int:
+        return int.from_bytes(self._memory[:8], "little")
+
+    @alerts.setter
+    def alerts(self, count: int) -> None:
+        self._memory[:8] = count.to_bytes(8, "little")
+
+
+def produce_on(place: Place, camera: int, allowed: Allowed, *, changed: bool, stop: threading.Event) -> None:
+    """Tell alerts as far as it is allowed, until `stop`."""
+    script = Script(place, camera, changed=changed, stop=stop)
+    while not stop.is_set():
+        if script.database.backlog().last_sequence < allowed.alerts:
+            script.step()
+        else:
+            stop.wait(PAUSE_S)
+    script.close()
 
 
 def board_of(place: Place) -> Board:

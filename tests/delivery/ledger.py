@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
@@ -11,16 +12,49 @@ from typing import Any
 
 from edge.evidence.verify import verify
 
+# The outbox forgets what was delivered; this does not. One row for each body that a number ever had.
+_COPIES = """
+CREATE TABLE IF NOT EXISTS test_copies (sequence INTEGER, id TEXT, body TEXT, UNIQUE (sequence, body));
+CREATE TRIGGER IF NOT EXISTS test_copied_new AFTER INSERT ON outbox WHEN new.body != '' BEGIN
+    INSERT OR IGNORE INTO test_copies VALUES (new.sequence, new.id, new.body);
+END;
+CREATE TRIGGER IF NOT EXISTS test_copied AFTER UPDATE OF body ON outbox WHEN new.body != '' BEGIN
+    INSERT OR IGNORE INTO test_copies VALUES (new.sequence, new.id, new.body);
+END;
+"""
 
-def problems_of(folder: Path) -> list[str]:
-    """One line each, none where all holds: the outbox, the cases, and the evidence of all cases that an alert names."""
-    database = sqlite3.connect(folder / "edge.db")
-    try:
-        rows = database.execute("SELECT sequence, id, topic, body FROM outbox ORDER BY sequence").fetchall()
+
+def keep_copies(folder: Path) -> None:
+    """Of every alert, in the transaction that stores it."""
+    with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:
+        database.executescript(_COPIES)
+
+
+def copies(folder: Path) -> dict[int, list[str]]:
+    """Number -> each body that it was ever stored with."""
+    with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:
+        rows = database.execute("SELECT sequence, body FROM test_copies").fetchall()
+    found: dict[int, list[str]] = defaultdict(list)
+    for sequence, body in rows:
+        found[sequence].append(body)
+    return found
+
+
+def waiting(folder: Path) -> int:
+    """Rows of the outbox."""
+    with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:
+        return int(database.execute("SELECT COUNT(*) FROM outbox").fetchone()[0])
+
+
+def problems_of(folder: Path, *, table: str = "outbox") -> list[str]:
+    """One line each, none where all holds: the alerts, the cases, and the evidence of all cases that an alert names.
+
+    `table` is "test_copies" where the outbox has delivered some.
+    """
+    with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:
+        rows = database.execute(f"SELECT sequence, id, body FROM {table} ORDER BY sequence").fetchall()
         cases = database.execute("SELECT case_id, state, alerts FROM cases WHERE state != 'pending'").fetchall()
-    finally:
-        database.close()
-    alerts = [json.loads(body) for _, _, _, body in rows]
+    alerts = [json.loads(body) for _, _, body in rows]
     found = _outbox_problems(rows, alerts)
     found += _case_problems(cases, alerts)
     for alert in alerts:
@@ -44,7 +78,7 @@ def _outbox_problems(rows: list[tuple[Any, ...]], alerts: list[dict[str, Any]]) 
     found = []
     if sequences != list(range(1, len(rows) + 1)):
         found.append(f"outbox: numbers {sequences} are not 1 to {len(rows)}")
-    for (sequence, name, _, _), alert in zip(rows, alerts, strict=True):
+    for (sequence, name, _), alert in zip(rows, alerts, strict=True):
         if (alert["sequence"], alert["id"]) != (sequence, name):
             found.append(f"outbox: row {sequence} holds alert {alert['sequence']}")
     return found

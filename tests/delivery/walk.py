@@ -32,16 +32,32 @@ from tests.delivery.ledger import problems_of
 
 START_WALL_NS = 1_777_858_200 * NS_PER_S
 ROUND = LANES * LIFE * WITHDRAWN_EVERY  # alerts after which every kind of alert has come
-# A line may not come by in a life that is to be short, or only in a first one, or only in one that follows another.
-# Whether in an empty folder, how many alerts are told before, and how many it may tell.
-LIVES = ((False, 0, LANES * LIFE), (False, 0, ROUND), (True, 0, ROUND), (False, LANES, ROUND))
 PURE = ("evidence/drawing.py", "evidence/picture.py", "delivery/message.py")
-EVERY = 12  # of the system calls, in the short form of the walk
+LINES_EVERY, CALLS_EVERY = 3, 20  # of which one is taken in the short form
 CHECK_EVERY = 4  # deaths, in the short form: what is lost stays lost
 FAULTS_A_FOLDER = 12  # what is checked after each death grows with the folder
 PROBLEMS_MAX = 20
-UNFINISHED = "named by no manifest: unfinished"
-THE_END = "at the end"
+
+
+@dataclass(frozen=True)
+class Chance:
+    """A life in which a line may come by: in an empty folder or not, with alerts told before, and some to tell."""
+
+    alerts: int
+    behind: int = 0
+    fresh: bool = False
+
+
+FIRST_LIFE = Chance(alerts=LANES, fresh=True)
+LIVES = (Chance(alerts=LANES * LIFE), Chance(alerts=ROUND, behind=LANES), Chance(alerts=ROUND, fresh=True))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A folder, and how much may be told in it now."""
+
+    place: Place
+    alerts: int
 
 
 @dataclass
@@ -55,46 +71,39 @@ class Walked:
     alerts: int = 0
     checks: int = 0
     problems: list[str] = field(default_factory=list)
-    unfinished: int = 0  # starts that found files of an alert that was never told
     seconds: float = 0.0
     by_file: dict[str, int] = field(default_factory=dict)
 
     def found(self, where: str, problems: list[str]) -> None:
         self.checks += 1
-        self.unfinished += any(UNFINISHED in problem for problem in problems)
-        if where != THE_END:
-            problems = [problem for problem in problems if UNFINISHED not in problem]
         self.problems.extend(f"{where}: {problem}" for problem in problems)
         del self.problems[PROBLEMS_MAX:]
 
 
 def walk_lines(top: Path, *, seed: int, whole: bool = True) -> Walked:
-    """Not `whole`: without the lines that only map values to values."""
+    """Not `whole`: every third, and none that only maps values to values."""
     watch, result, chance = Watch(), Walked(), random.Random(seed)
     place = Place.make(top / "first", url="mqtt://127.0.0.1:1", start_wall_ns=START_WALL_NS)
     visits = lived(partial(_recorded, place)).value
     points = sorted((name, number) for name, number, _ in visits if whole or name not in PURE)
+    chance.shuffle(points)
+    points = points if whole else points[::LINES_EVERY]
     result.points = len(points)
     result.by_file = dict(Counter(name for name, _ in points))
-    chance.shuffle(points)
     folder = _Folders(top, place, result)
-    left = points
-    for fresh, behind, alerts in LIVES:
-        missed = []
-        for point in left:
-            here = folder.next(fresh=fresh)
-            if behind:
-                lived(partial(gateway.produce, here, 0, until=_told(here) + behind))
-            if _killed_at(here, point, changed=chance.random() < 0.3, alerts=alerts):
-                result.deaths += 1
-                if whole or result.deaths % CHECK_EVERY == 0:
-                    result.found(f"killed before {point[0]}:{point[1]}", lived(partial(_restarted, here)).value)
-            else:
-                missed.append(point)
-        left = missed
+    firsts = {(name, number) for name, number, count in visits if count == 1}
+    for point in points:
+        where = f"{point[0]}:{point[1]}"
+        lives = (FIRST_LIFE, *LIVES) if point in firsts else LIVES
+        here = next((here for here in map(folder.next, lives) if _killed_at(here, point, chance)), None)
+        if here is None:
+            result.missed.append(where)
+            continue
+        result.deaths += 1
+        if whole or result.deaths % CHECK_EVERY == 0:
+            result.found(f"killed before {where}", lived(partial(_restarted, here.place)).value)
     folder.close()
-    result.killed = result.points - len(left)
-    result.missed = [f"{name}:{number}" for name, number in left]
+    result.killed = result.points - len(result.missed)
     result.seconds = watch.seconds
     return result
 
@@ -108,12 +117,12 @@ def _recorded(place: Place) -> list[tuple[str, int, int]]:
     return [(*line, count) for line, count in run.visits.items()]
 
 
-def _killed_at(place: Place, point: tuple[str, int], *, changed: bool, alerts: int) -> bool:
-    until = _told(place) + alerts
+def _killed_at(here: Stage, point: lines.Line, chance: random.Random) -> bool:
+    until, changed = _told(here.place) + here.alerts, chance.random() < 0.3
 
     def life() -> int:
         lines.kill_at(point)
-        return gateway.produce(place, 0, until=until, changed=changed)
+        return gateway.produce(here.place, 0, until=until, changed=changed)
 
     return lived(life).killed
 
@@ -121,13 +130,13 @@ def _killed_at(place: Place, point: tuple[str, int], *, changed: bool, alerts: i
 def walk_syscalls(top: Path, *, seed: int, whole: bool = True) -> Walked:
     """A case opened, updated, and over, each killed before its first call, its second, and so on, until it is told.
 
-    Not `whole`: before every twelfth call of each.
+    Not `whole`: before every twentieth call of each.
     """
     watch, result, chance = Watch(), Walked(), random.Random(seed)
     place = Place.make(top / "first", url="mqtt://127.0.0.1:1", start_wall_ns=START_WALL_NS)
     here = place.at(top / "1")
     here.folder.mkdir()
-    step = 1 if whole else EVERY
+    step = 1 if whole else CALLS_EVERY
     for stretch in range(ROUND // LANES):  # what lies between is of the same kinds
         first = _told(here)
         number = 1 + stretch % step
@@ -145,7 +154,7 @@ def walk_syscalls(top: Path, *, seed: int, whole: bool = True) -> Walked:
         result.by_file[f"alert {first + 1}"] = len(names)
         lived(partial(gateway.produce, here, 0, until=_told(here) + LANES - 1))
     lived(partial(gateway.produce, here, 0, until=_told(here) + LIFE * LANES))
-    result.found(THE_END, lived(partial(_restarted, here)).value)
+    result.found("at the end", lived(partial(_restarted, here)).value)
     result.alerts = _told(here)
     result.points = result.killed = result.deaths
     result.seconds = watch.seconds
@@ -181,15 +190,17 @@ class _Folders:
         self._used = FAULTS_A_FOLDER
         self._now: Place | None = None
 
-    def next(self, *, fresh: bool = False) -> Place:
-        if fresh or self._used >= FAULTS_A_FOLDER or self._now is None:
+    def next(self, chance: Chance) -> Stage:
+        if chance.fresh or self._used >= FAULTS_A_FOLDER or self._now is None:
             self.close()
             self._made, self._used = self._made + 1, 0
             folder = self._top / str(self._made)
             folder.mkdir()
             self._now = self._place.at(folder)
         self._used += 1
-        return self._now
+        if chance.behind:
+            lived(partial(gateway.produce, self._now, 0, until=_told(self._now) + chance.behind))
+        return Stage(self._now, chance.alerts)
 
     def close(self) -> None:
         if self._now is None:
@@ -198,7 +209,7 @@ class _Folders:
         told = _told(here)
         last = int(lived(partial(gateway.produce, here, 0, until=told + LIFE * LANES)).value)
         self._result.alerts += last
-        self._result.found(THE_END, lived(partial(_restarted, here)).value)
+        self._result.found("at the end", lived(partial(_restarted, here)).value)
         shutil.rmtree(here.folder)
 
 
