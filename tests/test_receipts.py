@@ -23,6 +23,7 @@ from edge.delivery.rounds import Rounds
 from edge.delivery.subscriber import Subscriber
 from edge.errors import DeliveryError
 from edge.state.database import Database
+from edge.state.outbox import append
 from tests.alerts import a_change, alert_of, topic_of
 from tests.brokers import WAIT_S, Embedded, Mosquitto, StreetBroker
 
@@ -132,7 +133,8 @@ def taken(rounds: Rounds, limit: int = 100, in_flight: frozenset[int] = frozense
 
 
 def rounds_of(outbox: Database, clock: Clock, *, receipts: bool = True) -> Rounds:
-    return Rounds(outbox, redrive_max_ns=seconds_to_ns(3600) if receipts else None, clock=clock)
+    redrive_ns = seconds_to_ns(60) if receipts else None
+    return Rounds(outbox, redrive_ns=redrive_ns, redrive_max_ns=seconds_to_ns(3600), clock=clock)
 
 
 def mark(outbox: Database, sequences: list[int], clock: Clock) -> None:
@@ -172,6 +174,29 @@ def test_without_a_receipt_an_alert_goes_again_after_60_s_then_120_and_at_last_e
     assert pauses_s == [0, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 3600]
 
 
+def test_a_brain_that_is_away_is_not_sent_a_months_alerts_every_hour() -> None:
+    count, hours = 4_000, 3
+    clock = Clock()
+    change = a_change(1)
+    again = 0
+    with Database.open(":memory:") as outbox:
+        rounds = rounds_of(outbox, clock)
+        with outbox.writing() as connection:
+            for number in range(count):
+                append(connection, {**alert_of(change), "id": str(number)}, topic_of(change), case_id="", kind="opened")
+        rounds.begin()
+        mark(outbox, taken(rounds, count), clock)
+        for _ in range(hours * 60):
+            clock.move(60)
+            sequences = taken(rounds, count)
+            again += len(sequences)
+            mark(outbox, sequences, clock)
+        print(f"{count} alerts without a receipt: {again} sent again in {hours} h")
+        assert count < again <= 512 + 64 * hours * 60
+        rounds.heard()
+        assert taken(rounds, count) == list(range(1, count + 1))
+
+
 def test_with_the_brokers_word_alone_nothing_is_overdue(outbox: Database) -> None:
     clock = Clock()
     rounds = rounds_of(outbox, clock, receipts=False)
@@ -189,7 +214,7 @@ def test_when_the_brain_speaks_after_a_silence_it_is_told_all_that_it_has_not_co
     fill(outbox, 3)
     rounds.begin()
     mark(outbox, taken(rounds), clock)
-    for _ in range(3):  # by now they wait for minutes between two tries
+    for _ in range(4):  # by now they wait for minutes between two tries
         clock.move(500)
         mark(outbox, taken(rounds), clock)
     clock.move(10)

@@ -209,8 +209,8 @@ class Courier:
         self._confirm_ns = seconds_to_ns(confirm_s)
         self._jitter = random.Random(seed)
         self._clock = SystemClock()
-        redrive_max_ns = None if receipts is None else self._redrive_max_ns
-        self._rounds = Rounds(outbox, redrive_max_ns=redrive_max_ns, clock=self._clock)
+        redrive_ns = None if receipts is None else self._redrive_ns
+        self._rounds = Rounds(outbox, redrive_ns=redrive_ns, redrive_max_ns=self._redrive_max_ns, clock=self._clock)
         self._changed = threading.Condition()
         self._progress = threading.Condition()  # for `drain`, which asks the database
         self._stopping = False

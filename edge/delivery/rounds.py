@@ -1,7 +1,7 @@
 """Which alerts are handed over next: rounds through the outbox, each from its oldest alert to its newest.
 
     a connection begins --> a round over all that is there, sent or not --> what comes new
-    no receipt in time  --> what is overdue; when the brain speaks again, a round over all
+    no receipt in time  --> what is overdue, little by little; when the brain speaks again, a round over all
     somebody asks       --> the alerts of a range
 
 In order of `sequence` within a round, read ahead in pieces, and nothing twice at the same time.
@@ -19,6 +19,7 @@ from edge.core.types import NS_PER_S
 
 AHEAD = 512  # alerts read at once; `hand_over` bounds their bytes
 _LOOK_NS = NS_PER_S  # how often what is overdue is looked for
+_PROBES = 64  # to a brain that is silent, once in `redrive_ns`: a whole month's alerts each hour would fill the link
 _RANGES_MAX = 16
 
 
@@ -50,9 +51,10 @@ class _Range:
 class Rounds:
     """Used from the courier's thread; only `ask_for` may be called from another."""
 
-    def __init__(self, outbox: HandedOver, *, redrive_max_ns: int | None, clock: SystemClock) -> None:
-        """`redrive_max_ns` is None where nobody sends receipts: then nothing is ever overdue."""
+    def __init__(self, outbox: HandedOver, *, redrive_ns: int | None, redrive_max_ns: int, clock: SystemClock) -> None:
+        """`redrive_ns` is None where nobody sends receipts: then nothing is ever overdue."""
         self._outbox = outbox
+        self._redrive_ns = redrive_ns
         self._redrive_max_ns = redrive_max_ns
         self._clock = clock
         self._ahead: deque[Waiting] = deque()  # at most AHEAD
@@ -104,10 +106,13 @@ class Rounds:
         return []
 
     def _read_overdue(self) -> Sequence[Waiting]:
+        if self._redrive_ns is None:
+            return []
         now_ns = self._clock.mono_ns()
-        if self._redrive_max_ns is None or now_ns - self._looked_ns < _LOOK_NS:
+        if now_ns - self._looked_ns < (self._redrive_ns if self._silent else min(_LOOK_NS, self._redrive_ns)):
             return []
         self._looked_ns = now_ns
-        rows = self._outbox.overdue(AHEAD, now_wall_ns=self._clock.wall_ns(), redrive_max_ns=self._redrive_max_ns)
+        limit = _PROBES if self._silent else AHEAD
+        rows = self._outbox.overdue(limit, now_wall_ns=self._clock.wall_ns(), redrive_max_ns=self._redrive_max_ns)
         self._silent |= bool(rows)
         return rows

@@ -97,7 +97,7 @@ def street(
         for camera in configured:
             camera["scenarios"][0].update(use or {})
             camera.update((own or {}).get(camera["id"], {}))
-        gateway = RunningGateway(folder, site_config(configured, mqtt={"url": broker.url}, **site))
+        gateway = RunningGateway(folder, site_config(configured, mqtt={"url": broker.url, "confirm": "puback"}, **site))
         stack.enter_context(gateway)
         gateway.wait_streaming(30 + 2 * cameras)
         yield Street(street_cameras, gateway, inbox, documented, names, stream)
