@@ -227,10 +227,17 @@ class OnvifConfig(Strict):
     )
 
 
+class HomeAssistantConfig(Strict):
+    """MQTT discovery for Home Assistant, over the connection of `mqtt:`."""
+
+    prefix: TopicPrefix = Field(default="homeassistant", description="Home Assistant's discovery prefix")
+
+
 class BridgesConfig(Strict):
     """Other systems that are told of alerts, each in its own form: docs/bridges.md."""
 
     onvif: OnvifConfig | None = None
+    homeassistant: HomeAssistantConfig | None = None
     gat1400: Gat1400Config | None = None
     webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=8)
 

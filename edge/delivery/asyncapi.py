@@ -64,6 +64,13 @@ CHANNELS = (
         retain=True,
     ),
     Channel(
+        "cases",
+        _TOPICS.cases("{camera}"),
+        "How many cases of a camera are open, by scenario. Only where `bridges.homeassistant` is configured.",
+        ["cases"],
+        retain=True,
+    ),
+    Channel(
         "receipt",
         _TOPICS.receipt,
         "The street brain has stored these alerts: they are not sent again.",

@@ -106,6 +106,7 @@ class Topics:
         self.command = f"{self._root}/command"
         self.reply = f"{self._root}/reply"
         self.all_health = f"{self._root}/health/+"
+        self.all_cases = f"{self._root}/cases/+"
 
     def alert(self, camera: str, scenario: str) -> str:
         return f"{self._root}/alert/{_level(camera)}/{_level(scenario)}"
@@ -115,6 +116,9 @@ class Topics:
 
     def health(self, camera: str) -> str:
         return f"{self._root}/health/{_level(camera)}"
+
+    def cases(self, camera: str) -> str:
+        return f"{self._root}/cases/{_level(camera)}"
 
 
 def _level(name: str) -> str:

@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -257,9 +257,9 @@ class MqttPublisher:
         cert_file: Path | None = None,
         key_file: Path | None = None,
         version5: bool = False,
-        recall: str = "",
+        recall: str | Sequence[str] = (),
     ) -> None:
-        """`recall` is a topic filter; what is found retained under it on connecting is told by `recalled`."""
+        """`recall` is a topic filter, or some; what is found retained there on connecting is told by `recalled`."""
         self._address = BrokerAddress.parse(url, username=username, password=password)
         self._client_id = client_id
         self._keepalive_s = keepalive_s
@@ -268,7 +268,7 @@ class MqttPublisher:
         self._cert_file = cert_file
         self._key_file = key_file
         self._version5 = version5
-        self._recall = recall
+        self._recall = [recall] if isinstance(recall, str) else list(recall)
         self._recalled: set[str] = set()
         self._recall_overflow = False
         self._subscriptions: dict[str, Hear] = {}  # as many as the program has parts that listen
@@ -404,7 +404,7 @@ class MqttPublisher:
             link.client.message_callback_add(topic, _heard_by(hear))
         self._recalled, self._refused_topics = set(), set()
         link.open()
-        wanted = [*((topic, 1) for topic in self._subscriptions), *([(self._recall, 0)] if self._recall else [])]
+        wanted = [*((topic, 1) for topic in self._subscriptions), *((topics, 0) for topics in self._recall)]
         if wanted:
             link.client.subscribe(wanted)
         return link

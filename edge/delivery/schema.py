@@ -77,6 +77,20 @@ def health_schema() -> dict[str, object]:
     )
 
 
+def cases_schema() -> dict[str, object]:
+    """Of the retained message on `cases/{camera}`: how many cases are open, by scenario, zeros included."""
+    counts = {"type": "object", "additionalProperties": _COUNT}
+    return _event(
+        "City Eye open cases",
+        {
+            "type": {"const": "cityeye.camera.cases.v1"},
+            "subject": _NAME,
+            "time": _TIME,
+            "data": _object({"camera": _NAME, "open": counts}),
+        },
+    )
+
+
 def measure_schema() -> dict[str, object]:
     """Of a message on `measure/{camera}/{name}`. Numbers are null where nothing was seen; an interval's parts add."""
     place = {"id": _NAME}
@@ -393,6 +407,7 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, object]]] = {
     "measure": measure_schema,
     "status": status_schema,
     "health": health_schema,
+    "cases": cases_schema,
     "receipt": receipt_schema,
     "command": command_schema,
     "signed-command": signed_command_schema,

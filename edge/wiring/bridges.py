@@ -8,21 +8,23 @@ from pathlib import Path
 from types import TracebackType
 from zoneinfo import ZoneInfo
 
+from edge import __version__
 from edge.clock import iso
 from edge.config.catalogue import stock_catalogue
 from edge.config.delivery import BridgesConfig, Gat1400Config, WebhookConfig
 from edge.config.loader import Site
 from edge.delivery.bridges.follower import Bridge, Follower, FollowerState
 from edge.delivery.bridges.gat1400 import Gat1400Settings, Notifier, ViewLibrary
+from edge.delivery.bridges.homeassistant import HomeNotices, House, Measured, Watched
 from edge.delivery.bridges.onvif import Counters, OnvifLetters, Standing
 from edge.delivery.bridges.rules import Rule, Rules
 from edge.delivery.bridges.webhook import PICTURE_MAX_BYTES, Robot, RobotSettings
 from edge.delivery.courier import CourierState, MeasureQueue, Notices
 from edge.delivery.letters import Box
-from edge.delivery.message import STATIC_OBJECT
+from edge.delivery.message import STATIC_OBJECT, Topics
 from edge.errors import StateError
 from edge.state.database import Database
-from edge.state.open_cases import open_cases
+from edge.state.open_cases import open_cases, open_counts
 from edge.state.relays import Relays
 
 ONVIF = "onvif"
@@ -53,6 +55,10 @@ class Bridges:
             self.letters[ONVIF], self.measures = letters, counters
             self._told.append(letters)
             self._notices.append(counters.notices)
+        house = house_of(site)
+        if house is not None:
+            zone = ZoneInfo(site.config.site.timezone)
+            self._notices.append(HomeNotices(house, watched_of(site), lambda: open_counts(database), timezone=zone))
         self._last = {told.name: FollowerState(told.name) for told in self._told}
 
     def beside(self, notices: Notices) -> Notices:
@@ -100,6 +106,38 @@ def follower_names(config: BridgesConfig) -> Iterator[str]:
     if config.gat1400 is not None:
         yield GAT1400
     yield from (_robot_name(number) for number in range(len(config.webhooks)))
+
+
+def house_of(site: Site) -> House | None:
+    home = site.config.bridges.homeassistant
+    if home is None:
+        return None
+    return House(home.prefix, site.config.site.id, site.config.gateway.id, __version__)
+
+
+def recalled(site: Site) -> list[str]:
+    """Topic filters of what an earlier configuration may have left at the broker, to be taken back."""
+    house, topics = house_of(site), Topics(site.config.site.id, site.config.gateway.id)
+    return [] if house is None else [house.all_configs, topics.all_cases]
+
+
+def watched_of(site: Site) -> list[Watched]:
+    titles = {scenario.id: f"{scenario.title} {scenario.title_zh}" for scenario in stock_catalogue().scenarios.values()}
+    return [
+        Watched(
+            camera=camera.id,
+            name=camera.name,
+            road=camera.road,
+            scenarios={
+                use.name: titles.get(use.use, use.use) if use.name == use.use else use.name
+                for use in site.scenarios[camera.id]
+            },
+            measures=[
+                Measured(use.name, use.kind, tuple(use.lines) or tuple(use.zones)) for use in site.measures[camera.id]
+            ],
+        )
+        for camera in site.config.cameras
+    ]
 
 
 def rules_of(site: Site) -> Rules:

@@ -22,7 +22,7 @@ from edge.runtime.health import CourierReport, gateway_status, write_report
 from edge.runtime.process import run_child
 from edge.state.database import Database
 from edge.state.mode import NORMAL, mode_of
-from edge.wiring.bridges import Bridges
+from edge.wiring.bridges import Bridges, recalled
 from edge.wiring.broker_process import PORT
 from edge.wiring.commanding import desk_for
 from edge.wiring.credentials import credentials_of
@@ -57,7 +57,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         cert_file=login.cert_file,
         key_file=login.key_file,
         version5=True,
-        recall=topics.all_health,
+        recall=[topics.all_health, *recalled(order.site)],
     )
     receipts = Receipts() if config.mqtt.confirm == "receipt" else None
     if receipts is not None:
