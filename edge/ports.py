@@ -97,6 +97,10 @@ class Classifier(Protocol):
         ...
 
 
+ANALYSED = "analysed"  # the stream whose frames are looked at
+MAIN = "main"  # the camera's main stream, where its sub stream is analysed
+
+
 @dataclass(frozen=True, slots=True)
 class Footage:
     """Some seconds of a camera's own coded pictures as one file, and the mono times of its first and last picture."""
@@ -105,6 +109,16 @@ class Footage:
     media_type: str
     from_ns: int
     to_ns: int
+    source: str  # ANALYSED or MAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture of a stream that is not looked at otherwise."""
+
+    bgr: UInt8  # (H, W, 3)
+    mono_ns: int
+    source: str
 
 
 class Film(Protocol):
@@ -116,6 +130,14 @@ class Film(Protocol):
         It may begin later and end earlier: as the pictures are kept, and within the connection that was there `at_ns`.
         Raises CaptureError where there is nothing of that moment.
         """
+        ...
+
+
+class MainStream(Protocol):
+    """A camera's better stream, which nobody looks at."""
+
+    def shot(self, at_ns: int) -> Shot | None:
+        """The picture nearest to that moment; None where there is none within a second: the stream stands still."""
         ...
 
 

@@ -20,7 +20,7 @@ from edge.evidence.filming import WAITING_MAX, Filming
 from edge.evidence.recorder import CaseRecorder
 from edge.evidence.store import EvidenceStore
 from edge.evidence.verify import verify
-from edge.ports import EvidenceFile, Footage
+from edge.ports import ANALYSED, EvidenceFile, Footage
 from tests.alerts import a_change as a_told_change
 from tests.alerts import alert_of, closed_schema
 from tests.test_evidence import ORIGIN, WINDOW, a_change, a_frame, manifest_of, roles, times_s
@@ -42,7 +42,7 @@ class FakeFilm:
             raise CaptureError(self.missing)
         from_ns = max(from_ns, round(self.begins_s * NS_PER_S))
         self.cuts_s.append((from_ns / NS_PER_S, to_ns / NS_PER_S, at_ns / NS_PER_S))
-        return Footage(f"film of {self.cuts_s[-1]}".encode(), "video/mp4", from_ns, to_ns)
+        return Footage(f"film of {self.cuts_s[-1]}".encode(), "video/mp4", from_ns, to_ns, ANALYSED)
 
 
 def a_filming(film: FakeFilm) -> Filming:

@@ -34,6 +34,7 @@ _LOST = "RTP: missed"  # FFmpeg says that datagrams are missing to its log, and 
 _REPORT_BYTES = 12  # of AVProducerReferenceTime: microseconds since 1970 as int64, flags as int32
 _LATE_NS = 2 * NS_PER_S  # from here on packets are left out, up to a keyframe that is no later than the next number
 _CAUGHT_UP_NS = NS_PER_S
+_REORDERED_NS = NS_PER_S  # further back is another count of time
 _UNTIMED = {"mpjpeg"}  # its stamps count pictures; only their arrival tells the time
 
 
@@ -83,8 +84,9 @@ class PacketConnection:
         mono_ns: Callable[[], int],
         strict: bool = True,
         reel: Reel | None = None,
+        undecoded: bool = False,
     ) -> None:
-        """`reel` takes every packet, shown or not."""
+        """`reel` takes every packet, shown or not. `undecoded`: a picture for each packet that only has its time."""
         _listen_to_ffmpeg()
         self._source = source
         self._counts = counts
@@ -103,11 +105,16 @@ class PacketConnection:
         self._quarter_turns: int | None = None  # by the file's header; only its first decoder knows
         self._untimed = self._container.format.name in _UNTIMED
         self._reel = reel
+        self._undecoded = undecoded
+        self._latest_ns: int | None = None  # stamp of an undecoded stream
         if reel is not None:
             reel.begin(self._stream, untimed=self._untimed)
 
     def steps(self) -> Iterator[Picture | None]:
         for packet, lost in self._packets():
+            if self._undecoded:
+                yield self._unseen(packet)
+                continue
             late = self._is_late(packet)
             pictures = self._catch_up(packet) if late else self._decoder.decode(packet, lost=lost)
             self._catching_up = late
@@ -118,7 +125,7 @@ class PacketConnection:
                 yield None
             for picture in pictures:
                 yield self._show(picture)
-        for picture in self._decoder.finish():
+        for picture in () if self._undecoded else self._decoder.finish():
             yield self._show(picture)
 
     def close(self) -> None:
@@ -172,6 +179,16 @@ class PacketConnection:
             bgr=lambda: self._bgr(picture),
         )
 
+    def _unseen(self, packet: VideoPacket) -> Picture | None:
+        """The time of a packet whose picture is later than all before it: it is sent as soon as it is taken, and those
+        that are shown before it are sent after it."""
+        stamp_ns = self._in_ns(packet.dts if packet.pts is None else packet.pts)
+        if stamp_ns is not None and self._latest_ns is not None and 0 <= self._latest_ns - stamp_ns < _REORDERED_NS:
+            return None
+        self._latest_ns = stamp_ns
+        size_px = (self.info.width_px, self.info.height_px)
+        return Picture(stamp_ns, packet.is_keyframe, size_px, bgr=lambda: np.zeros((1, 1, 3), np.uint8))
+
     def _sent_ns(self, packet: VideoPacket) -> int | None:
         """In the order of sending; that of showing goes to and fro."""
         return self._in_ns(packet.pts if packet.dts is None else packet.dts)
@@ -212,6 +229,7 @@ class PacedFile(PacketConnection):
         mono_ns: Callable[[], int],
         pause: Callable[[float], bool],
         reel: Reel | None = None,
+        undecoded: bool = False,
     ) -> None:
         super().__init__(
             source,
@@ -221,6 +239,7 @@ class PacedFile(PacketConnection):
             mono_ns=mono_ns,
             strict=False,
             reel=reel,
+            undecoded=undecoded,
         )
         self._pause = pause
 

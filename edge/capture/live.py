@@ -56,7 +56,8 @@ class LiveCapture:
 
     `fps` thins by time, `decode` is all, keyframes, or auto (all, for now), `transport` is tcp or udp. `changed` is
     called in the iterating thread with each new `state`. `pause(seconds)` waits and says whether to stop; `open_with`
-    and `find_reason` stand for the network in tests. `reel` keeps the last packets.
+    and `find_reason` stand for the network in tests. `reel` keeps the last packets; with
+    `undecoded` that is all: there are no frames.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class LiveCapture:
         open_with: Opener | None = None,
         find_reason: FindReason = find_reason,
         reel: Reel | None = None,
+        undecoded: bool = False,
     ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
@@ -90,6 +92,7 @@ class LiveCapture:
         self._open = open_with or self._connect
         self._find_reason = find_reason
         self._reel = reel
+        self._undecoded = undecoded
         self._retries = random.Random(camera)  # spreads the load, keeps no secret
         self._look_up = LookUp()
         self._sampler = Sampler(fps)
@@ -187,10 +190,10 @@ class LiveCapture:
                 self.info = connection.info
                 mono_ns = self._place(picture, arrived_ns - connection.behind_ns)
                 if self._reel is not None:
-                    self._reel.place(picture.stamp_ns, mono_ns, picture.size_px)
+                    self._reel.place(picture.stamp_ns, mono_ns, None if self._undecoded else picture.size_px)
                 if not self.state.connected:
                     self._tell(connected=True, reason="", words="")
-                if self._sampler.takes(mono_ns):
+                if not self._undecoded and self._sampler.takes(mono_ns):
                     yield self._frame(picture, mono_ns, picture.bgr())
             if self._stop.is_set():
                 return
@@ -248,6 +251,7 @@ class LiveCapture:
                 counts=counts,
                 mono_ns=self._clock.mono_ns,
                 reel=self._reel,
+                undecoded=self._undecoded,
             )
         return PacedFile(
             self._source,
@@ -256,6 +260,7 @@ class LiveCapture:
             mono_ns=self._clock.mono_ns,
             pause=self._pause,
             reel=self._reel,
+            undecoded=self._undecoded,
         )
 
     def _beat(self) -> int:

@@ -19,15 +19,18 @@ from itertools import chain
 from typing import TypeAlias
 
 import av
+import numpy as np
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from edge.core.types import NS_PER_S
+from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError
-from edge.ports import Footage
+from edge.ports import ANALYSED, Footage, Shot
 
 log = logging.getLogger(__name__)
 
+SHOT_OFF_NS = NS_PER_S  # a picture is shown for no longer than that; else its stream stands still
 SLACK_NS = 5 * NS_PER_S  # a clip is cut by whoever analyses, and who is late still finds its beginning
 _STEP_BACK_NS = NS_PER_S  # from packet to packet: further back than B-frames go is another count of time
 _STEP_AHEAD_NS = 10 * NS_PER_S  # further ahead is one too, or a camera that was away
@@ -86,11 +89,12 @@ class _Group:
 
 
 class Reel:
-    """Of one camera; satisfies `edge.ports.Film`. One thread calls `begin`, `add` and `place`."""
+    """Of one camera; satisfies `edge.ports.Film` and `MainStream`. One thread calls `begin`, `add` and `place`."""
 
-    def __init__(self, camera: str, *, keep_ns: int, bytes_max: int) -> None:
+    def __init__(self, camera: str, *, keep_ns: int, bytes_max: int, source: str = ANALYSED) -> None:
         """`keep_ns`: how long a clip is at most, from its beginning to when it is cut."""
         self._camera = camera
+        self._source = source
         self._keep_ns = keep_ns + SLACK_NS
         self._bytes_max = bytes_max
         self._lock = threading.Lock()
@@ -135,8 +139,9 @@ class Reel:
         with self._lock:
             self._append(run, coded)
 
-    def place(self, stamp_ns: int | None, mono_ns: int, size_px: tuple[int, int]) -> None:
-        """A picture of the stream was given its time: `stamp_ns` is its own, None where it has none."""
+    def place(self, stamp_ns: int | None, mono_ns: int, size_px: tuple[int, int] | None) -> None:
+        """A picture of the stream was given its time: `stamp_ns` is its own, None where it has none. `size_px` is as
+        decoded, None where it was not."""
         offset_ns = 0 if stamp_ns is None or self._untimed else mono_ns - stamp_ns
         with self._lock:
             for group in reversed(self._groups):
@@ -144,7 +149,7 @@ class Reel:
                     return
                 if stamp_ns is None or self._untimed or group.first_ns <= stamp_ns <= group.last_ns:
                     group.offset_ns = self._offset_ns = offset_ns
-                    group.run.size_px = size_px
+                    group.run.size_px = size_px or group.run.size_px
                     break
             self._drop_older_than(mono_ns - self._keep_ns)
 
@@ -158,7 +163,23 @@ class Reel:
         end = _end_of(shown, to_ns)
         content, media_type = self._file(run, [coded for _, coded in shown[:end]])
         times_ns = [mono_ns for mono_ns, _ in shown[:end]]
-        return Footage(content, media_type, min(times_ns), max(times_ns))
+        return Footage(content, media_type, min(times_ns), max(times_ns), self._source)
+
+    def shot(self, at_ns: int) -> Shot | None:
+        """See `edge.ports.MainStream`: decoded from its keyframe on, and no further."""
+        try:
+            run, groups = self._run_at(at_ns)
+        except CaptureError:
+            return None
+        begin = max(row for row, group in enumerate(groups) if group[0][0] <= at_ns)
+        near = list(
+            chain(*groups[begin : begin + 2])
+        )  # the next group may begin with pictures from before its keyframe
+        mono_ns, wanted = min(near, key=lambda one: abs(one[0] - at_ns))
+        if abs(at_ns - mono_ns) > SHOT_OFF_NS:
+            return None
+        bgr = _decoded(run, [coded for _, coded in near], wanted)
+        return None if bgr is None else Shot(bgr, mono_ns, self._source)
 
     # Kept
 
@@ -251,6 +272,26 @@ class Reel:
     def _parameters_in(run: _Run, data: bytes) -> bytes:
         codec = run.template.codec_context
         return parameter_sets(data, codec.name) if (codec.extradata or b"\0")[0] == 0 else b""
+
+
+def _decoded(run: _Run, packets: Sequence[_Coded], wanted: _Coded) -> UInt8 | None:
+    """(H, W, 3) BGR of one picture of a group; None where the decoder does not give it."""
+    template = run.template.codec_context
+    decoder = av.CodecContext.create(template.codec.name, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.extradata = run.parameters or template.extradata
+    decoder.thread_type = "SLICE"
+    try:
+        for coded in (*packets, None):
+            packet = None if coded is None else av.Packet(coded.data)
+            if packet is not None and coded is not None:
+                packet.pts = packet.dts = coded.stamp
+            for picture in decoder.decode(packet):
+                if picture.pts == wanted.stamp and not picture.is_corrupt:
+                    return np.ascontiguousarray(picture.to_ndarray(format="bgr24"), np.uint8)
+    except (av.FFmpegError, ValueError) as error:
+        log.debug("a picture cannot be decoded: %s", error)
+    return None
 
 
 class _Kept(io.BytesIO):

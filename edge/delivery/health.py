@@ -68,6 +68,7 @@ class CameraHealth:
     repaired: int
     restarts: int
     clock_offset_s: float | None
+    main_stream: str
     cases_open: int
     cases_pending: int
     queue: int
@@ -192,6 +193,7 @@ class HealthNotices:
             "repaired": health.repaired,
             "restarts": health.restarts,
             **told_offset(health.clock_offset_s),
+            **({"main_stream": health.main_stream} if health.main_stream else {}),
             "cases": {"open": health.cases_open, "pending": health.cases_pending},
             "queue": health.queue,
             "stages_ms": {

@@ -277,7 +277,9 @@ def _health() -> dict[str, object]:
             "cases": _object({"open": _COUNT, "pending": _COUNT}),
             "queue": _COUNT,
             "stages_ms": {"type": "object", "additionalProperties": _NUMBER},
-        }
+            "main_stream": _NAME,
+        },
+        optional={"main_stream"},
     )
 
 

@@ -24,6 +24,22 @@ class _Waiting:
     footage: Footage | None = None  # cut, and not yet told
 
 
+class MainFirst:
+    """The film of a camera that is analysed on its sub stream: its main stream, or the other where that is away."""
+
+    def __init__(self, main: Film, analysed: Film) -> None:
+        self._main = main
+        self._analysed = analysed
+
+    def cut(self, from_ns: int, to_ns: int, *, at_ns: int) -> Footage:
+        """See `edge.ports.Film`."""
+        try:
+            return self._main.cut(from_ns, to_ns, at_ns=at_ns)
+        except CaptureError as error:
+            _log.info("a clip is of the analysed stream: %s", error)
+            return self._analysed.cut(from_ns, to_ns, at_ns=at_ns)
+
+
 class Filming:
     """The clips of one camera's cases."""
 

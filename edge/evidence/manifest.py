@@ -21,7 +21,7 @@ from edge.clock import iso
 from edge.core.types import CaseChange
 from edge.evidence.keys import unsealed
 from edge.evidence.store import EVIDENCE, canonical
-from edge.ports import EvidenceFile
+from edge.ports import ANALYSED, EvidenceFile
 
 VERSION = 2
 UNSIGNED_VERSION = 1  # of before there were signatures: without position and key_id
@@ -57,9 +57,11 @@ def evidence_path(case_id: str, name: str) -> str:
     return f"{EVIDENCE}/{case_id}/{name}"
 
 
-def file_entry(file: EvidenceFile, zone: tzinfo, *, masked: bool, private: bool) -> dict[str, object]:
+def file_entry(
+    file: EvidenceFile, zone: tzinfo, *, masked: bool, private: bool, source: str = ANALYSED
+) -> dict[str, object]:
     """How a manifest names a file; `masked` says that the camera's privacy masks are blurred in it, `private` that it
-    shows what they hide."""
+    shows what they hide, `source` of which of the camera's streams it is."""
     return {
         "role": file.role,
         "path": file.path,
@@ -69,6 +71,7 @@ def file_entry(file: EvidenceFile, zone: tzinfo, *, masked: bool, private: bool)
         "taken_at": iso(file.taken_wall_ns, zone),
         "masked": masked,
         "private": private,
+        "source": source,
     }
 
 

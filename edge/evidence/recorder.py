@@ -42,7 +42,7 @@ from edge.evidence.manifest import (
     signature_name,
 )
 from edge.evidence.store import EvidenceStore
-from edge.ports import EvidenceFile
+from edge.ports import ANALYSED, EvidenceFile, MainStream, Shot
 
 JPEG_QUALITY = 90
 STILL_APART_NS = 10 * NS_PER_S  # GA/T 832-2014: pictures of static traffic violations at least 10 s apart
@@ -91,6 +91,7 @@ class _Still:
     jpeg: bytes
     mono_ns: int
     wall_ns: int
+    source: str
 
 
 @dataclass(slots=True)
@@ -102,9 +103,11 @@ class _Watched:
     pending: bool = True
     missed: bool = False  # not among the cases of the latest watch
 
-    def keep(self, frame: Frame, picture: _Encoded) -> None:
-        self.last_ns = frame.mono_ns
-        self.waiting.append(_Still(picture.masked, frame.mono_ns, frame.wall_ns))
+    def keep(self, picture: _Encoded) -> None:
+        """If it is far enough from the one before: the main stream's picture of a moment may be a little older."""
+        if picture.mono_ns - self.last_ns >= STILL_APART_NS:
+            self.last_ns = picture.mono_ns
+            self.waiting.append(_Still(picture.masked, picture.mono_ns, picture.wall_ns, picture.source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class _Picture:
     content: bytes
     wall_ns: int
     masked: bool
+    source: str
     media_type: str = JPEG
 
 
@@ -132,10 +136,12 @@ class CaseRecorder:
         privacy: Sequence[Float32] = (),
         chain: ManifestChain | None = None,
         filming: Filming | None = None,
+        main: MainStream | None = None,
     ) -> None:
-        """Without `filming` there are no clips."""
+        """Without `filming` there are no clips. `main`: where pictures come from as long as it has them."""
         self.counts = RecorderCounts()
         self._filming = filming
+        self._main = main
         self._store = store
         self._origin = origin
         self._privacy = tuple(privacy)
@@ -149,7 +155,7 @@ class CaseRecorder:
 
     def watch(self, cases: Sequence[Case], frame: Frame) -> None:
         """Take the stills that are due; forget cases that were not given twice running."""
-        picture = _Encoded(frame, self._privacy)
+        picture = _Encoded(frame, self._privacy, self._main)
         given = {case.case_id for case in cases}
         for case_id in [case_id for case_id, watched in self._watched.items() if watched.missed]:
             if case_id not in given:
@@ -211,7 +217,7 @@ class CaseRecorder:
             watched.last_ns = watched.waiting[-1].mono_ns
             due = frame.mono_ns - watched.last_ns >= watched.apart_ns
         if due:
-            watched.keep(frame, picture)
+            watched.keep(picture)
 
     def _watched_case(self, case: Case, frame: Frame) -> _Watched | None:
         """What is kept for a case; None where the table is full and no passer-by may go for it."""
@@ -255,8 +261,7 @@ class CaseRecorder:
                     taken_wall_ns=picture.wall_ns,
                 )
             )
-        masked = [picture.masked for picture in pictures]
-        files.extend(self._store_manifest(change, frame, files, masked, number=number))
+        files.extend(self._store_manifest(change, frame, files, pictures, number=number))
         self._told(change, frame)
         return files
 
@@ -265,7 +270,7 @@ class CaseRecorder:
         change: CaseChange,
         frame: Frame,
         files: Sequence[EvidenceFile],
-        masked: Sequence[bool],
+        pictures: Sequence[_Picture],
         *,
         number: int,
     ) -> Sequence[EvidenceFile]:
@@ -286,14 +291,14 @@ class CaseRecorder:
             saved = [save("signature", signature_name(number), signature, BYTES)] if signature else []
             return [*saved, save("manifest", manifest_name(number), manifest, JSON)]
 
-        document = self._manifest(change, frame, files, masked)
+        document = self._manifest(change, frame, files, pictures)
         return self._chain.link(evidence_path(case_id, manifest_name(number)), document, save_both)
 
     def _take_present(self, case: Case, frame: Frame, picture: _Encoded) -> None:
         """The alert's own frame is its last still, unless one is younger than 10 s."""
         watched = self._watched_case(case, frame)
         if watched is not None and frame.mono_ns - watched.last_ns >= STILL_APART_NS:
-            watched.keep(frame, picture)
+            watched.keep(picture)
 
     def _told(self, change: CaseChange, frame: Frame) -> None:
         """The waiting stills are stored, or the clip; a case that has ended is watched no more."""
@@ -315,21 +320,22 @@ class CaseRecorder:
         clip = self._clip(change, frame)
         if change.kind == WITHDRAWN or change.reason == CLIP:
             return clip
-        encoded = _Encoded(frame, self._privacy)
-        blurred = bool(self._privacy)
-        drawn = self._drawn(change, frame, encoded.published)
+        encoded = _Encoded(frame, self._privacy, self._main)
+        wall_ns, source, blurred = encoded.wall_ns, encoded.source, bool(self._privacy)
+        drawn = self._drawn(change, frame, encoded)
         if change.kind == CLEARED:
-            pictures = [_Picture("after", drawn, frame.wall_ns, blurred)]
+            pictures = [_Picture("after", drawn, wall_ns, blurred, source)]
         else:
             self._take_present(change.case, frame, encoded)
-            pictures = [_Picture("overview", drawn, frame.wall_ns, blurred)]
+            pictures = [_Picture("overview", drawn, wall_ns, blurred, source)]
         if change.kind == OPENED:
-            crop = _jpeg(_crop(encoded.published, _in_frame(change.case.footprint, frame.size_px)))
-            pictures.append(_Picture("original", encoded.untouched, frame.wall_ns, False))
-            pictures.append(_Picture("crop", crop, frame.wall_ns, blurred))
+            crop = _jpeg(_crop(encoded.published, _in_frame(encoded.box(change.case.footprint), encoded.size_px)))
+            pictures.append(_Picture("original", encoded.untouched, wall_ns, False, source))
+            pictures.append(_Picture("crop", crop, wall_ns, blurred, source))
         watched = self._watched.get(change.case.case_id)
-        stills = watched.waiting if watched is not None else []
-        return [*pictures, *(_Picture("still", still.jpeg, still.wall_ns, blurred) for still in stills), *clip]
+        waiting = watched.waiting if watched is not None else []
+        stills = [_Picture("still", still.jpeg, still.wall_ns, blurred, still.source) for still in waiting]
+        return [*pictures, *stills, *clip]
 
     def _clip(self, change: CaseChange, frame: Frame) -> list[_Picture]:
         """The clip that goes with this alert: with one of its own, or with the one that ends the case."""
@@ -339,26 +345,26 @@ class CaseRecorder:
         if footage is None:
             return []
         begun_wall_ns = frame.wall_ns - (frame.mono_ns - footage.from_ns)
-        return [_Picture(CLIP, footage.content, begun_wall_ns, False, footage.media_type)]
+        return [_Picture(CLIP, footage.content, begun_wall_ns, False, footage.source, footage.media_type)]
 
-    def _drawn(self, change: CaseChange, frame: Frame, published: UInt8) -> bytes:
-        case = change.case
+    def _drawn(self, change: CaseChange, frame: Frame, encoded: _Encoded) -> bytes:
+        case, published, box = change.case, encoded.published, encoded.box(change.case.footprint)
         polygon = self._origin.zones.get(case.zone)
         ended = f"{change.kind}: {change.reason}" if change.reason else change.kind
         when = iso(frame.wall_ns, self._origin.timezone)
         caption = [f"{self._origin.camera}  {case.scenario}", f"{when[:10]} {when[11:19]} {when[23:]}  {ended}"]
         if change.kind == CLEARED:
-            return _jpeg(draw_after(published, polygon=polygon, box=case.footprint, caption=caption))
+            return _jpeg(draw_after(published, polygon=polygon, box=box, caption=caption))
         dwell = clock((frame.mono_ns - case.started_ns) / NS_PER_S)
         label = f"{case.label or 'object'} {dwell}"
-        return _jpeg(draw_overview(published, polygon=polygon, box=case.footprint, label=label, caption=caption))
+        return _jpeg(draw_overview(published, polygon=polygon, box=box, label=label, caption=caption))
 
     def _manifest(
         self,
         change: CaseChange,
         frame: Frame,
         files: Sequence[EvidenceFile],
-        masked: Sequence[bool],
+        pictures: Sequence[_Picture],
     ) -> dict[str, object]:
         case, origin = change.case, self._origin
         zone = origin.timezone
@@ -383,8 +389,14 @@ class CaseRecorder:
             "taken_at": iso(frame.wall_ns, zone),
             **told_offset(origin.clock_offset_s()),
             "files": [
-                file_entry(file, zone, masked=blurred, private=bool(self._privacy) and not blurred)
-                for file, blurred in zip(files, masked, strict=True)
+                file_entry(
+                    file,
+                    zone,
+                    masked=picture.masked,
+                    private=bool(self._privacy) and not picture.masked,
+                    source=picture.source,
+                )
+                for file, picture in zip(files, pictures, strict=True)
             ],
             "model": dict(zip(("name", "sha256"), origin.model_of(case.scenario, case.zone), strict=True)),
             "config_sha256": origin.config_sha256(),
@@ -407,26 +419,59 @@ def _has_clip(change: CaseChange) -> bool:
 
 
 class _Encoded:
-    """A frame's JPEGs, each made at most once however many cases ask."""
+    """A moment's JPEGs, each made at most once however many cases ask: of the main stream, or of the frame itself."""
 
-    def __init__(self, frame: Frame, privacy: Sequence[Float32]) -> None:
-        self._bgr = frame.bgr
+    def __init__(self, frame: Frame, privacy: Sequence[Float32], main: MainStream | None) -> None:
+        self._frame = frame
         self._privacy = privacy
+        self._main = main
+        self._shot: Shot | None = None
         self._published: UInt8 | None = None
         self._untouched: bytes | None = None
         self._masked: bytes | None = None
 
     @property
+    def shot(self) -> Shot:
+        if self._shot is None:
+            found = self._main.shot(self._frame.mono_ns) if self._main is not None else None
+            self._shot = found or Shot(self._frame.bgr, self._frame.mono_ns, ANALYSED)
+        return self._shot
+
+    @property
+    def source(self) -> str:
+        return self.shot.source
+
+    @property
+    def mono_ns(self) -> int:
+        return self.shot.mono_ns
+
+    @property
+    def wall_ns(self) -> int:
+        return self._frame.wall_ns - (self._frame.mono_ns - self.mono_ns)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height)."""
+        height, width = self.shot.bgr.shape[:2]
+        return width, height
+
+    def box(self, footprint: Box) -> Box:
+        """A box of the analysed frame where it lies in this picture."""
+        across, down = (mine / its for mine, its in zip(self.size_px, self._frame.size_px, strict=True))
+        x1, y1, x2, y2 = footprint
+        return x1 * across, y1 * down, x2 * across, y2 * down
+
+    @property
     def published(self) -> UInt8:
-        """The frame with its privacy masks blurred."""
+        """The picture with its privacy masks blurred."""
         if self._published is None:
-            self._published = blur(self._bgr, self._privacy) if self._privacy else self._bgr
+            self._published = blur(self.shot.bgr, self._privacy) if self._privacy else self.shot.bgr
         return self._published
 
     @property
     def untouched(self) -> bytes:
         if self._untouched is None:
-            self._untouched = _jpeg(self._bgr)
+            self._untouched = _jpeg(self.shot.bgr)
         return self._untouched
 
     @property

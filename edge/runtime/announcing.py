@@ -207,6 +207,7 @@ def camera_health(status: CameraStatus) -> CameraHealth:
         repaired=report.repaired,
         restarts=status.process.restarts,
         clock_offset_s=report.clock_offset_s,
+        main_stream=report.main_stream,
         cases_open=report.cases_open,
         cases_pending=report.cases_pending,
         queue=report.queue,

@@ -55,6 +55,7 @@ class CameraReport:
     height_px: int = 0
     codec: str = ""
     clock_offset_s: float | None = None  # the camera's clock minus ours; None: it does not tell
+    main_stream: str = ""  # that evidence comes from: streaming, or why not; "" where none is configured
     read: int = 0  # packets or pictures that came
     decoded: int = 0
     taken: int = 0  # decoded and due at the analysis rate: analysed + dropped + unseen + queue

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from edge.clock import Stopwatch, SystemClock, thread_cpu_s
 from edge.core.scene import Scene
@@ -23,6 +23,7 @@ from edge.ports import CameraCapture, Outbox
 from edge.runtime.board import Row
 from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import BLIND, SILENT_S, STREAMING, CameraReport, read_report, short, write_report
+from edge.runtime.main_stream import MainStreamReading
 from edge.runtime.recording import CaseRecording
 from edge.runtime.remote import DetectorLostError
 from edge.runtime.requests import RequestDesk
@@ -167,12 +168,14 @@ class LiveCamera:
         keep: Callable[[bool], None],
         same_street: Callable[[Frame], bool | None],
         silent_s: float = SILENT_S,
+        main_stream: MainStreamReading[Any] | None = None,
     ) -> None:
         """`limits`: how often the bounds of parts that only the caller knows were hit; `keep`: store what must not
         be learned anew; called often, and at the end with True; `same_street`: whether the camera still looks at what
         the last process saw, None where this frame does not tell; `silent_s`: a picture older than that is none."""
         self._camera = camera
         self._capture = capture
+        self._main_stream = main_stream
         self._worker = worker
         self._telling = telling
         self._outbox = outbox
@@ -207,6 +210,8 @@ class LiveCamera:
     def run(self) -> None:
         reader = threading.Thread(target=self._read, name="capture", daemon=True)
         reader.start()
+        if self._main_stream is not None:
+            self._main_stream.start()
         try:
             while not self._stop.is_set():
                 self._turn()
@@ -385,6 +390,7 @@ class LiveCamera:
             height_px=size_px[1],
             codec=self._capture.info.codec,
             clock_offset_s=self._capture.clock_offset_s,
+            main_stream="" if self._main_stream is None else self._main_stream.state(now_ns),
             read=before.read + counts.read,
             decoded=before.decoded + counts.decoded,
             taken=before.taken + counts.yielded,

@@ -13,12 +13,15 @@ from zoneinfo import ZoneInfo
 import cv2
 
 from edge.capture.live import LiveCapture
+from edge.capture.reel import Reel
 from edge.clock import Stopwatch, SystemClock
 from edge.config.models import CameraConfig
 from edge.evidence.chain import SharedChain
+from edge.ports import MAIN
 from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox
+from edge.runtime.main_stream import MainStreamReading
 from edge.runtime.process import run_child, sole_holder
 from edge.runtime.remote import RemoteClassifier, RemoteDetector
 from edge.runtime.requests import RequestDesk
@@ -79,6 +82,25 @@ def _silent_s(camera: CameraConfig) -> float:
     return max(SILENT_S, 2.5 / camera.sampling.fps, _KEYFRAMES_S if camera.sampling.decode == "keyframes" else 0.0)
 
 
+def _main_stream_for(
+    order: ProcessOrder, camera: CameraConfig, *, stop: threading.Event, clock: SystemClock
+) -> MainStreamReading[Reel] | None:
+    reel = reel_for(order.site, camera, source=MAIN)
+    if camera.evidence_source is None or reel is None:
+        return None
+    capture = LiveCapture(
+        camera.evidence_source,
+        camera=camera.id,
+        fps=camera.sampling.fps,
+        transport=camera.transport,
+        clock=clock,
+        stop=stop,
+        reel=reel,
+        undecoded=True,
+    )
+    return MainStreamReading(capture, reel)
+
+
 def _live_camera(
     order: ProcessOrder,
     camera: CameraConfig,
@@ -109,8 +131,8 @@ def _live_camera(
         ),
         classifier=lambda model: RemoteClassifier(model.manifest, slot_of[model], keep_waiting=keep_waiting),
     )
-    reel = reel_for(site, camera)
-    filming = filming_for(site, reel)
+    reel, main = reel_for(site, camera), _main_stream_for(order, camera, stop=stop, clock=clock)
+    filming = filming_for(site, reel, main=main.reel if main else None)
     recorder = recorder_for(
         site,
         camera,
@@ -119,6 +141,7 @@ def _live_camera(
         chain=SharedChain(order.folder),
         config_sha256=order.config_sha256,
         filming=filming,
+        main=main.reel if main else None,
         clock_offset_s=clock_offset_s,
     )
     sight = sight_for(camera)
@@ -171,6 +194,7 @@ def _live_camera(
     live = LiveCamera(
         camera=camera.id,
         capture=capture,
+        main_stream=main,
         worker=worker,
         telling=telling,
         outbox=outbox,

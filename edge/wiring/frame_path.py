@@ -44,11 +44,11 @@ from edge.delivery.message import (
 )
 from edge.errors import EvidenceError
 from edge.evidence.chain import ManifestChain
-from edge.evidence.filming import Filming
+from edge.evidence.filming import Filming, MainFirst
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
 from edge.evidence.thumbnail import thumbnail_of
-from edge.ports import EvidenceFile, Film, MeasureBox, Outbox, WordedMeasure
+from edge.ports import ANALYSED, EvidenceFile, Film, MainStream, MeasureBox, Outbox, WordedMeasure
 from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling, Told
 from edge.runtime.watch import Watch
@@ -182,6 +182,7 @@ def recorder_for(
     config_sha256: Callable[[], str] | None = None,
     filming: Filming | None = None,
     clock_offset_s: Callable[[], float | None] = lambda: None,
+    main: MainStream | None = None,
 ) -> CaseRecorder:
     """One camera's recorder; evidence goes below `root`. `chain`: the gateway's or the replay's."""
     tags = {(use.use, zone): _tag(use) for use in site.scenarios[camera.id] for zone in use.places}
@@ -207,22 +208,29 @@ def recorder_for(
         privacy=arrays(camera.masks.privacy),
         chain=chain,
         filming=filming,
+        main=main,
     )
 
 
-def reel_for(site: Site, camera: CameraConfig) -> Reel | None:
-    """What keeps a camera's last seconds, as long as a clip of them may be asked for; None where there are no clips."""
+def reel_for(site: Site, camera: CameraConfig, *, source: str = ANALYSED) -> Reel | None:
+    """What keeps the last seconds of a camera's stream, as long as a clip of them may be asked for.
+
+    None where there are no clips, but for the main stream, whose pictures are asked for as well.
+    """
     evidence = site.config.evidence
-    if not evidence.has_clips:
+    if not evidence.has_clips and source == ANALYSED:
         return None
     keep_ns = seconds_to_ns(evidence.pre_roll_s + evidence.post_roll_s)
-    return Reel(camera.id, keep_ns=keep_ns, bytes_max=round(evidence.clip_mb * _MB))
+    return Reel(camera.id, keep_ns=keep_ns, bytes_max=round(evidence.clip_mb * _MB), source=source)
 
 
-def filming_for(site: Site, film: Film | None) -> Filming | None:
+def filming_for(site: Site, film: Film | None, *, main: Film | None = None) -> Filming | None:
+    """`main`: of the camera's main stream, which goes first."""
     evidence = site.config.evidence
     if film is None:
         return None
+    if main is not None:
+        film = MainFirst(main, film)
     pre_roll_ns, post_roll_ns = seconds_to_ns(evidence.pre_roll_s), seconds_to_ns(evidence.post_roll_s)
     return Filming(film, pre_roll_ns=pre_roll_ns, post_roll_ns=post_roll_ns)
 
