@@ -7,6 +7,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,9 +17,10 @@ import jsonschema
 import numpy as np
 import pytest
 
-from edge.core.types import UInt8
+from edge.core.types import NS_PER_S, UInt8
 from edge.delivery.commands import DONE, FAILED, REFUSED, Command, CommandRefusedError, Gate, Reply
 from edge.errors import UsageError
+from edge.runtime import live
 from edge.runtime.health import CAMERA, ProcessEntry, SupervisorReport
 from edge.state.commands import KnownCommand
 from edge.state.mode import EMERGENCY, NORMAL, mode_of
@@ -258,6 +260,31 @@ def test_the_mode_is_kept_over_restarts(asked: Asked) -> None:
     assert "as before" in asked.do("mode", {"mode": "emergency"}).words
     assert mode_of(database) == EMERGENCY
     assert result_of(asked.do("mode", {"mode": "normal"})) == {"mode": "normal", "before": "emergency"}
+
+
+def test_in_an_emergency_an_open_case_is_updated_often_and_after_it_as_before(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert live.EMERGENCY_REPEAT_NS == 60 * NS_PER_S
+    monkeypatch.setattr(live, "EMERGENCY_REPEAT_NS", 6 * NS_PER_S)
+    mode = ["normal"]
+    asked.start(emergency=lambda: mode[0] == "emergency")
+    rig = asked.rig
+    asked.opened()
+    rig.look(12)
+    assert rig.kinds() == ["opened"], "the scenario's repeat_s is an hour"
+    mode[0] = "emergency"
+    rig.look(24)
+    updates = rig.alerts()[1:]
+    assert {alert["type"] for alert in updates} == {"cityeye.case.updated.v1"}
+    apart = [round(b["data"]["dwell_s"] - a["data"]["dwell_s"]) for a, b in pairwise(updates)]
+    print(f"{len(updates)} updates in 24 s of an emergency, {apart} s apart")
+    assert len(updates) >= 2
+    assert set(apart) == {6}
+    assert updates[-1]["data"]["evidence"]
+    mode[0] = "normal"
+    rig.look(22)
+    assert len(rig.alerts()) - 1 <= len(updates) + 1, "it takes hold within 10 s"
 
 
 # retrieve and resend

@@ -25,10 +25,11 @@ from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.retained import WINDOW, RetainedNotices
 from edge.delivery.schema import health_schema, status_schema
 from edge.evidence.chain import Head
-from edge.runtime.announcing import Announcer, courier_report
+from edge.runtime.announcing import Announcer, Commanded, courier_report
 from edge.runtime.board import SUPERVISOR_ROW
 from edge.runtime.health import CAMERA, OFF, STOPPED
 from edge.state.database import Database
+from edge.state.mode import EMERGENCY
 from tests.alerts import SHANGHAI, START_WALL_NS, a_change, alert_of, closed_schema, topic_of
 from tests.boards import BROKER, Gateway, a_camera_report
 from tests.brokers import WAIT_S, Embedded, Mosquitto, StreetBroker, free_port
@@ -459,6 +460,7 @@ def test_an_orderly_end_is_told_before_the_connection_ends(broker: Mosquitto, ou
 _GATEWAY = """
 import signal, sys
 from edge.state.database import Database
+from edge.state.mode import EMERGENCY
 from tests.boards import Gateway
 from tests.test_health_messages import courier_of
 courier = courier_of(Gateway(), Database.open(":memory:"), sys.argv[1])
@@ -647,3 +649,22 @@ def test_a_courier_without_a_broker_says_why_and_how_old_its_alerts_are(outbox: 
         assert courier.drain(0.1) == 2
         assert "nothing listens on that port" in courier.state().reason
     assert courier_report(courier.state(), BROKER).unsent == 2
+
+
+def test_in_an_emergency_numbers_are_told_every_five_seconds_and_the_mode_at_once() -> None:
+    told = Commanded()
+    timed = Timed(health_s=60, commanded=lambda: told)
+    timed.ask()
+    timed.gateway.pass_time(2)
+    told = Commanded(EMERGENCY, {"received": 1, "done": 1}, {"stale": 2})
+    assert TOPICS.status in timed.ask()
+    status = timed.told(TOPICS.status)
+    assert status["mode"] == "emergency"
+    assert (status["commands"]["done"], status["commands"]["refused"]) == (1, {"stale": 2})
+    count = 0
+    for half in range(1, 121):  # 60 s
+        timed.gateway.pass_time(0.5)
+        timed.gateway.tell(CAMERA, "cam-01", a_camera_report(read=100_000 + half))
+        count += timed.ask().count(TOPICS.health("cam-01"))
+    print(f"{count} notices of a camera in 60 s of an emergency")
+    assert count in (11, 12)

@@ -159,6 +159,7 @@ class CaseBook:
         self._day_of = day_of
         self._diary = Diary(rule.scenario, rule.recurrence) if rule.recurrence is not None else None
         self.refused = 0
+        self.hurry_ns = 0  # open cases are updated at least as often, whatever the rule says; 0: as the rule says
         self._camera = camera
         self._gateway = gateway
         self._lives: list[_Life] = []
@@ -646,7 +647,7 @@ class CaseBook:
                 opened = replace(life.case, state=OPENED, opened_ns=now_ns, opened_wall_ns=scene.frame.wall_ns)
                 changes.append(_told(life, opened, OPENED, now_ns))
                 changes += self._replaced_by(life, now_ns)
-            elif case.state == OPENED and seen_now and 0 < self.rule.repeat_ns <= now_ns - life.told_ns:
+            elif case.state == OPENED and seen_now and 0 < self._repeat_ns <= now_ns - life.told_ns:
                 changes.append(_told(life, case, "updated", now_ns))
             elif case.state == OPENED and self._is_clear(life, now_ns) and life in self._lives:
                 self._lives.remove(life)
@@ -699,6 +700,10 @@ class CaseBook:
         still_seen = other.row == life.row and other.case.last_seen_ns > life.case.last_seen_ns
         opened = other.case.state == OPENED and other is not life
         return opened and still_seen and bool(finding_again.ground_shared(life.footprint, other.footprint[None])[0] > 0)
+
+    @property
+    def _repeat_ns(self) -> int:
+        return min(self.rule.repeat_ns or self.hurry_ns, self.hurry_ns) if self.hurry_ns else self.rule.repeat_ns
 
     def _is_clear(self, life: _Life, now_ns: int) -> bool:
         return life.case.last_seen_ns < now_ns and life.empty_ns > 0 and life.empty_ns >= self.rule.clear_after_ns

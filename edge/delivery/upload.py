@@ -149,6 +149,7 @@ class Uploader:
         self._way_is_clear = way_is_clear
         self._originals = originals
         self._bytes_a_s = rate_kbps * 1000 / 8
+        self.unthrottled = False  # in an emergency the rate does not hold
         self._poll_s = poll_s
         self._retry_s = retry_s
         self._retry_max_s = retry_max_s
@@ -270,7 +271,7 @@ class Uploader:
             if self._clock.mono_ns() - since_ns > _GATE_S * NS_PER_S:
                 raise HeldUpError("alerts go first")
             self._sleep(_LOOK_S)
-        if self._bytes_a_s:
+        if self._bytes_a_s and not self.unthrottled:
             now_ns = self._clock.mono_ns()
             self._sleep((self._free_ns - now_ns) / NS_PER_S)
             if now_ns - self._free_ns > _CREDIT_NS:  # a sleep that ran over is made good, an idle time is not

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 WAIT_S = 0.25  # for a picture, before looking at the clock again
 REPORT_NS = NS_PER_S // 2
 SAVE_NS = 10 * NS_PER_S  # how much dwell of a case in the making a kill may cost
+EMERGENCY_REPEAT_NS = 60 * NS_PER_S  # between two updates of an open case, at most
 STUCK_NS = 20 * NS_PER_S  # a capture that has neither a packet nor an attempt for so long hangs in its library
 RATE_NS = 10 * NS_PER_S
 LOOKS_MAX = 1024  # remembered for the rate
@@ -167,12 +168,14 @@ class LiveCamera:
         limits: Callable[[], Mapping[str, int]],
         keep: Callable[[bool], None],
         same_street: Callable[[Frame], bool | None],
+        emergency: Callable[[], bool] = lambda: False,
         silent_s: float = SILENT_S,
         main_stream: MainStreamReading[Any] | None = None,
     ) -> None:
-        """`limits`: how often the bounds of parts that only the caller knows were hit; `keep`: store what must not
-        be learned anew; called often, and at the end with True; `same_street`: whether the camera still looks at what
-        the last process saw, None where this frame does not tell; `silent_s`: a picture older than that is none."""
+        """`limits`: how often the bounds of parts that only the caller knows were hit; `keep`: store what must not be
+        learned anew; called often, and at the end with True; `same_street`: whether the camera still looks at what
+        the last process saw, None where this frame does not tell; `emergency`: whether open cases are to be told
+        often; `silent_s`: a picture older than that is none."""
         self._camera = camera
         self._capture = capture
         self._main_stream = main_stream
@@ -191,6 +194,7 @@ class LiveCamera:
         self._limits = limits
         self._keep = keep
         self._same_street = same_street
+        self._emergency = emergency
         self._silent_ns = seconds_to_ns(silent_s)
         self._mailbox = Mailbox()
         self._before = _left_by(read_report(row, CameraReport))
@@ -261,6 +265,7 @@ class LiveCamera:
         if now_ns - self._saved_ns >= SAVE_NS:
             if self._restored and self._last is not None:
                 self._heed_dismissals(self._last)
+                self._heed_mode()
             self._save()
             self._saved_ns = now_ns
         if now_ns - self._reported_ns >= REPORT_NS or self._sight(now_ns).reason != self._report.reason:
@@ -312,6 +317,16 @@ class LiveCamera:
             self._dismissing.apply(frame)
         except StateError as error:
             log.warning("dismissals wait for the database: %s", error)
+
+    def _heed_mode(self) -> None:
+        """In an emergency whoever decides wants to see an open case often."""
+        try:
+            hurry_ns = EMERGENCY_REPEAT_NS if self._emergency() else 0
+        except StateError as error:
+            log.warning("the gateway's mode waits for the database: %s", error)
+            return
+        for watch in self._worker.watches:
+            watch.cases.hurry_ns = hurry_ns
 
     def _marked(self, frame: Frame) -> Frame:
         """A gap that we made ourselves, by dropping pictures for long, is time that nobody has looked at."""

@@ -28,6 +28,7 @@ from edge.runtime.requests import RequestDesk
 from edge.runtime.slots import Slot
 from edge.state.database import Database
 from edge.state.judgements import Judgements
+from edge.state.mode import EMERGENCY, mode_of
 from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import CameraModels, eyes_of
 from edge.wiring.frame_path import (
@@ -213,6 +214,7 @@ def _live_camera(
         },
         keep=keep,
         same_street=sight_file.same_street,
+        emergency=lambda: mode_of(database) == EMERGENCY,
         silent_s=_silent_s(camera),
     )
     return live

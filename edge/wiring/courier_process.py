@@ -21,7 +21,7 @@ from edge.runtime.command_desk import CommandDesk
 from edge.runtime.health import CourierReport, gateway_status, write_report
 from edge.runtime.process import run_child
 from edge.state.database import Database
-from edge.state.mode import NORMAL, mode_of
+from edge.state.mode import EMERGENCY, NORMAL, mode_of
 from edge.wiring.bridges import Bridges, recalled
 from edge.wiring.broker_process import PORT
 from edge.wiring.commanding import desk_for
@@ -108,7 +108,10 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
             if uploader:
                 uploader.start()
             while not stop.wait(_TURN_S):
-                write_report(row, report())
+                told = report()
+                write_report(row, told)
+                if uploader:
+                    uploader.unthrottled = told.mode == EMERGENCY
                 if courier.alive:
                     row.beat(clock.mono_ns())
             if uploader:
