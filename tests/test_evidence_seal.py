@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from edge.core.types import UInt8
 from edge.errors import EvidenceError, UsageError
 from edge.evidence.bundle import export
-from edge.evidence.chain import SharedChain, read_head
+from edge.evidence.chain import Chain, SharedChain, read_head
 from edge.evidence.keys import SigningKey, gateway_key, parse_public_key, sealed, unsealed
 from edge.evidence.pruning import Removal, record_removals, recorded_removals
 from edge.evidence.recorder import CaseRecorder
@@ -520,6 +521,90 @@ def test_the_sheet_says_what_the_manifests_say_and_escapes_it(zipped: Path) -> N
     for words in ("案件证据单", "qiaonong-03", "kerb", "2026-05-04 09:31:00.123", "GA/T 832-2014", "签名不能证明"):
         assert words in sheet
     assert sheet.count("<figure>") == sheet.count("data:image/jpeg;base64,") >= 5
+
+
+def test_a_sheet_escapes_what_others_wrote_and_tells_whether_the_clock_was_right(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>&\"'"
+    for offset, word in ((0.4, "符合 met"), (-1.7, "不符合 not met")):
+        root = tmp_path / word
+        origin = replace(
+            ORIGIN,
+            place={"camera_name": hostile, "road": hostile, "site": hostile},
+            category_of=lambda scenario, zone: {"code": "0505", "name": hostile},
+            clock_offset_s=lambda offset=offset: offset,
+        )
+        recorder = CaseRecorder(EvidenceStore(root), origin=origin, chain=SharedChain(root))
+        recorder.record(a_change("opened", 60, alerts=1), a_frame(60, bgr=small(1)))
+        export(root, [a_case(0).case_id], root / "case.zip")
+        with zipfile.ZipFile(root / "case.zip") as archive:
+            sheet = archive.read(f"case-{a_case(0).case_id}.html").decode()
+        assert "<script" not in sheet
+        assert sheet.count("&lt;script&gt;") == 4
+        assert f'{offset:+.3f} s</td><td class="{"yes" if abs(offset) <= 1 else "no"}">{word}' in sheet
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 10**30) | st.text(max_size=9) | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def leaves(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """The way to every value inside, itself among them."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from leaves(inner, (*path, key))
+
+
+def test_whatever_stands_in_somebody_elses_export_is_a_verdict_and_no_traceback(tmp_path: Path) -> None:
+    """Unsigned, so that what is forged is not stopped by a signature."""
+    recorder = CaseRecorder(EvidenceStore(tmp_path), origin=ORIGIN, chain=(chain := Chain()))
+    recorder.record(a_change("opened", 60, alerts=1), a_frame(60, bgr=small(1)))
+    chain.conclude(tmp_path)
+    export(tmp_path, [a_case(0).case_id], tmp_path / "case.zip")
+    name, count = f"evidence/{a_case(0).case_id}/manifest-1.json", Counter[bool]()
+    ways = list(leaves(json.loads((tmp_path / name).read_bytes())))
+    heads = list(leaves(json.loads((tmp_path / "chain.json").read_bytes())))
+
+    @settings(max_examples=120, deadline=None, derandomize=True)
+    @given(in_head=st.booleans(), row=st.integers(0, 999), value=JSON_VALUES)
+    def check(in_head: bool, row: int, value: object) -> None:
+        place, all_ways = ("chain.json", heads) if in_head else (name, ways)
+        *way, last = all_ways[row % len(all_ways)]
+
+        def change(files: dict[str, bytes]) -> None:
+            document = inner = json.loads(files[place])
+            for key in way:
+                inner = inner[key]
+            inner[last] = value
+            files[place] = canonical(document)
+
+        (tmp_path / "b.zip").unlink(missing_ok=True)
+        count[rezipped(tmp_path / "case.zip", tmp_path / "b.zip", change).sound] += 1
+
+    check()
+    print(f"{count[False]} forged exports not sound; {count[True]} with the value that stood there, or one as good")
+    assert count[False] > 90
+
+
+def test_the_same_frames_and_the_same_key_give_the_same_bytes(tmp_path: Path) -> None:
+    gateway_key(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name in ("a", "b"):
+        sealed_cases(tmp_path / name)
+    inside = [
+        {p.relative_to(root): p.read_bytes() for p in proved_files(root)} for root in (tmp_path / "a", tmp_path / "b")
+    ]
+    assert inside[0] == inside[1]
+    assert len(inside[0]) > 30
+
+
+def test_a_folder_of_cases_is_sent_to_the_one_above(state: Path) -> None:
+    with pytest.raises(UsageError, match="name the folder above it"):
+        verify(state / "evidence")
 
 
 def test_an_export_of_a_pruned_case_says_what_is_gone(copy: Path, tmp_path: Path) -> None:

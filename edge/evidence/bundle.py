@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import EvidenceError, UsageError
-from edge.evidence.chain import CHAIN, NOTE_BYTES_MAX, ChainNote, last_position, parse_note
+from edge.evidence.chain import NOTE_BYTES_MAX, ChainNote, last_position, parse_note
 from edge.evidence.keys import KEYS, parse_public_key, unsealed
 from edge.evidence.manifest import MANIFEST_BYTES_MAX, Manifest, manifest_number, read_manifest
 from edge.evidence.pruning import PRUNED
 from edge.evidence.reading import EXPORT, LINKS, EvidenceReader, FoundKey, found_key_files, open_reader, read_whole
 from edge.evidence.sheet import make_sheet, sheet_name
-from edge.evidence.store import EVIDENCE
+from edge.evidence.store import CHAIN, EVIDENCE
 from edge.evidence.verify import Verdict, verify
 from edge.evidence.zipped import ZipWriter
 

@@ -40,10 +40,9 @@ from edge.evidence.manifest import (
     read_manifest,
     signature_name,
 )
-from edge.evidence.store import EVIDENCE, write_atomically
+from edge.evidence.store import CHAIN, EVIDENCE, write_atomically
 from edge.ports import EvidenceFile
 
-CHAIN = "chain.json"
 NOTE_BYTES_MAX = 1 << 16
 _KIND = "chain"
 _log = logging.getLogger(__name__)

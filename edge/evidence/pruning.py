@@ -75,8 +75,13 @@ def parse_record(document: Mapping[str, Any], case_id: str) -> dict[str, Removal
     rows = document.get("removed")
     if document.get("kind") != _KIND or document.get("case_id") != case_id or not isinstance(rows, list):
         raise EvidenceError(f"{evidence_path(case_id, PRUNED)}: is no record of what was removed of this case")
-    try:
-        removals = [Removal(**row) for row in rows]
-    except TypeError:
-        raise EvidenceError(f"{evidence_path(case_id, PRUNED)}: names something that is no removal") from None
-    return {removal.name: removal for removal in removals}
+    if not all(_is_removal(row) for row in rows):
+        raise EvidenceError(f"{evidence_path(case_id, PRUNED)}: names something that is no removal")
+    return {row["name"]: Removal(**row) for row in rows}
+
+
+def _is_removal(row: object) -> bool:
+    kinds = {"name": str, "sha256": str, "bytes": int, "removed_at": str, "reason": str}
+    return (
+        isinstance(row, dict) and row.keys() == kinds.keys() and all(type(row[name]) is kinds[name] for name in kinds)
+    )

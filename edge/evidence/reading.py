@@ -15,7 +15,7 @@ from typing import Protocol
 from edge.errors import EvidenceError, UsageError
 from edge.evidence.keys import KEYS
 from edge.evidence.manifest import manifest_number, read_manifest
-from edge.evidence.store import EVIDENCE
+from edge.evidence.store import CHAIN, EVIDENCE
 from edge.evidence.zipped import BLOCK_BYTES, ZipContent
 
 CASE, REPLAY, STATE, EXPORT = "case folder", "replay folder", "state folder", "export"
@@ -77,7 +77,7 @@ def open_reader(path: Path) -> EvidenceReader:
 
 def _folder_reader(path: Path) -> EvidenceReader:
     names = set(os.listdir(path))
-    if EVIDENCE in names or "chain.json" in names:
+    if EVIDENCE in names or CHAIN in names:
         if LINKS in names or any(name.startswith("case-") and name.endswith(".html") for name in names):
             return FolderReader(path, EXPORT)
         is_replay = names & {"summary.json", "alerts.jsonl"}
@@ -86,6 +86,8 @@ def _folder_reader(path: Path) -> EvidenceReader:
         return CaseReader(path)
     if names & set(_STATE_NAMES):
         return FolderReader(path, STATE)
+    if path.resolve().name == EVIDENCE:
+        raise UsageError(f"{path}: name the folder above it, where {CHAIN} lies")
     raise UsageError(f"{path}: holds no evidence; name a case, replay or state folder, or an exported zip")
 
 

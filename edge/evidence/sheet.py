@@ -22,16 +22,16 @@ from urllib.parse import quote
 import jinja2
 
 from edge.errors import EvidenceError
-from edge.evidence.chain import CHAIN, NOTE_BYTES_MAX, Head, parse_note
+from edge.evidence.chain import NOTE_BYTES_MAX, Head, parse_note
 from edge.evidence.keys import KEYS, parse_public_key, unsealed
 from edge.evidence.manifest import MANIFEST_BYTES_MAX, Manifest, manifest_number, read_manifest
 from edge.evidence.pruning import PRUNED, RECORD_BYTES_MAX, Removal, parse_record
 from edge.evidence.reading import EvidenceReader, found_key_files, read_whole
 from edge.evidence.report import CHINESE
-from edge.evidence.store import EVIDENCE
+from edge.evidence.store import CHAIN, EVIDENCE
 
 PICTURES_MAX = 16
-PICTURE_BYTES_MAX = 8 << 20
+PICTURE_BYTES_MAX = 4 << 20
 STILL_APART_S = 10.0  # GA/T 832-2014
 CLOCK_OFF_S = 1.0
 WIDTH_MIN_PX, HEIGHT_MIN_PX = 1280, 720
@@ -115,7 +115,9 @@ def make_sheet(reader: EvidenceReader, case_id: str) -> bytes:
             newest=newest,
             place=_mapping(newest.get("place")),
             category=_mapping(newest.get("category")),
-            thing=_mapping(newest.get("object")),
+            label=str(_mapping(newest.get("object")).get("label", "")),
+            box_px=_whole_numbers(newest, "box_px"),
+            frame_px=_whole_numbers(newest, "frame_px"),
             model=_mapping(newest.get("model")),
             zone=_mapping(newest.get("zone")),
             alerts=[_alert(manifest) for manifest in manifests],
@@ -164,7 +166,7 @@ def _files(reader: EvidenceReader, case_id: str, manifests: Sequence[Manifest]) 
                 name=name,
                 link=quote(f"{folder}/{name}") if name in there else "",
                 sha256=str(entry.get("sha256", "")),
-                size=f"{int(entry.get('bytes') or 0):,}",
+                size=f"{size:,}" if isinstance(size := entry.get("bytes"), int) else "?",
                 taken_at=_moment(entry.get("taken_at")),
                 masked=entry.get("masked") is True,
                 removed=removed.get(name),
@@ -202,8 +204,7 @@ def _points(manifests: Sequence[Manifest]) -> list[Point]:
     stills = _times(manifests, ("still",))
     whole = _times(manifests, _WHOLE)
     gaps = [later - earlier for earlier, later in pairwise(stills)]
-    size = _mapping(manifests[0].document.get("object")).get("frame_px")
-    width, height = size if isinstance(size, list) and len(size) == 2 else (0, 0)
+    width, height = [*_whole_numbers(manifests[0].document, "frame_px"), 0, 0][:2]
     originals = sum(entry.get("role") == "original" for manifest in manifests for entry in manifest.entries)
     return [
         Point(
@@ -260,6 +261,12 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _whole_numbers(document: Mapping[str, Any], name: str) -> list[int]:
+    """Of the object; none where it says something else."""
+    stated = _mapping(document.get("object")).get(name)
+    return stated if isinstance(stated, list) and all(isinstance(number, int) for number in stated) else []
+
+
 def _key_files(reader: EvidenceReader) -> list[tuple[str, str]]:
     """Path and id of the public keys that travel with it."""
     parsed = ((found.path, parse_public_key(found.content)) for found in found_key_files(reader))
@@ -283,5 +290,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"zh": lambda word: CHINESE.get(word, ""), "moment": _moment}
+    environment.filters |= {"zh": lambda word: CHINESE.get(str(word), ""), "moment": _moment}
     return environment

@@ -20,6 +20,7 @@ from edge.errors import EvidenceError
 from edge.ports import EvidenceFile
 
 EVIDENCE = "evidence"
+CHAIN = "chain.json"
 
 _NAME = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _REMEDY = {

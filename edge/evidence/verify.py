@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import EvidenceError
-from edge.evidence.chain import CHAIN, NOTE_BYTES_MAX, ChainNote, Head, last_position, parse_note
+from edge.evidence.chain import NOTE_BYTES_MAX, ChainNote, Head, last_position, parse_note
 from edge.evidence.keys import (
     KEYS,
     PRIVATE_KEY,
@@ -46,10 +46,10 @@ from edge.evidence.reading import (
     read_whole,
 )
 from edge.evidence.sheet import case_of_sheet, make_sheet, sheet_form, stated_form
-from edge.evidence.store import EVIDENCE
+from edge.evidence.store import CHAIN, EVIDENCE
 
 PROBLEMS_TOLD = 20  # the rest is counted
-SHEET_BYTES_MAX = 256 << 20
+SHEET_BYTES_MAX = 128 << 20
 NOT_SIGNED = "nothing here is signed: this proves that the files are complete and fit, not whose they are"
 
 
