@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from edge import __version__
-from edge.capture.reel import Reel
 from edge.clock import Stopwatch, interval_of, local_day, minute_of_week
 from edge.config.catalogue import MeasureUse, ScenarioUse, stock_catalogue
 from edge.config.loader import Site
@@ -56,6 +55,9 @@ from edge.runtime.worker import Worker
 from edge.wiring.camera_models import CameraModels, Eyes, listed, models_of
 
 _log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from edge.capture.reel import Reel
 
 # Things that stand or walk about by themselves: what they cover is explained, not left behind.
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
@@ -217,6 +219,8 @@ def reel_for(site: Site, camera: CameraConfig, *, source: str = ANALYSED) -> Ree
 
     None where there are no clips, but for the main stream, whose pictures are asked for as well.
     """
+    from edge.capture.reel import Reel  # the supervisor loads this module too, and must not carry a decoder
+
     evidence = site.config.evidence
     if not evidence.has_clips and source == ANALYSED:
         return None
