@@ -354,6 +354,19 @@ def test_files_removed_on_record_are_no_fault_and_no_others_are(copy: Path) -> N
     assert verify(copy).problems == [f"evidence/{folder.name}/crop-1.jpg: is missing"]
 
 
+def test_a_record_goes_on_under_a_new_key(copy: Path) -> None:
+    folder, keys = folder_of(copy, 1), copy / "keys"
+    record_removals(copy, folder.name, [removal_of(copy, 1, "crop-1.jpg")], gateway_key(copy))
+    (keys / "gateway.key").unlink()
+    (keys / "gateway.pub").rename(keys / "2025.pub")
+    SharedChain(copy).begin()
+    record_removals(copy, folder.name, [removal_of(copy, 1, "overview-1.jpg")], gateway_key(copy))
+    for name in ("crop-1.jpg", "overview-1.jpg"):
+        (folder / name).unlink()
+    verdict = verify(copy)
+    assert (verdict.problems, verdict.removed) == ([], 2)
+
+
 def test_a_record_of_removals_that_the_gateway_did_not_sign_counts_for_nothing(copy: Path) -> None:
     folder = folder_of(copy, 1)
     record_removals(copy, folder.name, [removal_of(copy, 1, "crop-1.jpg")], SigningKey.new())
