@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.cli.status_view import Sample as StatusSample
+from edge.cli.status_view import _courier
 from edge.core.types import NS_PER_S
 from edge.delivery.commands import (
     BYTES_MAX,
@@ -31,10 +33,12 @@ from edge.delivery.schema import command_schema, reply_schema
 from edge.errors import StateError, UsageError
 from edge.runtime import command_desk
 from edge.runtime.command_desk import MESSAGES_MAX, QUEUE_MAX, REFUSALS_MAX
+from edge.runtime.health import COURIER, CourierReport
 from edge.state import commands as table
 from edge.state.commands import Commands
 from edge.state.database import IN_MEMORY, Database
 from tests.alerts import closed_schema
+from tests.boards import Gateway as BoardGateway
 from tests.commanding import ASKED, CASE, KEY, NOW_NS, Desk, command, event, mutated, signed
 
 pytestmark = pytest.mark.delivery
@@ -325,6 +329,29 @@ def test_a_flood_costs_no_memory_and_is_counted(desk: Desk) -> None:
         desk.pump()
     assert len(desk.desk.unposted(1000)) == REFUSALS_MAX
     assert desk.desk.counts.refused["other-gateway"] == REFUSALS_MAX + 50
+
+
+def test_a_retained_command_is_refused_for_it_would_come_with_every_connection(desk: Desk) -> None:
+    desk.desk.receive(command(), retained=True)
+    desk.pump()
+    assert (desk.acted, desk.posted()) == ([], [])
+    assert desk.desk.tally() == (
+        {"received": 1, "done": 0, "failed": 0, "repeated": 0, "unanswered": 1},
+        {"retained": 1},
+    )
+
+
+def test_what_came_of_commands_stands_in_edge_status() -> None:
+    report = CourierReport(
+        broker="mqtt://b:1883",
+        mode="emergency",
+        commands={"received": 5, "done": 2, "failed": 0, "repeated": 1, "unanswered": 0},
+        commands_refused={"stale": 1, "busy": 1},
+    )
+    gateway = BoardGateway()
+    gateway.tell(COURIER, "courier", report)
+    lines = [line.plain for line in _courier(report, StatusSample(gateway.status()))]
+    assert lines[1:] == ["mode emergency", "commands 5 received, 2 done, 1 repeated; refused: busy 1, stale 1"]
 
 
 def test_the_table_is_bounded_and_forgets_no_command_that_a_repeat_could_bring_to_life(

@@ -252,6 +252,30 @@ def test_edge_check_reads_the_files_too(tmp_path: Path, capsys: pytest.CaptureFi
     assert "run chmod o-rwx,g-wx" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        ("{allow: [fly]}", "commands: allow[0] must be verify, dismiss"),
+        ("{allow: []}", "commands: allow needs at least one"),
+        ("{allow: [mode, mode]}", "commands: allow names the same one twice"),
+        ("{stale_s: 5}", "commands: stale_s must be 10 or more"),
+        ("{keys: brain.pub}", "commands: unknown key keys; did you mean key?"),
+        ("all", "commands must be a mapping"),
+    ],
+)
+def test_what_commands_are_taken_is_said_strictly(tmp_path: Path, commands: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, site_text("url: mqtts://b:8883", f"commands: {commands}"))
+    assert f"site.yaml:6: {words}" in str(caught.value)
+
+
+def test_commands_are_taken_unless_the_site_says_none(tmp_path: Path) -> None:
+    config = load(tmp_path, SITE).config
+    assert config.commands is not None
+    assert (len(config.commands.allow), config.commands.key, config.commands.stale_s) == (7, None, 300)
+    assert load(tmp_path, site_text("url: mqtts://b:8883", "commands: none")).config.commands is None
+
+
 # What is allowed, and still told
 
 

@@ -15,6 +15,8 @@ def check(
 
     Example: edge check site.yaml
 
+    What is allowed and still better not left so, such as a password in clear, is told as a caution.
+
     Exit status: 0 it is right, 1 a model cannot be used, 2 it is not right, or cannot be read. Variables such as
     ${MQTT_PASSWORD} must be set.
     """

@@ -24,8 +24,9 @@ def json_schema(catalogue: Catalogue | None = None) -> dict[str, Any]:
     definitions["CameraConfig"]["properties"]["scenarios"]["items"] = {"oneOf": uses}
     broker = schema["properties"]["mqtt"]
     broker["anyOf"] = [*broker["anyOf"], {"enum": ["embedded", "none"]}]
-    console = schema["properties"]["console"]
-    console["anyOf"] = [*console["anyOf"], {"const": "none"}]
+    for name in ("commands", "console"):
+        section = schema["properties"][name]
+        section["anyOf"] = [*section["anyOf"], {"const": "none"}]
     return schema
 
 

@@ -46,6 +46,7 @@ DONE, REFUSED, FAILED = "done", "refused", "failed"
 
 # Why a command is refused before anything is done. An action has reasons of its own beside these.
 OVERSIZED = "oversized"
+RETAINED = "retained"
 MALFORMED = "malformed"
 BAD_SIGNATURE = "bad-signature"
 OTHER_GATEWAY = "other-gateway"

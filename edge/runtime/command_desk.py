@@ -27,6 +27,7 @@ from edge.delivery.commands import (
     ID_TAKEN,
     OVERSIZED,
     REFUSED,
+    RETAINED,
     Command,
     CommandRefusedError,
     Gate,
@@ -141,9 +142,15 @@ class CommandDesk:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def receive(self, payload: bytes) -> None:
-        """One message from the topic `command`, whatever it is. Neither reads it nor waits."""
+    def receive(self, payload: bytes, *, retained: bool = False) -> None:
+        """One message from the topic `command`, whatever it is. Neither reads it nor waits.
+
+        `retained`: the broker had it from before we listened, and would give it to us with every connection.
+        """
         self._count("received")
+        if retained:
+            self._refuse(CommandRefusedError(RETAINED, "the broker retains it: send commands without that mark"))
+            return
         if len(payload) > BYTES_MAX:
             self._refuse(CommandRefusedError(OVERSIZED, f"{len(payload)} bytes, {BYTES_MAX} at most"))
             return

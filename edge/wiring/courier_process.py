@@ -48,6 +48,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
     identity = f"{config.site.id}:{config.gateway.id}"  # an id holds no colon, so no two gateways share one
     topics = Topics(config.site.id, config.gateway.id)
     login = credentials_of(order.site)
+    order.set_up_log("courier", secret=login.password)
     publisher = MqttPublisher(
         f"mqtt://127.0.0.1:{PORT}" if config.mqtt.embedded else config.mqtt.url,
         client_id=identity,
@@ -96,7 +97,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
         uploader = _uploader(order, database, courier)
         if desk is not None:
             desk.wake = courier.wake
-            publisher.subscribe(topics.command, lambda message: desk.receive(message.body))
+            publisher.subscribe(topics.command, lambda message: desk.receive(message.body, retained=message.retained))
 
         def report() -> CourierReport:
             upload = upload_report(uploader.state()) if uploader else None

@@ -42,5 +42,7 @@ class ProcessOrder:
         """Of the configuration in force: a reload does not restart a process that it does not change."""
         return read_report(self.board.row(SUPERVISOR_ROW), SupervisorReport).config_sha256 or self.site.config_sha256
 
-    def set_up_log(self, process: str, *, camera: str = "") -> None:
-        logs.set_up(process=process, camera=camera, level=self.log.level, form=self.log.form, secrets=self.site.secrets)
+    def set_up_log(self, process: str, *, camera: str = "", secret: str | None = None) -> None:
+        """`secret`: one that came from a file, besides those from the environment."""
+        secrets = (*self.site.secrets, *([secret] if secret else []))
+        logs.set_up(process=process, camera=camera, level=self.log.level, form=self.log.form, secrets=secrets)
