@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _GOODBYE_S = 1.0  # how long the last notice may take to be confirmed
 _ALERTS_A_TURN = 64  # between two looks at what else is to be said
 _MEASURES_A_TURN = 64
+_MARKED_AT_ONCE = 128
+_MARK_S = 0.02  # so long a confirmed alert may wait for others to be marked with
 _LETTERS_WINDOW = 16  # in flight, beside the alerts'
 _STEADY_NS = 10 * NS_PER_S  # a connection that stood for so long was a good one
 
@@ -217,7 +219,8 @@ class Courier:
         self._woken = False
         self._hurried = False
         self._lost = ""
-        self._confirmed: list[int] = []  # tickets not yet marked; the windows bound it
+        self._confirmed: list[int] = []  # tickets not yet looked at; the windows bound it
+        self._unmarked: list[int] = []  # sequences that the broker has; at most a window and _MARKED_AT_ONCE
         self._refused: dict[int, str] = {}  # ticket -> the broker's words
         self._retained = RetainedNotices()
         self._wanted: Mapping[str, str] = {}
@@ -350,6 +353,13 @@ class Courier:
         """
         in_flight: dict[int, int] = {}
         self._rounds.begin()
+        try:
+            self._deliver_until_stopped(in_flight)
+        finally:
+            self._mark_confirmed()  # before the break: those need not go again
+        return in_flight
+
+    def _deliver_until_stopped(self, in_flight: dict[int, int]) -> None:
         progress_ns = self._clock.mono_ns()
         while not self._stopping:
             if not in_flight and not self._retained.in_flight and not self._letters_in_flight:
@@ -361,11 +371,12 @@ class Courier:
             self._post_measures()
             waiting = len(in_flight) + self._retained.in_flight + len(self._letters_in_flight)
             answered = self._wait_for_news()
+            if not answered:
+                self._mark_confirmed()
             if answered and self._settle(answered, in_flight):
                 progress_ns = self._clock.mono_ns()
             elif waiting and self._clock.mono_ns() - progress_ns > self._confirm_ns:
                 raise DeliveryError(f"the broker has not confirmed {waiting} messages; connecting anew")
-        return in_flight
 
     def _hear_receipts(self) -> None:
         """What the brain has stored is done with."""
@@ -451,15 +462,21 @@ class Courier:
             awaited = True
             assert self._letters is not None
             self._letters.mark_posted(posted)
-        if sequences := [in_flight.pop(ticket) for ticket in answered if ticket in in_flight and ticket not in refused]:
-            self._mark(sequences)
-            self._sent += len(sequences)
+        confirmed = [in_flight.pop(ticket) for ticket in answered if ticket in in_flight and ticket not in refused]
+        self._unmarked += confirmed
+        self._sent += len(confirmed)
         for ticket in in_flight.keys() & refused.keys():
             raise DeliveryError(refused[ticket])
+        if not in_flight or len(self._unmarked) >= _MARKED_AT_ONCE or self._stopping:
+            self._mark_confirmed()
         self._tell_drain()
         return awaited
 
-    def _mark(self, sequences: Sequence[int]) -> None:
+    def _mark_confirmed(self) -> None:
+        """Many in one transaction: each waits for the disk. A crash before it costs that many repeats."""
+        sequences, self._unmarked = self._unmarked, []
+        if not sequences:
+            return
         if self._receipts is None:
             self._outbox.delete_sent(sequences)
         else:
@@ -469,6 +486,7 @@ class Courier:
                 redrive_ns=self._redrive_ns,
                 redrive_max_ns=self._redrive_max_ns,
             )
+        self._tell_drain()
 
     def _take_leave(self, in_flight: dict[int, int]) -> None:
         """The last notice, and what the broker confirms until it has that."""
@@ -482,12 +500,14 @@ class Courier:
         if ticket not in answered:
             log.warning("the broker has not confirmed our goodbye within %g s", _GOODBYE_S)
         self._settle(answered, in_flight)
+        self._mark_confirmed()
 
     def _wait_for_news(self) -> list[int]:
         """The tickets answered since the last call, after at most one poll. Raises DeliveryError when lost."""
+        timeout_s = min(self._poll_s, _MARK_S) if self._unmarked else self._poll_s
         with self._changed:
             self._changed.wait_for(
-                lambda: self._confirmed or self._lost or self._woken or self._stopping, timeout=self._poll_s
+                lambda: self._confirmed or self._lost or self._woken or self._stopping, timeout=timeout_s
             )
             self._woken = False
             answered, self._confirmed = self._confirmed, []
@@ -520,6 +540,7 @@ class Courier:
         self._since_ns = None
         self._retained.forget_connection()
         self._letters_in_flight.clear()
+        self._unmarked.clear()
         self._recalling = True
         self._asked_ns = None
         with self._changed:
