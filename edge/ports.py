@@ -163,7 +163,9 @@ class Recorder(Protocol):
         """
         ...
 
-    def watch(self, cases: Sequence[Case], frame: Frame) -> None: ...
+    def watch(self, cases: Sequence[Case], frame: Frame, things: Detections | None = None) -> None:
+        """`things`: all boxes of the frame, so that what they are of can be hidden, by `record` of this frame too."""
+        ...
 
     def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:
         """The ids of cases whose clip is complete, each once, for an update to carry it. `last`: as far as it is."""

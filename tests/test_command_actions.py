@@ -20,6 +20,7 @@ import pytest
 from edge.core.types import NS_PER_S, UInt8
 from edge.delivery.commands import DONE, FAILED, REFUSED, Command, CommandRefusedError, Gate, Reply
 from edge.errors import UsageError
+from edge.evidence.hiding import Hiding
 from edge.runtime import live
 from edge.runtime.health import CAMERA, ProcessEntry, SupervisorReport
 from edge.state.commands import KnownCommand
@@ -71,7 +72,7 @@ class Asked:
                 rig.worker,
                 rig.live._telling,
                 scene=lambda: rig.live.scene,
-                privacy=[PRIVATE],
+                hiding=Hiding([PRIVATE]),
                 folder=rig.folder,
                 timezone=ZoneInfo("Asia/Shanghai"),
             )

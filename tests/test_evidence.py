@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from edge.core.types import NS_PER_S, OPENED, PENDING, Case, CaseChange, Float32, Frame, UInt8
 from edge.errors import EvidenceError, UsageError
 from edge.evidence.chain import Chain, Head, chain_end
+from edge.evidence.hiding import Hiding
 from edge.evidence.manifest import listed_files
 from edge.evidence.recorder import CASES_MAX, STILLS_MAX, CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore, canonical
@@ -86,7 +87,7 @@ def a_change(kind: str, time_s: float, *, alerts: int, number: int = 1, reason: 
 
 
 def a_recorder(root: Path, *, privacy: Sequence[Float32] = (), chain: Chain | None = None) -> CaseRecorder:
-    return CaseRecorder(EvidenceStore(root), origin=ORIGIN, privacy=privacy, chain=chain)
+    return CaseRecorder(EvidenceStore(root), origin=ORIGIN, hiding=Hiding(privacy), chain=chain)
 
 
 def problems_in(root: Path) -> list[str]:

@@ -17,6 +17,7 @@ from edge.core.types import NS_PER_S
 from edge.delivery.schema import alert_schema
 from edge.errors import CaptureError, EvidenceError
 from edge.evidence.filming import WAITING_MAX, Filming
+from edge.evidence.hiding import Hiding
 from edge.evidence.recorder import CaseRecorder
 from edge.evidence.store import EvidenceStore
 from edge.evidence.verify import verify
@@ -166,7 +167,9 @@ def refuse(path: Path, content: bytes) -> None:
 
 
 def test_a_manifest_says_which_files_show_what_the_privacy_masks_hide(tmp_path: Path) -> None:
-    recorder = CaseRecorder(EvidenceStore(tmp_path), origin=ORIGIN, filming=a_filming(FakeFilm()), privacy=[WINDOW])
+    recorder = CaseRecorder(
+        EvidenceStore(tmp_path), origin=ORIGIN, filming=a_filming(FakeFilm()), hiding=Hiding([WINDOW])
+    )
     opened = manifest_of(tmp_path, told(recorder, "opened", 60, alerts=1))["files"]
     assert {file["role"] for file in opened if file["private"]} == {"original"}
     assert filmed(recorder, 66) == 1

@@ -21,6 +21,7 @@ from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, Frame, UInt8
 from edge.errors import CaptureError
 from edge.evidence.filming import Filming, MainFirst
+from edge.evidence.hiding import Hiding
 from edge.evidence.recorder import CaseRecorder
 from edge.evidence.store import EvidenceStore
 from edge.evidence.verify import verify
@@ -110,7 +111,9 @@ def test_while_the_main_stream_is_away_the_analysed_one_serves(tmp_path: Path) -
 
 
 def test_masks_hide_in_the_main_stream_what_they_hide_in_the_other(tmp_path: Path) -> None:
-    opened = a_recorder(tmp_path, FakeMain(), privacy=[WINDOW]).record(a_change("opened", 60, alerts=1), a_frame(60))
+    opened = a_recorder(tmp_path, FakeMain(), hiding=Hiding([WINDOW])).record(
+        a_change("opened", 60, alerts=1), a_frame(60)
+    )
     hidden = picture_of(tmp_path, opened, "still")[:240, :320]
     shown = picture_of(tmp_path, opened, "original")[:240, :320]
     assert np.abs(shown.astype(int) - large()[:240, :320]).mean() < 2

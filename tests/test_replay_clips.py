@@ -34,7 +34,7 @@ class NothingDetector:
 
 
 class NoRecorder:
-    def watch(self, cases: object, frame: Frame) -> None: ...
+    def watch(self, cases: object, frame: Frame, things: object = None) -> None: ...
 
     def filmed(self, mono_ns: int, *, last: bool = False) -> tuple[()]:
         return ()

@@ -500,7 +500,7 @@ class _Counting:
         self.looked += 1
         return [Detections.empty()]
 
-    def watch(self, cases: Sequence[Case], frame: Frame) -> None:
+    def watch(self, cases: Sequence[Case], frame: Frame, things: object = None) -> None:
         self.watched += 1
 
     def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:

@@ -88,7 +88,7 @@ class Told:
     def put_measures(self, measures: Sequence[WordedMeasure]) -> int:
         return 0
 
-    def watch(self, cases: Sequence[Case], frame: Frame) -> None:
+    def watch(self, cases: Sequence[Case], frame: Frame, things: Detections | None = None) -> None:
         pass
 
     def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:

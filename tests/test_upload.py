@@ -276,9 +276,9 @@ def test_a_folder_that_is_not_mounted_is_not_made_in_its_place(tmp_path: Path) -
     assert not (tmp_path / "mnt").exists()
 
 
-@pytest.mark.parametrize("rate_kbps", [800, 4000])
+@pytest.mark.parametrize("rate_kbps", [1600, 4000])
 def test_the_pace_is_kept(rate_kbps: int, tmp_path: Path) -> None:
-    size = rate_kbps * 1000 // 8  # a second's worth
+    size = rate_kbps * 1000 // 4  # two seconds' worth
     store = OddStore()
     try:
         with gateway_state(tmp_path) as database:
@@ -329,14 +329,14 @@ def test_no_file_is_asked_for_before_the_broker_has_every_alert_that_waits(tmp_p
     committed: dict[int, float] = {}
     try:
         with gateway_state(tmp_path) as database:
-            mark_sent = database.mark_sent
+            delete_sent = database.delete_sent
 
             def noted(sequences: Iterable[int]) -> None:
                 marked = list(sequences)
                 confirmed.update(dict.fromkeys(marked, time.monotonic()))
-                mark_sent(marked)
+                delete_sent(marked)
 
-            database.mark_sent = noted  # type: ignore[method-assign]
+            database.delete_sent = noted  # type: ignore[method-assign]
             for number in range(1, 41):
                 put_alert(database, number, fix_evidence(tmp_path, number, {"overview-1.jpg": os.urandom(5000)}))
             publisher = MqttPublisher(broker.url, client_id="gw-01")

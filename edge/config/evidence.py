@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from edge.config.fields import Strict
+from edge.config.fields import Strict, distinct
 
 
 class EvidenceConfig(Strict):
@@ -37,6 +37,10 @@ class EvidenceConfig(Strict):
     )
     dismissed_first: bool = Field(
         default=True, description="Whether what a person dismissed goes before older cases, where room is needed"
+    )
+    blur: Annotated[tuple[Literal["faces", "plates"], ...], Field(max_length=2), AfterValidator(distinct)] = Field(
+        default=(),
+        description="Hidden in published pictures: the heads of people, the plates of all vehicles but a case's own",
     )
 
     @property

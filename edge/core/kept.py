@@ -131,9 +131,9 @@ class KeptCase:
                 look.regions,
                 memory,
                 look.blind,
-                self.window,
-                shown,
-                self.earlier,
+                window=self.window,
+                shown=shown,
+                earlier=self.earlier,
             )
             yield scene if self.own_labels is None else scene.seen_by(self.own_labels)
 

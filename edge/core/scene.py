@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,6 +26,19 @@ class Scene:
     regions: StaticRegions
     memory: StreetMemory
     blind: bool = False  # the picture is not to be trusted: it shows no empty street either
+    ignored: Detections = field(default_factory=Detections.empty)  # detections that no rule may see
+
+    @property
+    def things(self) -> Detections:
+        """All boxes of the frame, for who must hide what they are of: seen ones, ignored ones, and where the tracker
+        believes that somebody is whom the detector has missed."""
+        carried = self.tracks.take(np.flatnonzero(self.tracks.detection < 0))
+        parts = (self.detections, self.ignored, carried)
+        return Detections(
+            np.concatenate([part.xyxy for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            np.concatenate([part.label for part in parts]),
+        )
 
     def patch(self, xyxy: Float32) -> Float32:
         """What a place looks like now: (4,) px -> luma with a rim, see `appearance`."""

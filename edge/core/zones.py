@@ -77,9 +77,11 @@ def seen_step_ns(looked_ns: int, now_ns: int) -> int:
     return gap_ns if looked_ns >= 0 and gap_ns <= GAP_MAX_NS else 0
 
 
-def outside_masks(detections: Detections, masks: Sequence[Float32], *, width: int, height: int) -> Detections:
-    """The detections whose middle lies in none of the masks (polygons in fractions)."""
+def parted_by_masks(
+    detections: Detections, masks: Sequence[Float32], *, width: int, height: int
+) -> tuple[Detections, Detections]:
+    """The detections whose middle lies in none of the masks (polygons in fractions), and the others."""
     if not masks:
-        return detections
-    hidden = ZoneMap(masks, anchor=boxes.CENTER).inside(detections.xyxy, width=width, height=height)
-    return detections.take(np.asarray(~hidden.any(axis=0), np.bool_))
+        return detections, Detections.empty()
+    hidden = ZoneMap(masks, anchor=boxes.CENTER).inside(detections.xyxy, width=width, height=height).any(axis=0)
+    return detections.take(np.asarray(~hidden, np.bool_)), detections.take(np.asarray(hidden, np.bool_))

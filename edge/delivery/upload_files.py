@@ -120,7 +120,7 @@ def manifest_named_in(alert: str) -> tuple[str, str] | None:
 def files_of(root: Path, manifest: Path, sha256: str, *, originals: bool) -> tuple[list[Leaving], int]:
     """What leaves of the files that a manifest names, its signature and itself the last; and how many stay behind.
 
-    What shows what the camera's privacy masks hide stays, unless `originals`; in an older manifest that is whatever is
+    What shows what is hidden in published pictures stays, unless `originals`; in an older manifest that is whatever is
     not masked beside something that is.
 
     `sha256` is the manifest's own, "" where nobody has told it. Raises ChangedError or FileNotFoundError.

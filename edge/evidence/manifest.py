@@ -60,8 +60,9 @@ def evidence_path(case_id: str, name: str) -> str:
 def file_entry(
     file: EvidenceFile, zone: tzinfo, *, masked: bool, private: bool, source: str = ANALYSED
 ) -> dict[str, object]:
-    """How a manifest names a file; `masked` says that the camera's privacy masks are blurred in it, `private` that it
-    shows what they hide, `source` of which of the camera's streams it is."""
+    """How a manifest names a file. `masked`: what privacy masks cover, and faces and plates where that is asked for, is
+    hidden in it; `private`: it shows what is hidden in the others, and is not to leave the gateway; `source`: of which
+    of the camera's streams it is."""
     return {
         "role": file.role,
         "path": file.path,

@@ -4,8 +4,8 @@
     record: one alert             -> its pictures, then its manifest; all of them or none
     filmed: some seconds later    -> the clip of an opened case, for an alert of its own unless the case ended first
 
-`original` is the sealed picture: the frame untouched, and `clip` the camera's own bitstream. In all others the privacy
-masks are blurred.
+`original` is the sealed picture: the frame untouched, and `clip` the camera's own bitstream. What `Hiding` hides is
+hidden in all others; where it hides anything, those two are marked as private: they are not to leave the gateway.
 """
 
 from __future__ import annotations
@@ -22,11 +22,24 @@ import numpy as np
 
 from edge.clock import iso, told_offset
 from edge.core import boxes
-from edge.core.types import CLEARED, NS_PER_S, OPENED, PENDING, WITHDRAWN, Case, CaseChange, Float32, Frame, UInt8
+from edge.core.types import (
+    CLEARED,
+    NS_PER_S,
+    OPENED,
+    PENDING,
+    WITHDRAWN,
+    Case,
+    CaseChange,
+    Detections,
+    Float32,
+    Frame,
+    UInt8,
+)
 from edge.errors import EvidenceError
 from edge.evidence.chain import Chain, ManifestChain
-from edge.evidence.drawing import blur, clock, draw_after, draw_overview
+from edge.evidence.drawing import clock, draw_after, draw_overview
 from edge.evidence.filming import Filming
+from edge.evidence.hiding import Hiding
 from edge.evidence.manifest import (
     BYTES,
     JSON,
@@ -103,11 +116,11 @@ class _Watched:
     pending: bool = True
     missed: bool = False  # not among the cases of the latest watch
 
-    def keep(self, picture: _Encoded) -> None:
+    def keep(self, picture: _Encoded, own: Box | None) -> None:
         """If it is far enough from the one before: the main stream's picture of a moment may be a little older."""
         if picture.mono_ns - self.last_ns >= STILL_APART_NS:
             self.last_ns = picture.mono_ns
-            self.waiting.append(_Still(picture.masked, picture.mono_ns, picture.wall_ns, picture.source))
+            self.waiting.append(_Still(picture.published_jpeg(own), picture.mono_ns, picture.wall_ns, picture.source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,7 @@ class CaseRecorder:
         store: EvidenceStore,
         *,
         origin: EvidenceOrigin,
-        privacy: Sequence[Float32] = (),
+        hiding: Hiding | None = None,
         chain: ManifestChain | None = None,
         filming: Filming | None = None,
         main: MainStream | None = None,
@@ -144,7 +157,8 @@ class CaseRecorder:
         self._main = main
         self._store = store
         self._origin = origin
-        self._privacy = tuple(privacy)
+        self._hiding = hiding or Hiding()
+        self._picture: _Encoded | None = None  # of the frame that was watched last, whose boxes are known
         self._chain = chain or Chain()
         self._watched: dict[str, _Watched] = {}  # by case_id, at most CASES_MAX
 
@@ -153,9 +167,9 @@ class CaseRecorder:
         for case in cases:
             self._discard_after(case.case_id, self._newest_manifest(case.case_id))
 
-    def watch(self, cases: Sequence[Case], frame: Frame) -> None:
+    def watch(self, cases: Sequence[Case], frame: Frame, things: Detections | None = None) -> None:
         """Take the stills that are due; forget cases that were not given twice running."""
-        picture = _Encoded(frame, self._privacy, self._main)
+        picture = self._picture = _Encoded(frame, self._hiding, things, self._main)
         given = {case.case_id for case in cases}
         for case_id in [case_id for case_id, watched in self._watched.items() if watched.missed]:
             if case_id not in given:
@@ -217,7 +231,7 @@ class CaseRecorder:
             watched.last_ns = watched.waiting[-1].mono_ns
             due = frame.mono_ns - watched.last_ns >= watched.apart_ns
         if due:
-            watched.keep(picture)
+            watched.keep(picture, self._hiding.own(case))
 
     def _watched_case(self, case: Case, frame: Frame) -> _Watched | None:
         """What is kept for a case; None where the table is full and no passer-by may go for it."""
@@ -298,7 +312,7 @@ class CaseRecorder:
         """The alert's own frame is its last still, unless one is younger than 10 s."""
         watched = self._watched_case(case, frame)
         if watched is not None and frame.mono_ns - watched.last_ns >= STILL_APART_NS:
-            watched.keep(picture)
+            watched.keep(picture, self._hiding.own(case))
 
     def _told(self, change: CaseChange, frame: Frame) -> None:
         """The waiting stills are stored, or the clip; a case that has ended is watched no more."""
@@ -320,8 +334,8 @@ class CaseRecorder:
         clip = self._clip(change, frame)
         if change.kind == WITHDRAWN or change.reason == CLIP:
             return clip
-        encoded = _Encoded(frame, self._privacy, self._main)
-        wall_ns, source, blurred = encoded.wall_ns, encoded.source, bool(self._privacy)
+        encoded, own = self._encoded(frame), self._hiding.own(change.case)
+        wall_ns, source, blurred = encoded.wall_ns, encoded.source, self._hiding.hides
         drawn = self._drawn(change, frame, encoded)
         if change.kind == CLEARED:
             pictures = [_Picture("after", drawn, wall_ns, blurred, source)]
@@ -329,13 +343,19 @@ class CaseRecorder:
             self._take_present(change.case, frame, encoded)
             pictures = [_Picture("overview", drawn, wall_ns, blurred, source)]
         if change.kind == OPENED:
-            crop = _jpeg(_crop(encoded.published, _in_frame(encoded.box(change.case.footprint), encoded.size_px)))
-            pictures.append(_Picture("original", encoded.untouched, wall_ns, False, source))
+            crop = _jpeg(_crop(encoded.published(own), _in_frame(encoded.box(change.case.footprint), encoded.size_px)))
+            sealed = encoded.original
+            pictures.append(_Picture("original", encoded.untouched, encoded.wall_ns_of(sealed), False, sealed.source))
             pictures.append(_Picture("crop", crop, wall_ns, blurred, source))
         watched = self._watched.get(change.case.case_id)
         waiting = watched.waiting if watched is not None else []
         stills = [_Picture("still", still.jpeg, still.wall_ns, blurred, still.source) for still in waiting]
         return [*pictures, *stills, *clip]
+
+    def _encoded(self, frame: Frame) -> _Encoded:
+        """The boxes of another frame than the one that was watched last are not known."""
+        last = self._picture
+        return last if last is not None and last.frame is frame else _Encoded(frame, self._hiding, None, self._main)
 
     def _clip(self, change: CaseChange, frame: Frame) -> list[_Picture]:
         """The clip that goes with this alert: with one of its own, or with the one that ends the case."""
@@ -348,7 +368,8 @@ class CaseRecorder:
         return [_Picture(CLIP, footage.content, begun_wall_ns, False, footage.source, footage.media_type)]
 
     def _drawn(self, change: CaseChange, frame: Frame, encoded: _Encoded) -> bytes:
-        case, published, box = change.case, encoded.published, encoded.box(change.case.footprint)
+        case, box = change.case, encoded.box(change.case.footprint)
+        published = encoded.published(self._hiding.own(case))
         polygon = self._origin.zones.get(case.zone)
         ended = f"{change.kind}: {change.reason}" if change.reason else change.kind
         when = iso(frame.wall_ns, self._origin.timezone)
@@ -393,7 +414,7 @@ class CaseRecorder:
                     file,
                     zone,
                     masked=picture.masked,
-                    private=bool(self._privacy) and not picture.masked,
+                    private=self._hiding.hides and not picture.masked,
                     source=picture.source,
                 )
                 for file, picture in zip(files, pictures, strict=True)
@@ -419,23 +440,36 @@ def _has_clip(change: CaseChange) -> bool:
 
 
 class _Encoded:
-    """A moment's JPEGs, each made at most once however many cases ask: of the main stream, or of the frame itself."""
+    """The pictures of one moment, each made at most once where the cases that ask spare the same box.
 
-    def __init__(self, frame: Frame, privacy: Sequence[Float32], main: MainStream | None) -> None:
-        self._frame = frame
-        self._privacy = privacy
+    They are of the main stream where there is one; but where people and vehicles are found, to be hidden, the published
+    ones are of the frame in which they were found: the other stream's is of a moment before or after.
+    """
+
+    def __init__(self, frame: Frame, hiding: Hiding, things: Detections | None, main: MainStream | None) -> None:
+        self.frame = frame
+        self._hiding = hiding
+        self._things = things
         self._main = main
-        self._shot: Shot | None = None
+        self._analysed = Shot(frame.bgr, frame.mono_ns, ANALYSED)
+        self._original: Shot | None = None
+        self._spared: Box | None = None  # in the two that follow
         self._published: UInt8 | None = None
+        self._jpeg: bytes | None = None
         self._untouched: bytes | None = None
-        self._masked: bytes | None = None
+
+    @property
+    def original(self) -> Shot:
+        """Looked for when it is first needed: to decode it takes some milliseconds."""
+        if self._original is None:
+            shot = self._main.shot(self.frame.mono_ns) if self._main is not None else None
+            self._original = shot or self._analysed
+        return self._original
 
     @property
     def shot(self) -> Shot:
-        if self._shot is None:
-            found = self._main.shot(self._frame.mono_ns) if self._main is not None else None
-            self._shot = found or Shot(self._frame.bgr, self._frame.mono_ns, ANALYSED)
-        return self._shot
+        """What is published of, once it is hidden what is to be."""
+        return self._analysed if self._hiding.finds else self.original
 
     @property
     def source(self) -> str:
@@ -447,7 +481,10 @@ class _Encoded:
 
     @property
     def wall_ns(self) -> int:
-        return self._frame.wall_ns - (self._frame.mono_ns - self.mono_ns)
+        return self.wall_ns_of(self.shot)
+
+    def wall_ns_of(self, shot: Shot) -> int:
+        return self.frame.wall_ns - (self.frame.mono_ns - shot.mono_ns)
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -457,30 +494,30 @@ class _Encoded:
 
     def box(self, footprint: Box) -> Box:
         """A box of the analysed frame where it lies in this picture."""
-        across, down = (mine / its for mine, its in zip(self.size_px, self._frame.size_px, strict=True))
+        across, down = (mine / its for mine, its in zip(self.size_px, self.frame.size_px, strict=True))
         x1, y1, x2, y2 = footprint
         return x1 * across, y1 * down, x2 * across, y2 * down
 
-    @property
-    def published(self) -> UInt8:
-        """The picture with its privacy masks blurred."""
-        if self._published is None:
-            self._published = blur(self.shot.bgr, self._privacy) if self._privacy else self.shot.bgr
+    def published(self, own: Box | None) -> UInt8:
+        """The picture without what is hidden; `own` is the box that is spared."""
+        if self._published is None or own != self._spared:
+            self._published, self._jpeg = self._hiding.published(self.shot.bgr, self._things, own), None
+            self._spared = own
         return self._published
+
+    def published_jpeg(self, own: Box | None) -> bytes:
+        if not self._hiding.hides:
+            return self.untouched
+        published = self.published(own)
+        if self._jpeg is None:
+            self._jpeg = _jpeg(published)
+        return self._jpeg
 
     @property
     def untouched(self) -> bytes:
         if self._untouched is None:
-            self._untouched = _jpeg(self.shot.bgr)
+            self._untouched = _jpeg(self.original.bgr)
         return self._untouched
-
-    @property
-    def masked(self) -> bytes:
-        if not self._privacy:
-            return self.untouched
-        if self._masked is None:
-            self._masked = _jpeg(self.published)
-        return self._masked
 
 
 def _jpeg(bgr: UInt8) -> bytes:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from edge.core.types import Case, CaseChange, Frame
+from edge.core.types import Case, CaseChange, Detections, Frame
 from edge.errors import EvidenceError
 from edge.ports import EvidenceFile, Outbox, Recorder
 from edge.runtime.watch import Watch
@@ -46,9 +46,9 @@ class Telling:
         except EvidenceError as error:
             log.error("evidence of an earlier process cannot be looked through: %s", error)
 
-    def watch(self, cases: Sequence[Case], frame: Frame) -> None:
-        """A trusted frame: stills may be due."""
-        self._recorder.watch(cases, frame)
+    def watch(self, cases: Sequence[Case], frame: Frame, things: Detections | None = None) -> None:
+        """A trusted frame, with all boxes in it: stills may be due."""
+        self._recorder.watch(cases, frame, things)
 
     def publish(self, changes: Iterable[CaseChange], frame: Frame, *, blind: str) -> list[Told]:
         """`blind`: why the frame may not be evidence, "" where it may. Returns what was told, with its number."""

@@ -21,7 +21,7 @@ from edge.core.scene import Scene
 from edge.core.sight import Sight
 from edge.core.tracker import Tracker
 from edge.core.types import OPENED, Case, Float32, Frame, StaticRegions
-from edge.core.zones import ZoneMap, outside_masks
+from edge.core.zones import ZoneMap, parted_by_masks
 from edge.ports import Detector
 from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling
@@ -81,7 +81,7 @@ class Worker:
             self.measuring.look(scene)
         with self._stage("evidence"):
             if not self.blind:
-                self._telling.watch(self.cases, frame)
+                self._telling.watch(self.cases, frame, scene.things)
             self._telling.publish(chain.from_iterable(judged), frame, blind=self.blind)
             self._telling.publish_clips(self.watches, frame)
         return scene
@@ -110,9 +110,9 @@ class Worker:
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px
         with self._stage("detect"):
-            detections = self._detector.detect([frame.bgr])[0]
+            found = self._detector.detect([frame.bgr])[0]
         with self._stage("track"):
-            detections = outside_masks(detections, self._ignored, width=width, height=height)
+            detections, ignored = parted_by_masks(found, self._ignored, width=width, height=height)
             self._tracker.fit_to(width=width, height=height)
             tracks = self._tracker.update(detections, frame.mono_ns)
         with self._stage("static"):
@@ -125,7 +125,7 @@ class Worker:
                 for anchor, zones in self._zones.items()
             }
         self._memory.keep(frame)
-        return Scene(frame, detections, tracks, presence, regions, self._memory)
+        return Scene(frame, detections, tracks, presence, regions, self._memory, ignored=ignored)
 
     def _interrupt(self, mono_ns: int) -> None:
         """What was since the last look is unknown: it counts neither as seen nor as empty, nor as standing still."""

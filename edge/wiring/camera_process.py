@@ -32,9 +32,9 @@ from edge.state.mode import EMERGENCY, mode_of
 from edge.state.occurrences import Occurrences
 from edge.wiring.camera_models import CameraModels, eyes_of
 from edge.wiring.frame_path import (
-    arrays,
     evidence_limits,
     filming_for,
+    hiding_for,
     measuring_for,
     recorder_for,
     reel_for,
@@ -179,7 +179,7 @@ def _live_camera(
             worker,
             telling,
             scene=lambda: live.scene,
-            privacy=arrays(camera.masks.privacy),
+            hiding=hiding_for(site, camera, models.labels),
             folder=order.folder,
             timezone=ZoneInfo(site.config.site.timezone),
         ),

@@ -44,6 +44,7 @@ from edge.delivery.message import (
 from edge.errors import EvidenceError
 from edge.evidence.chain import ManifestChain
 from edge.evidence.filming import Filming, MainFirst
+from edge.evidence.hiding import HiddenPart, Hiding, heads_of, plates_of_cars, plates_of_two_wheelers, whole
 from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
 from edge.evidence.thumbnail import thumbnail_of
@@ -63,6 +64,12 @@ if TYPE_CHECKING:
 EXPLAINING_LABELS = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "train", "dog", "horse")
 # The stock model calls bags and sacks that, without being sure of it; of a dog that stands there it is.
 DOUBTFUL_LABELS = ("dog", "horse")
+# Whose faces and plates are hidden where that is asked for, by the names that models give them: COCO's and VisDrone's.
+PEOPLE_LABELS = ("person", "people", "pedestrian", "rider")
+HEAD_LABELS = ("face", "head")
+CAR_LABELS = ("car", "van", "bus", "truck", "train")  # a bus may pass for a train
+TWO_WHEELER_LABELS = ("motorcycle", "motor", "bicycle", "tricycle", "awning-tricycle")
+PLATE_LABELS = ("license plate", "plate")
 
 _MB = 1_000_000
 
@@ -207,7 +214,7 @@ def recorder_for(
             category_of=lambda scenario, zone: category_entry(tags.get((scenario, zone)) or stock_tag(scenario)),
             clock_offset_s=clock_offset_s,
         ),
-        privacy=arrays(camera.masks.privacy),
+        hiding=hiding_for(site, camera, models.labels),
         chain=chain,
         filming=filming,
         main=main,
@@ -249,6 +256,26 @@ def evidence_limits(recorder: CaseRecorder, filming: Filming | None) -> dict[str
     }
 
 
+def hiding_for(site: Site, camera: CameraConfig, labels: tuple[str, ...]) -> Hiding:
+    """What the camera's published pictures do not show. Raises ConfigError where its models do not know of that."""
+    asked: dict[str, list[tuple[tuple[str, ...], Callable[[Float32], Float32]]]] = {
+        "faces": [(PEOPLE_LABELS, heads_of), (HEAD_LABELS, whole)],
+        "plates": [(CAR_LABELS, plates_of_cars), (TWO_WHEELER_LABELS, plates_of_two_wheelers), (PLATE_LABELS, whole)],
+    }
+    parts: list[HiddenPart] = []
+    for row, name in enumerate(site.config.evidence.blur):
+        known = [
+            HiddenPart(label_rows(there, labels), part_of, spares_own=name == "plates")
+            for names, part_of in asked[name]
+            if (there := [one for one in names if one in labels])
+        ]
+        if not known:
+            words = f"cannot be hidden at {camera.id}: its models know nobody who has any, only {listed(labels)}"
+            raise site.fault(("evidence", "blur", row), words)
+        parts += known
+    return Hiding(arrays(camera.masks.privacy), parts, own_labels=(*CAR_LABELS, *TWO_WHEELER_LABELS))
+
+
 def check_models(site: Site) -> dict[str, CameraModels]:
     """The models of all cameras, by camera id, checked, and every rule made once: each knows the labels asked for.
 
@@ -256,6 +283,7 @@ def check_models(site: Site) -> dict[str, CameraModels]:
     """
     models = models_of(site, site.config.cameras)
     for camera in site.config.cameras:
+        hiding_for(site, camera, models[camera.id].labels)
         for row in scenarios_of(camera):
             rule_for(site, camera, row, models[camera.id])
         for use in site.measures[camera.id]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,8 +17,8 @@ import numpy as np
 from edge.clock import iso
 from edge.core.cases import IS_EMPTY, IS_HIDDEN, IS_SEEN, IS_UNKNOWN
 from edge.core.scene import Scene
-from edge.core.types import OPENED, Float32, Frame, UInt8
-from edge.evidence.drawing import blur
+from edge.core.types import OPENED, Frame, UInt8
+from edge.evidence.hiding import Hiding
 from edge.evidence.store import write_atomically
 from edge.runtime.requests import Take
 from edge.runtime.telling import Telling
@@ -47,22 +47,24 @@ def looking_takes(
     telling: Telling,
     *,
     scene: Callable[[], Scene | None],
-    privacy: Sequence[Float32],
+    hiding: Hiding,
     folder: Path,
     timezone: ZoneInfo,
 ) -> dict[str, Take]:
-    """`scene`: what was seen last; `privacy`: polygons that are blurred; `folder`: of the gateway's state."""
+    """`scene`: what was seen last; `hiding`: what no picture shows; `folder`: of the gateway's state."""
 
     def look(body: Mapping[str, Any], frame: Frame) -> Answer:
         return _looked(worker, telling, scene(), str(body["case_id"]))
 
     def snapshot(body: Mapping[str, Any], frame: Frame) -> Answer:
         taken_at = iso(frame.wall_ns, timezone)
+        seen = scene()
+        picture = hiding.published(frame.bgr, seen.things if seen is not None and seen.frame is frame else None)
         try:
-            kept = _Snapshots(folder, camera).keep(blur(frame.bgr, privacy), str(body["name"]))
+            kept = _Snapshots(folder, camera).keep(picture, str(body["name"]))
         except OSError as error:
             return Answer(done=False, words=f"the picture is not stored: {error.strerror or error}")
-        inline = _inline(blur(frame.bgr, privacy), int(body["inline_max_bytes"]))
+        inline = _inline(picture, int(body["inline_max_bytes"]))
         result = {
             "camera": camera,
             "taken_at": taken_at,
