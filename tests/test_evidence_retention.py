@@ -17,8 +17,11 @@ from edge.cli.main import run
 from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, OPENED
 from edge.evidence.chain import SharedChain
+from edge.evidence.filming import Filming
 from edge.evidence.keys import gateway_key
+from edge.evidence.recorder import CaseRecorder
 from edge.evidence.retention import DISMISSED, OPEN, OVER, WAITING, Bounds, StoredCase, choose
+from edge.evidence.store import EvidenceStore
 from edge.evidence.upkeep import YOUNG_NS, Pruned, Tidied, prune, tidy
 from edge.evidence.verify import verify
 from edge.state.claims import Claims
@@ -26,8 +29,10 @@ from edge.state.database import Database
 from edge.state.kept_cases import FOLDER, KeptCases
 from edge.wiring.upkeep import Upkeep
 from tests.alerts import a_case, a_change, alert_of, topic_of
+from tests.test_evidence import ORIGIN, a_frame, tell_whole_case
 from tests.test_evidence import a_case as a_watched_case
-from tests.test_evidence import tell_whole_case
+from tests.test_evidence import a_change as a_watched_change
+from tests.test_evidence_clips import FakeFilm
 from tests.test_live_camera import site_in
 
 pytestmark = pytest.mark.delivery
@@ -246,6 +251,50 @@ def test_what_no_manifest_names_goes_and_what_one_names_stays(tmp_path: Path) ->
     assert not empty.exists()
     assert not list(root.glob(".*"))
     assert verify(root).problems == []
+
+
+def test_a_kill_between_any_two_steps_of_an_alert_is_put_right_and_the_alert_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second alert of a case: its clip, signature, manifest, and the chain's note before and after."""
+    whole = tmp_path / "whole"
+    first = filming_recorder(whole)
+    first.record(a_watched_change("opened", 60, alerts=1), a_frame(60))
+    clip = a_watched_change("updated", 66, alerts=2, reason="clip")
+    step = leftovers = 0
+    while True:
+        root = shutil.copytree(whole, tmp_path / str(step))
+        recorder = filming_recorder(root)
+        assert recorder._filming is not None
+        recorder._filming.begin(case_id(), 60 * NS_PER_S)
+        with killed_at(step, monkeypatch):
+            try:
+                recorder.record(clip, a_frame(66))
+            except KilledError:
+                ended = False
+            else:
+                ended = True
+        tidied = tidy(root, gateway_key(root), now_wall_ns=time.time_ns())
+        leftovers += tidied.files
+        SharedChain(root).begin()
+        verdict = verify(root)
+        assert (verdict.problems, verdict.unfinished) == ([], 0)
+        again = filming_recorder(root)
+        assert again._filming is not None
+        again._filming.begin(case_id(), 60 * NS_PER_S)
+        assert again.record(clip, a_frame(66))[-1].role == "manifest"
+        assert verify(root).problems == []
+        if ended:
+            break
+        step += 1
+    print(f"killed at each of {step} changes of the disk; {leftovers} files were removed, nothing was missed")
+    assert step > 12
+    assert leftovers > 5
+
+
+def filming_recorder(root: Path) -> CaseRecorder:
+    filming = Filming(FakeFilm(), pre_roll_ns=10 * NS_PER_S, post_roll_ns=5 * NS_PER_S)
+    return CaseRecorder(EvidenceStore(root), origin=ORIGIN, chain=SharedChain(root), filming=filming)
 
 
 def test_a_start_looks_only_at_what_changed_since_the_last(tmp_path: Path) -> None:
