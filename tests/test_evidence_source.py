@@ -28,7 +28,7 @@ from edge.evidence.verify import verify
 from edge.ports import ANALYSED, MAIN, Footage, Shot
 from edge.runtime.main_stream import SILENT_NS, MainStreamReading
 from tests.bench.cameras import StreetCameras
-from tests.bench.streams import Recipe, make_stream
+from tests.bench.streams import Recipe, Stream, make_stream
 from tests.clips import regular_times, write_clip
 from tests.test_capture_reel import START_NS, a_reel, pictures_of, wind
 from tests.test_evidence import ORIGIN, WINDOW, a_case, a_change, a_frame, manifest_of, picture_of, texture, times_s
@@ -219,12 +219,20 @@ def test_both_streams_of_a_camera_show_the_same_moment_and_the_main_one_comes_ba
         shown = pictures_of(footage.content)
         assert footage.source == MAIN
         assert 15 <= len(shown) <= 46
+        assert {one.pixels for one in shown} <= decoded(wide)
         cameras.drop("/main")
         wait_for(lambda: not reading.state.connected)
         cameras_seen = len(frames)
         wait_for(lambda: reading.state.connected and main.shot(frames[-1].mono_ns) is not None)
         assert len(frames) > cameras_seen  # the analysed stream did not wait for it
     assert max(abs(each) for each in off_s) <= 1 / 15 + 0.01
+
+
+def decoded(stream: Stream) -> set[bytes]:
+    """Its pictures, as the camera coded them."""
+    decoder = av.CodecContext.create("h264", "r")
+    packets = [*(av.Packet(unit) for unit in stream.units()), None]
+    return {picture.to_ndarray().tobytes() for packet in packets for picture in decoder.decode(packet)}
 
 
 def moment_of(bgr: UInt8) -> float:

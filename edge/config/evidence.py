@@ -19,7 +19,7 @@ class EvidenceConfig(Strict):
         default=5.0, description="How long after a case opened its clip ends, and goes out with an update"
     )
     clip_mb: Annotated[float, Field(ge=1, le=1024)] = Field(
-        default=16.0, description="Memory for the last seconds of each camera; at 4 Mbit/s 15 s are 7.5 MB"
+        default=16.0, description="Memory for the last seconds of each stream; at 4 Mbit/s 10 MB are in use"
     )
     thumbnail_kb: Annotated[float, Field(ge=0, le=256)] = Field(
         default=0.0,
