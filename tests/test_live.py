@@ -41,7 +41,8 @@ from tests.bench.impostors import closed_port, ssh_port
 from tests.bench.streams import BLACK, COVERED, MOVED, Stream, make_stream
 from tests.brokers import free_port
 from tests.commanding import Brain
-from tests.documentation import Documentation
+from tests.documentation import Documentation, DocumentedSubscriber
+from tests.platforms import Platform, json_reply
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.alone]
 
@@ -124,7 +125,22 @@ def test_four_cameras_find_every_case_lose_no_picture_and_all_that_asks_is_answe
     tmp_path: Path, media: Path
 ) -> None:
     port = free_port()
-    with street(tmp_path / "gateway", media, cameras=4, console={"listen": f"127.0.0.1:{port}"}) as place:
+    with (
+        Platform(lambda _request: json_reply({"errcode": 0})) as robot,
+        street(
+            tmp_path / "gateway",
+            media,
+            cameras=4,
+            console={"listen": f"127.0.0.1:{port}"},
+            bridges={
+                "webhooks": [{"kind": "wecom", "url": f"{robot.url}/send", "pictures": False}],
+                "onvif": {"prefix": "street"},
+                "homeassistant": {},
+            },
+        ) as place,
+        DocumentedSubscriber(place.documented.port, "street/#") as onvif,
+        DocumentedSubscriber(place.documented.port, "homeassistant/#") as home,
+    ):
         code, table = place.gateway.edge_status()
         print(table)
         assert code == 0
@@ -143,6 +159,12 @@ def test_four_cameras_find_every_case_lose_no_picture_and_all_that_asks_is_answe
         print(quiet_run(place, 25))  # `scripts/soak` looks for as long as it is told
         code, said = place.gateway.edge_status()
         assert (code, "no gateway runs there" in said) == (1, True)
+        cases = sum(alert["type"] == "cityeye.case.opened.v1" for alert in place.gateway.alerts())
+        texts = [one.document["markdown"]["content"] for one in robot.requests]
+        assert sum(int(m[1]) if (m := re.search(r"(\d+) 条告警", text)) else 1 for text in texts) == cases
+        assert {topic.split("/")[4] for topic, _ in onvif.heard} == {"ObjectIsLoitering"}
+        assert len(onvif.heard) == cases
+        assert len({topic for topic, _ in home.heard}) == 2 * len(place.names), "each camera, and its one scenario"
 
 
 def asked(port: int, path: str) -> str:

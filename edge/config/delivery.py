@@ -197,7 +197,7 @@ class Gat1400Config(Strict):
     states: States = ("opened", "updated", "cleared", "withdrawn")
     pictures: bool = True
     keepalive_s: Annotated[float, Field(ge=5, le=3600)] = 60.0
-    ca_file: Text | None = Field(default=None, description="Authorities to trust instead of the system's")
+    ca_file: File | None = Field(default=None, description="PEM: authorities to trust instead of the system's")
 
 
 def _prefix(text: str) -> str:

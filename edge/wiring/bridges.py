@@ -42,7 +42,7 @@ class Bridges:
         """
         config, rules, relays = site.config.bridges, rules_of(site), Relays(database)
         relays.set_followers([*follower_names(config), *others])
-        bridges = _bridges(config, Pictures(folder), rules)
+        bridges = _bridges(site, Pictures(folder), rules)
         self._followers = [Follower(name, relays, bridge) for name, bridge in bridges.items()]
         self._told: list[Follower | OnvifLetters] = [*self._followers]
         self.letters: dict[str, Box] = {}  # for the courier to post
@@ -184,16 +184,17 @@ def _robot_name(number: int) -> str:
     return f"webhook-{number}"
 
 
-def _bridges(config: BridgesConfig, picture: Pictures, rules: Rules) -> Mapping[str, Bridge]:
+def _bridges(site: Site, picture: Pictures, rules: Rules) -> Mapping[str, Bridge]:
+    config = site.config.bridges
     made: dict[str, Bridge] = {}
     if config.gat1400 is not None:
-        made[GAT1400] = ViewLibrary(Notifier(_library_settings(config.gat1400), rules), picture=picture)
+        made[GAT1400] = ViewLibrary(Notifier(_library_settings(site, config.gat1400), rules), picture=picture)
     for number, robot in enumerate(config.webhooks):
         made[_robot_name(number)] = Robot(_robot_settings(robot), picture=picture)
     return made
 
 
-def _library_settings(library: Gat1400Config) -> Gat1400Settings:
+def _library_settings(site: Site, library: Gat1400Config) -> Gat1400Settings:
     return Gat1400Settings(
         url=library.url,
         username=library.username,
@@ -205,7 +206,7 @@ def _library_settings(library: Gat1400Config) -> Gat1400Settings:
         states=library.states,
         pictures=library.pictures,
         keepalive_s=library.keepalive_s,
-        ca_file=None if library.ca_file is None else Path(library.ca_file),
+        ca_file=None if library.ca_file is None else site.path.parent / library.ca_file,
     )
 
 

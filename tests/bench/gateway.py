@@ -73,6 +73,7 @@ class RunningGateway:
     folder: Path
     site: dict[str, Any]
     environ: dict[str, str] = field(default_factory=dict)
+    delivered: Callable[[], Sequence[dict[str, Any]]] = tuple  # what a subscriber has
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -212,12 +213,20 @@ class RunningGateway:
         return sum(_descriptors(pid) for pid in self.session())
 
     def alerts(self) -> list[dict[str, Any]]:
-        """All that its outbox holds, in order."""
+        """All that it has told so far, in order: what its outbox holds, and what was confirmed and so deleted there."""
+        told = [*self.delivered(), *(json.loads(body) for (body,) in self._read("SELECT body FROM outbox"))]
+        return [alert for _, alert in sorted({alert["sequence"]: alert for alert in told}.items())]
+
+    def last_sequence(self) -> int:
+        """Of the newest alert that was ever stored, 0 before the first."""
+        rows = self._read("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
+        return int(rows[0][0]) if rows else 0
+
+    def _read(self, query: str) -> list[Any]:
         import sqlite3
 
         with sqlite3.connect(f"file:{self.state / 'edge.db'}?mode=ro", uri=True) as connection:
-            rows = connection.execute("SELECT body FROM outbox ORDER BY sequence").fetchall()
-        return [json.loads(body) for (body,) in rows]
+            return connection.execute(query).fetchall()
 
     def log_tail(self, lines: int = 60) -> str:
         if not self.log_path.exists():

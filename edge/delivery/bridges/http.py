@@ -51,24 +51,34 @@ class HttpClient:
         self.host = parts.hostname or ""
         self.shown = f"{parts.scheme}://{self.host}" + (f":{parts.port}" if parts.port else "")
         self._timeout_s = timeout_s
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-        self._opener = urllib.request.OpenerDirector()
+        self._ca_file = ca_file
+        self._opener: urllib.request.OpenerDirector | None = None
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Any status is an answer. Raises DeliveryError where there is none."""
+        request = urllib.request.Request(url, data=body, headers=dict(headers), method="POST")
+        self._opener = self._opener or self._made()
+        try:
+            with self._opener.open(request, timeout=self._timeout_s) as response:
+                return _answer(response.status, response.headers, response)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DeliveryError(f"{self.shown}: {_advice(error)}") from None  # its words may hold the address
+
+    def _made(self) -> urllib.request.OpenerDirector:
+        """Only what is named here: a default opener would follow redirects and ask the environment for proxies."""
+        try:
+            context = ssl.create_default_context(cafile=None if self._ca_file is None else str(self._ca_file))
+        except OSError as error:  # ssl's own errors are some
+            raise DeliveryError(f"{self._ca_file}: no file of authorities ({error.strerror or error})") from error
+        opener = urllib.request.OpenerDirector()
         for handler in (
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPHandler(),
             urllib.request.HTTPSHandler(context=context),
             urllib.request.UnknownHandler(),
         ):
-            self._opener.add_handler(handler)
-
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Any status is an answer. Raises DeliveryError where there is none."""
-        request = urllib.request.Request(url, data=body, headers=dict(headers), method="POST")
-        try:
-            with self._opener.open(request, timeout=self._timeout_s) as response:
-                return _answer(response.status, response.headers, response)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise DeliveryError(f"{self.shown}: {_advice(error)}") from None  # its words may hold the address
+            opener.add_handler(handler)
+        return opener
 
     def check(self, answer: Answer) -> None:
         """Raises for a status that is no success, by whether it is about this message or about us."""
