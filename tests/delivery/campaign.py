@@ -427,7 +427,7 @@ def _all_faults(campaign: Campaign, faults: int, alerts: int, chance: random.Ran
     kinds = campaign.kinds
     plan = [kinds[turn % len(kinds)] for turn in range(faults)]
     chance.shuffle(plan)
-    share = max(-(-(alerts - campaign.street.allowed.alerts) // len(plan)), 2)
+    share = max(-(-(alerts - campaign.street.allowed.alerts) // max(len(plan), 1)), 2)
     for kind in plan:
         campaign.suffer(kind, share)
     if every_line:
