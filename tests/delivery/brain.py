@@ -34,7 +34,7 @@ def make_ledger(path: Path) -> None:
     database.execute(
         "CREATE TABLE alerts (id TEXT PRIMARY KEY, sequence INTEGER, body TEXT, times INTEGER, receipts INTEGER)"
     )
-    database.execute("CREATE INDEX by_number ON alerts (sequence)")
+    database.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")  # that have come, or that one stands for
     database.close()
 
 
@@ -58,10 +58,14 @@ def listen(url_host: str, port: int, path: Path, *, site: str, gateway: str) -> 
 
     def received(_client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         alert = json.loads(message.payload)
+        database.execute("BEGIN")
         database.execute(
             "INSERT INTO alerts VALUES (?, ?, ?, 1, 0) ON CONFLICT (id) DO UPDATE SET times = times + 1",
             (alert["id"], alert["sequence"], message.payload.decode()),
         )
+        numbers = [alert["sequence"], *alert["data"].get("replaces", ())]
+        database.executemany("INSERT OR IGNORE INTO numbers VALUES (?)", [(number,) for number in numbers])
+        database.execute("COMMIT")
         client.ack(message.mid, message.qos)
         client.publish(f"{root}/receipt", json.dumps({"ids": [alert["id"]]}), qos=1)
         database.execute("UPDATE alerts SET receipts = receipts + 1 WHERE id = ?", (alert["id"],))
@@ -81,8 +85,8 @@ def kept(path: Path) -> Kept:
 
 
 def missing(path: Path, after: int, last: int) -> int:
-    """How many of the numbers above `after`, up to `last`, have not come."""
-    query = "SELECT COUNT(DISTINCT sequence) FROM alerts WHERE sequence > ? AND sequence <= ?"
+    """How many of the numbers above `after`, up to `last`, have not come and are covered by none that has."""
+    query = "SELECT COUNT(*) FROM numbers WHERE number > ? AND number <= ?"
     with contextlib.closing(_opened(path)) as database:
         return last - after - int(database.execute(query, (after, last)).fetchone()[0])
 

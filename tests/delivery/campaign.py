@@ -47,12 +47,15 @@ LONG_S = 4.0  # one in twelve of them: longer than any of the gateway's own pati
 SECOND = 0.2  # how often something dies during an outage
 DISK_MB = 24
 ALERTS_A_LINE = 4
+BOUND, BEYOND = 100, 120  # alerts in the outbox, and how many more are told
+USUAL_BOUND = 200_000
 PROBLEMS_MAX = 20
 ENDING = "ending"
 PATIENCE = {"poll_s": 0.05, "retry_s": 0.05, "retry_max_s": 0.4, "confirm_s": 1.5}
 
 BROKEN = ("broker stopped", "broker killed", "broker hung", "port blackholed", "cable unplugged", "port refused")
 FULL = ("disk full", "disk full and broker killed")
+OFFLINE = "offline beyond the bound"  # of the outbox: updates merge
 NODES = ("node killed", "node of the last connection killed", "node hung", "relay stalled")
 DEATHS = ("producer killed", "courier killed", "gateway killed", "brain killed")
 LINES = ("producer killed at a line", "courier killed at a line")
@@ -82,6 +85,8 @@ class Outcome:
     alerts: int = 0
     repeats: int = 0
     receipts: int = 0
+    replaced: int = 0  # alerts that came only in the `replaces` of a later one
+    waiting_max: int = 0  # in an outbox that may hold BOUND
     left_in_outbox: int = 0
     lines: int = 0  # of the delivery path, as far as they ran without a fault
     lines_died_at: int = 0
@@ -170,6 +175,13 @@ class Street:
         self.lives[name].signal(signal.SIGTERM)
         return self.lives.pop(name).end(15).killed
 
+    def bound_outbox(self, alerts_max: int) -> None:
+        def life() -> None:
+            with gateway.Database.open(self.place.database) as database:
+                database.bound_outbox(alerts_max=alerts_max, bytes_max=1_000_000_000)
+
+        lived(life)
+
     def look_after(self) -> None:
         """Start what has died at its line after all; whatever else has ended raises AssertionError."""
         for name in list(self.lives):
@@ -228,7 +240,7 @@ class Campaign:
     def kinds(self) -> tuple[str, ...]:
         if len(self._brokers) > 1:
             return (*NODES, *DEATHS, *LINES)
-        return (*(BROKEN + FULL if self._house else (*BROKEN[:3], "relay stalled")), *DEATHS, *LINES)
+        return (*(BROKEN + FULL if self._house else (*BROKEN[:3], "relay stalled")), *DEATHS, *LINES, OFFLINE)
 
     def warm_up(self, alerts: int) -> None:
         """Without a fault, noting the lines that run."""
@@ -260,7 +272,7 @@ class Campaign:
         seconds, whole = self._recovered(before, kind)
         now = brain.kept(street.ledger)
         tally.count += 1
-        tally.alerts += alerts
+        tally.alerts += street.allowed.alerts - before
         tally.repeats += now.repeats - kept.repeats
         tally.receipts += now.receipts - kept.receipts
         tally.recovery_s.append(round(seconds, 3))
@@ -280,10 +292,11 @@ class Campaign:
         copies = ledger.copies(folder)
         last = max(copies)
         outcome.alerts, outcome.repeats, outcome.receipts = last, kept.repeats, kept.receipts
+        outcome.replaced = last - kept.alerts
         outcome.found(*brain.problems_of(street.ledger, copies, last))
         told = partial(gateway.Script, street.place)
         lived(lambda: [told(camera).close() for camera in range(CAMERAS)])
-        outcome.found(*ledger.problems_of(folder, table="test_copies"))
+        outcome.found(*ledger.problems_of(folder, delivered=True))
         if outcome.left_in_outbox:
             outcome.found(
                 f"{outcome.left_in_outbox} alerts are still in the outbox, though the brain has receipted them"
@@ -305,6 +318,8 @@ class Campaign:
     def _inject(self, kind: str) -> None:
         if kind in LINES:
             self._kill_at_a_line(kind.partition(" ")[0])
+        elif kind == OFFLINE:
+            self._go_offline()
         elif kind in DEATHS:
             self._kill(kind.partition(" ")[0])
         else:
@@ -374,6 +389,20 @@ class Campaign:
             house.mend()
         if relay is not None:
             relay.mend()
+
+    def _go_offline(self) -> None:
+        """Until more has been told than the outbox may hold."""
+        street, broker = self.street, self._brokers[0]
+        broker.stop()
+        street.bound_outbox(BOUND)
+        street.allowed.alerts += BOUND + BEYOND
+        until = time.monotonic() + RECOVERED_S
+        while ledger.last(street.place.folder) < street.allowed.alerts and time.monotonic() < until:
+            street.look_after()
+            time.sleep(0.02)
+        self._outcome.waiting_max = max(self._outcome.waiting_max, ledger.waiting(street.place.folder))
+        street.bound_outbox(USUAL_BOUND)
+        broker.start()
 
     def _hold(self, hold_s: float) -> None:
         second = self._chance.random() < SECOND
@@ -449,8 +478,12 @@ def table(outcome: Mapping[str, Any]) -> str:
         )
     rows.append(
         f"{outcome['faults']} faults, {outcome['alerts']} alerts, {outcome['repeats']} repeats, "
-        f"{outcome['receipts']} receipts, {outcome['left_in_outbox']} left in the outbox; died at "
-        f"{outcome['lines_died_at']} different of {outcome['lines']} lines; {outcome['seconds']:.0f} s; "
+        f"{outcome['receipts']} receipts, {outcome['left_in_outbox']} left in the outbox"
+    )
+    if outcome["waiting_max"]:
+        rows.append(f"{outcome['replaced']} replaced by a later one; {outcome['waiting_max']} in an outbox for {BOUND}")
+    rows.append(
+        f"died at {outcome['lines_died_at']} different of {outcome['lines']} lines; {outcome['seconds']:.0f} s; "
         f"{len(outcome['problems'])} problems"
     )
     if outcome["lines_missed"]:

@@ -40,19 +40,32 @@ def copies(folder: Path) -> dict[int, list[str]]:
     return found
 
 
+_FIRST = (
+    "SELECT sequence, id, body FROM test_copies WHERE rowid IN (SELECT MIN(rowid) FROM test_copies GROUP BY sequence)"
+)
+
+
 def waiting(folder: Path) -> int:
     """Rows of the outbox."""
     with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:
         return int(database.execute("SELECT COUNT(*) FROM outbox").fetchone()[0])
 
 
-def problems_of(folder: Path, *, table: str = "outbox") -> list[str]:
+def last(folder: Path) -> int:
+    """The highest number that was given."""
+    with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:
+        rows = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchall()
+    return int(rows[0][0]) if rows else 0
+
+
+def problems_of(folder: Path, *, delivered: bool = False) -> list[str]:
     """One line each, none where all holds: the alerts, the cases, and the evidence of all cases that an alert names.
 
-    `table` is "test_copies" where the outbox has delivered some.
+    `delivered`: the outbox holds the rest, copies hold all of them as they were when they were new.
     """
     with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:
-        rows = database.execute(f"SELECT sequence, id, body FROM {table} ORDER BY sequence").fetchall()
+        query = _FIRST if delivered else "SELECT sequence, id, body FROM outbox"
+        rows = database.execute(f"{query} ORDER BY sequence").fetchall()
         cases = database.execute("SELECT case_id, state, alerts FROM cases WHERE state != 'pending'").fetchall()
     alerts = [json.loads(body) for _, _, body in rows]
     found = _outbox_problems(rows, alerts)

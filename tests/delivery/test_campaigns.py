@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import missing, need_program
-from tests.delivery.campaign import table
+from tests.delivery.campaign import BOUND, table
 
 pytestmark = pytest.mark.delivery
 
@@ -33,9 +33,11 @@ def campaign(broker: str, folder: Path, *, faults: int, alerts: int) -> dict[str
 @pytest.mark.slow
 def test_a_broker_that_is_stopped_killed_hung_cut_off_or_full_costs_no_alert_and_doubles_none(tmp_path: Path) -> None:
     need_program("mosquitto")
-    outcome = campaign("mosquitto", tmp_path, faults=14, alerts=420)
+    outcome = campaign("mosquitto", tmp_path, faults=15, alerts=420)
     assert outcome["problems"] == []
-    assert outcome["faults"] >= 14
+    assert outcome["faults"] >= 15
+    assert outcome["replaced"] > 0
+    assert outcome["waiting_max"] <= BOUND
     assert outcome["alerts"] >= 420
     assert outcome["left_in_outbox"] == 0
     assert outcome["receipts"] >= outcome["alerts"]
