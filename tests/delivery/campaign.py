@@ -331,6 +331,8 @@ class Campaign:
         chosen = names.get(who, [who])
         for name in chosen:
             street.kill(name)
+        if who == "gateway":
+            lived(partial(gateway.tidy_up, street.place))
         for name in chosen:
             street.start(name)
 

@@ -40,10 +40,11 @@ from edge.runtime.health import SupervisorReport, write_report
 from edge.runtime.live import PatientOutbox
 from edge.runtime.telling import Telling
 from edge.state.database import Database
-from edge.wiring import courier_process
+from edge.wiring import courier_process, live
 from edge.wiring.camera_models import CameraModels, eyes_of, models_of
 from edge.wiring.frame_path import recorder_for, telling_for
 from edge.wiring.process_order import LogSettings, ProcessOrder
+from edge.wiring.upkeep import tidy_evidence
 
 SITE, GATEWAY = "xiaohe", "gw-01"
 BOOT_ID = "b0071d"
@@ -214,6 +215,12 @@ class Script:
         if self._lanes[lane][0] % WITHDRAWN_EVERY == WITHDRAWN_EVERY - 1:
             return CaseChange(replace(told, state=WITHDRAWN), WITHDRAWN, "dismissed")
         return CaseChange(replace(told, state=CLEARED, cleared_ns=frame.mono_ns), CLEARED, "seen-empty")
+
+
+def tidy_up(place: Place) -> None:
+    """As the service does before its cameras start; a camera's process that is started alone does not."""
+    live._begin_chain(place.folder)
+    tidy_evidence(place.folder, now_wall_ns=SystemClock().wall_ns())
 
 
 def produce(

@@ -32,6 +32,7 @@ from tests.delivery.ledger import problems_of
 
 START_WALL_NS = 1_777_858_200 * NS_PER_S
 ROUND = LANES * LIFE * WITHDRAWN_EVERY  # alerts after which every kind of alert has come
+TIDY = "evidence/upkeep.py"  # what it does hangs on what an earlier kill has left
 PURE = ("evidence/drawing.py", "evidence/picture.py", "delivery/message.py")
 LINES_EVERY, CALLS_EVERY = 3, 20  # of which one is taken in the short form
 CHECK_EVERY = 4  # deaths, in the short form: what is lost stays lost
@@ -100,8 +101,9 @@ def walk_lines(top: Path, *, seed: int, whole: bool = True) -> Walked:
             result.missed.append(where)
             continue
         result.deaths += 1
-        if whole or result.deaths % CHECK_EVERY == 0:
-            result.found(f"killed before {where}", lived(partial(_restarted, here.place)).value)
+        if whole or point[0] == TIDY or result.deaths % CHECK_EVERY == 0:
+            again = partial(_restarted, here.place, wholly=point[0] == TIDY)
+            result.found(f"killed before {where}", lived(again).value)
     folder.close()
     result.killed = result.points - len(result.missed)
     result.seconds = watch.seconds
@@ -111,18 +113,21 @@ def walk_lines(top: Path, *, seed: int, whole: bool = True) -> Walked:
 def _recorded(place: Place) -> list[tuple[str, int, int]]:
     run = lines.LinesRun()
     run.start()
-    gateway.produce(place, 0, until=ROUND + 4)
-    gateway.produce(place, 0, until=ROUND + 6)  # a second start finds what the first has left
+    _begun(place, until=ROUND + 4, changed=False)
+    _litter(place)
+    _begun(place, until=ROUND + 6, changed=False)  # a second start finds what the first has left
     sys.settrace(None)
     return [(*line, count) for line, count in run.visits.items()]
 
 
 def _killed_at(here: Stage, point: lines.Line, chance: random.Random) -> bool:
     until, changed = _told(here.place) + here.alerts, chance.random() < 0.3
+    if point[0] == TIDY:
+        _litter(here.place)
 
     def life() -> int:
         lines.kill_at(point)
-        return gateway.produce(here.place, 0, until=until, changed=changed)
+        return _begun(here.place, until=until, changed=changed)
 
     return lived(life).killed
 
@@ -141,7 +146,7 @@ def walk_syscalls(top: Path, *, seed: int, whole: bool = True) -> Walked:
         first = _told(here)
         number = 1 + stretch % step
         while True:
-            life = partial(gateway.produce, here, 0, until=first + 1, changed=chance.random() < 0.1)
+            life = partial(_begun, here, until=first + 1, changed=chance.random() < 0.1)
             end, names = syscalls.traced(life, kill_before=number)
             if not end.killed:
                 break
@@ -173,8 +178,23 @@ def _told(place: Place) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def _restarted(place: Place) -> list[str]:
-    """What is wrong once the next process has begun."""
+def _begun(place: Place, *, until: int, changed: bool) -> int:
+    """The whole gateway's start, and on."""
+    gateway.tidy_up(place)
+    return gateway.produce(place, 0, until=until, changed=changed)
+
+
+def _litter(place: Place) -> None:
+    """What an earlier kill may have left, in any case."""
+    for case in (place.folder / "evidence").glob("*"):
+        for name in ("overview-99.jpg", ".still-99-1.jpg.part"):
+            (case / name).write_bytes(b"left by a kill")
+
+
+def _restarted(place: Place, *, wholly: bool = False) -> list[str]:
+    """What is wrong once the camera's process has begun again: alone, or `wholly` with the gateway."""
+    if wholly:
+        gateway.tidy_up(place)
     gateway.Script(place, 0).close()
     return problems_of(place.folder)
 
@@ -209,7 +229,7 @@ class _Folders:
         told = _told(here)
         last = int(lived(partial(gateway.produce, here, 0, until=told + LIFE * LANES)).value)
         self._result.alerts += last
-        self._result.found("at the end", lived(partial(_restarted, here)).value)
+        self._result.found("at the end", lived(partial(_restarted, here, wholly=True)).value)
         shutil.rmtree(here.folder)
 
 
