@@ -533,6 +533,7 @@ def test_the_sheet_says_what_the_manifests_say_and_escapes_it(zipped: Path) -> N
     assert "http" not in sheet.replace("http-equiv", "")
     for words in ("案件证据单", "qiaonong-03", "kerb", "2026-05-04 09:31:00.123", "GA/T 832-2014", "签名不能证明"):
         assert words in sheet
+    assert sheet.count(" 24 x 16 px") >= 3  # of the pictures themselves
     assert sheet.count("<figure>") == sheet.count("data:image/jpeg;base64,") >= 5
 
 

@@ -48,8 +48,14 @@ class SheetFile:
     size: str
     taken_at: str
     masked: bool
+    private: bool
     removed: Removal | None
-    picture: str = ""  # a data URI
+    picture: bytes = b""  # that is shown
+    size_px: tuple[int, int] = (0, 0)  # width and height, of a picture that is shown
+
+    @property
+    def data_uri(self) -> str:
+        return f"data:image/jpeg;base64,{base64.b64encode(self.picture).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ def make_sheet(reader: EvidenceReader, case_id: str) -> bytes:
             alerts=[_alert(manifest) for manifest in manifests],
             files=files,
             pictures=[file for file in files if file.picture],
-            points=_points(manifests),
+            points=_points(manifests, [file.size_px for file in files if file.picture and file.role in _WHOLE]),
             key_ids=sorted({manifest.key_id for manifest in manifests if manifest.key_id}),
             key_files=_key_files(reader),
             signed=sum(bool(manifest.key_id) for manifest in manifests),
@@ -156,7 +162,7 @@ def _files(reader: EvidenceReader, case_id: str, manifests: Sequence[Manifest]) 
     embedded = 0
     for entry in (entry for manifest in manifests for entry in manifest.entries):
         name = str(entry.get("path", "")).rpartition("/")[2]
-        picture = ""
+        picture = b""
         if name in there and embedded < PICTURES_MAX and entry.get("media_type") == "image/jpeg":
             picture = _picture(reader, f"{folder}/{name}")
             embedded += bool(picture)
@@ -169,19 +175,32 @@ def _files(reader: EvidenceReader, case_id: str, manifests: Sequence[Manifest]) 
                 size=f"{size:,}" if isinstance(size := entry.get("bytes"), int) else "?",
                 taken_at=_moment(entry.get("taken_at")),
                 masked=entry.get("masked") is True,
+                private=entry.get("private") is True,
                 removed=removed.get(name),
                 picture=picture,
+                size_px=_jpeg_px(picture),
             )
         )
     return files
 
 
-def _picture(reader: EvidenceReader, path: str) -> str:
+def _picture(reader: EvidenceReader, path: str) -> bytes:
     try:
-        content = read_whole(reader, path, bytes_max=PICTURE_BYTES_MAX)
-    except EvidenceError:  # too large to embed; verification tells of a damaged one
-        return ""
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+        return read_whole(reader, path, bytes_max=PICTURE_BYTES_MAX)
+    except EvidenceError:  # too large to show; verification tells of a damaged one
+        return b""
+
+
+def _jpeg_px(content: bytes) -> tuple[int, int]:
+    """Width and height by a JPEG's frame header; zeros where there is none."""
+    at = 2
+    while at + 9 < len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables and extensions, no frame
+            height, width = (int.from_bytes(content[at + row : at + row + 2]) for row in (5, 7))
+            return width, height
+        at += 2 + int.from_bytes(content[at + 2 : at + 4])
+    return 0, 0
 
 
 def _alert(manifest: Manifest) -> SheetAlert:
@@ -197,14 +216,14 @@ def _alert(manifest: Manifest) -> SheetAlert:
     )
 
 
-def _points(manifests: Sequence[Manifest]) -> list[Point]:
+def _points(manifests: Sequence[Manifest], sizes_px: Sequence[tuple[int, int]]) -> list[Point]:
     offsets = [manifest.document.get("clock_offset_s") for manifest in manifests]
     known = [float(offset) for offset in offsets if isinstance(offset, int | float)]
     worst = max(known, key=abs, default=None)
     stills = _times(manifests, ("still",))
     whole = _times(manifests, _WHOLE)
     gaps = [later - earlier for earlier, later in pairwise(stills)]
-    width, height = [*_whole_numbers(manifests[0].document, "frame_px"), 0, 0][:2]
+    width, height = min(sizes_px, default=(0, 0))
     originals = sum(entry.get("role") == "original" for manifest in manifests for entry in manifest.entries)
     return [
         Point(
@@ -228,8 +247,8 @@ def _points(manifests: Sequence[Manifest]) -> list[Point]:
         Point(
             f"pictures of at least {WIDTH_MIN_PX} x {HEIGHT_MIN_PX} px",
             f"图片不小于 {WIDTH_MIN_PX} x {HEIGHT_MIN_PX} 像素",
-            f"{width} x {height} px",
-            width >= WIDTH_MIN_PX and height >= HEIGHT_MIN_PX,
+            f"{width} x {height} px" if width else "no picture 无图片",
+            width >= WIDTH_MIN_PX and height >= HEIGHT_MIN_PX if width else None,
         ),
         Point("an original beside the annotated copy", "附未经标注的原图", str(originals), originals > 0),
     ]
