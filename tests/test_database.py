@@ -238,7 +238,7 @@ def test_a_newer_databases_version_is_named_and_the_file_left_alone(tmp_path: Pa
     newer.commit()
     newer.close()
     content = path.read_bytes()
-    with pytest.raises(StateError, match="has schema version 7, this program knows 3; install the version"):
+    with pytest.raises(StateError, match="has schema version 7, this program knows 4; install the version"):
         Database.open(path)
     assert path.read_bytes() == content
 
@@ -273,9 +273,29 @@ def test_a_database_of_version_1_goes_on_with_its_cases_and_its_outbox(tmp_path:
         assert database.backlog().last_sequence == 3
 
 
-def database_columns() -> list[str]:
+def test_a_database_of_version_3_goes_on_with_its_cases_and_its_outbox(tmp_path: Path) -> None:
+    path = tmp_path / "edge.db"
+    third = sqlite3.connect(path, isolation_level=None)
+    third.executescript((Path(__file__).parent / "data" / "edge-version-3.sql").read_text(encoding="utf-8"))
+    third.close()
+    with Database.open(path) as database:
+        assert [case.case_id for case in database.running_cases("cam")] == ["c1"]
+        assert [row.sequence for row in database.hand_over(0, 9)] == [1, 2]
+        assert (database.backlog().unsent, database.backlog().unreceipted) == (1, 1)
+        assert database.read("SELECT over FROM cases_totals") == [(1,)]
+        assert store(database) == 3
+        assert database.put_request("cam", "place", {}, now_wall_ns=0, until_wall_ns=1) == 1
+        for table in ("cases", "outbox", "requests", "followers", "relays"):
+            assert columns_of(database, table) == database_columns(table)
+
+
+def columns_of(database: Database, table: str) -> list[str]:
+    return sorted(name for _, name, *_ in database.read(f"PRAGMA table_info({table})"))
+
+
+def database_columns(table: str = "cases") -> list[str]:
     with Database.open(":memory:") as database:
-        return [name for _, name, *_ in database._read("PRAGMA table_info(cases)")]
+        return columns_of(database, table)
 
 
 def _open_in_process(path: Path, begin: threading.Barrier) -> None:

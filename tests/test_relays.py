@@ -61,3 +61,19 @@ def test_a_follower_that_is_away_for_ever_keeps_so_many_and_no_more(tmp_path: Pa
         database.number_from(100_000)
         store(database, 2)
         assert [one.sequence for one in relays.waiting("upload")] == [100_001]
+
+
+def test_how_many_wait_is_known_without_counting_them(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "edge.db") as database:
+        relays = Relays(database)
+        relays.set_followers(["upload", "webhook"])
+        for number in range(5):
+            store(database, number)
+        relays.done("upload", [2, 3, 99])
+        relays.set_followers(["upload"])
+        relays.set_followers(["upload", "webhook"])
+        store(database, 6)
+        for follower in ("upload", "webhook"):
+            (count,) = database.read("SELECT COUNT(*) FROM relays WHERE follower = ?", follower)[0]
+            assert relays.waiting_count(follower) == count
+        assert (relays.waiting_count("upload"), relays.waiting_count("webhook"), relays.waiting_count("x")) == (4, 1, 0)

@@ -26,7 +26,7 @@ from edge.errors import StateError
 from edge.ports import WordedMeasure
 from edge.state.outbox import OutboxTable, append, line, with_replaces
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 IN_MEMORY = ":memory:"
 MEASURES_MAX = 10_000  # of all cameras: an hour of 64 cameras with three measures each a minute
 CASES_OVER_MAX = 100_000  # cleared and withdrawn ones that a word can still be said of; some 500 bytes each
@@ -91,6 +91,9 @@ _MIGRATIONS: Mapping[int, Sequence[str]] = {
     2: (
         "ALTER TABLE cases ADD COLUMN reasons TEXT NOT NULL DEFAULT '[]'",
         "ALTER TABLE cases ADD COLUMN occurrences TEXT NOT NULL DEFAULT '[]'",
+    ),
+    # Alerts of before belong to no case here: they are never merged. Nobody waits for a request, and nobody follows.
+    3: (
         "ALTER TABLE cases ADD COLUMN told_id TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE cases ADD COLUMN told_sequence INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE outbox ADD COLUMN case_id TEXT NOT NULL DEFAULT ''",
@@ -101,7 +104,9 @@ _MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE outbox ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE outbox ADD COLUMN due_wall_ns INTEGER NOT NULL DEFAULT 0",
         "UPDATE outbox SET bytes = 400 + LENGTH(CAST(topic AS BLOB)) + LENGTH(CAST(body AS BLOB))",
-        "DROP TABLE IF EXISTS requests",  # nobody waits for any; it is made anew with one column more
+        "DROP TABLE IF EXISTS requests",
+        "DROP TABLE IF EXISTS followers",
+        "DROP TABLE IF EXISTS relays",
     ),
 }
 

@@ -188,7 +188,7 @@ def append(
     the newest alert can take any number over: nobody has seen it yet.
     """
     cursor = connection.execute(
-        "INSERT INTO outbox (id, topic, body, created, case_id, kind) VALUES (?, ?, '', ?, ?, ?)",
+        "INSERT INTO outbox (id, topic, created, case_id, kind, body) VALUES (?, ?, ?, ?, ?, '')",
         (alert["id"], topic, alert["time"], case_id, kind),
     )
     sequence = int(cursor.lastrowid or 0)

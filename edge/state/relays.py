@@ -45,7 +45,9 @@ class Relays:
         return [Relay(*row) for row in self._database.read(query, follower, after, limit)]
 
     def waiting_count(self, follower: str) -> int:
-        return int(self._database.read("SELECT COUNT(*) FROM relays WHERE follower = ?", follower)[0][0])
+        """Costs the same however many wait."""
+        rows = self._database.read("SELECT waiting FROM followers WHERE name = ?", follower)
+        return int(rows[0][0]) if rows else 0
 
     def done(self, follower: str, sequences: Iterable[int]) -> None:
         with self._database.writing() as connection:

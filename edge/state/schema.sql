@@ -93,7 +93,6 @@ CREATE TABLE IF NOT EXISTS outbox (
     sequence    INTEGER PRIMARY KEY AUTOINCREMENT,
     id          TEXT NOT NULL UNIQUE,
     topic       TEXT NOT NULL,
-    body        TEXT NOT NULL,         -- the alert as it is published, sequence filled in
     created     TEXT NOT NULL,         -- the alert's own time
     sent        INTEGER NOT NULL DEFAULT 0,
     case_id     TEXT NOT NULL DEFAULT '',
@@ -102,7 +101,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     replaces    TEXT NOT NULL DEFAULT '',     -- numbers that it stands for too, as in its body: '4,7'
     bytes       INTEGER NOT NULL DEFAULT 0,   -- that the row takes
     tries       INTEGER NOT NULL DEFAULT 0,   -- times that the broker confirmed it
-    due_wall_ns INTEGER NOT NULL DEFAULT 0    -- once sent: when it is sent again, should no receipt come
+    due_wall_ns INTEGER NOT NULL DEFAULT 0,   -- once sent: when it is sent again, should no receipt come
+    body        TEXT NOT NULL          -- the alert as it is published, sequence filled in; last, for it may be long
 );
 
 CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox (sequence) WHERE sent = 0;
@@ -193,7 +193,8 @@ CREATE TABLE IF NOT EXISTS measures (
 
 -- Who is told of every alert beside the broker: uploads, bridges to other platforms. The courier keeps the list.
 CREATE TABLE IF NOT EXISTS followers (
-    name TEXT PRIMARY KEY
+    name    TEXT PRIMARY KEY,
+    waiting INTEGER NOT NULL DEFAULT 0   -- its rows in relays, kept by triggers: they are too many to be counted
 ) WITHOUT ROWID;
 
 -- What each of them is still to be told of: copies, so that the outbox may forget an alert whatever they do.
@@ -204,6 +205,14 @@ CREATE TABLE IF NOT EXISTS relays (
     body     TEXT NOT NULL,
     PRIMARY KEY (follower, sequence)
 ) WITHOUT ROWID;
+
+CREATE TRIGGER IF NOT EXISTS relays_came AFTER INSERT ON relays BEGIN
+    UPDATE followers SET waiting = waiting + 1 WHERE name = new.follower;
+END;
+
+CREATE TRIGGER IF NOT EXISTS relays_went AFTER DELETE ON relays BEGIN
+    UPDATE followers SET waiting = waiting - 1 WHERE name = old.follower;
+END;
 
 -- Cases whose evidence is to be uploaded again, on request.
 CREATE TABLE IF NOT EXISTS retrievals (
@@ -232,6 +241,6 @@ CREATE TABLE IF NOT EXISTS commands (
 
 CREATE INDEX IF NOT EXISTS commands_unsent ON commands (id) WHERE sent = 0;
 
-INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '3');
+INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_version', '4');
 
 COMMIT;
