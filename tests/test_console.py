@@ -219,6 +219,10 @@ def _supervisor_hangs(gateway: Gateway) -> None:
             f"courier: {BROKER} has confirmed no alert for over 120 s, and some wait",
         ),
         (
+            lambda gateway: gateway.tell("courier", "courier", replace(COURIER_REPORT, refusal="Not authorized")),
+            "courier: an alert is refused; Not authorized",
+        ),
+        (
             lambda gateway: gateway.tell("courier", "courier", replace(COURIER_REPORT, oldest_unreceipted_s=600.5)),
             "courier: no receipt for over 600 s, and alerts wait for one; check the street brain, or set "
             "`confirm: puback` where none sends any",

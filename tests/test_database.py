@@ -280,7 +280,7 @@ def test_a_database_of_version_3_goes_on_with_its_cases_and_its_outbox(tmp_path:
     third.close()
     with Database.open(path) as database:
         assert [case.case_id for case in database.running_cases("cam")] == ["c1"]
-        assert [row.sequence for row in database.hand_over(0, 9)] == [1, 2]
+        assert [row.sequence for row in database.hand_over_between(1, 9, 9)] == [1, 2]
         assert (database.backlog().unsent, database.backlog().unreceipted) == (1, 1)
         assert database.read("SELECT over FROM cases_totals") == [(1,)]
         assert store(database) == 3

@@ -142,19 +142,98 @@ def mark(outbox: Database, sequences: list[int], clock: Clock) -> None:
     outbox.mark_sent(sequences, now_wall_ns=clock.wall_ns(), **times)
 
 
-def test_a_connection_begins_with_all_that_is_there_in_order_and_goes_on_with_what_comes(outbox: Database) -> None:
+def test_a_connection_begins_with_what_is_new_and_then_sends_again_what_has_no_receipt(outbox: Database) -> None:
     clock = Clock()
     rounds = rounds_of(outbox, clock)
     fill(outbox, 5)
     mark(outbox, [1, 3], clock)
     rounds.begin()
-    assert taken(rounds, 2) == [1, 2]
-    assert taken(rounds) == [3, 4, 5]
+    assert taken(rounds, 2) == [2, 4]
+    assert taken(rounds) == [5, 1, 3]
     assert taken(rounds) == []
     fill(outbox, 2, first=6)
     assert taken(rounds) == [6, 7]
     rounds.begin()
-    assert taken(rounds, in_flight=frozenset({2, 6})) == [1, 3, 4, 5, 7]
+    assert taken(rounds, in_flight=frozenset({2, 6})) == [4, 5, 7, 1, 3]
+
+
+def test_what_is_new_never_waits_behind_what_goes_again_and_a_round_ends_on_a_link_that_breaks(
+    outbox: Database,
+) -> None:
+    clock = Clock()
+    rounds = rounds_of(outbox, clock)
+    fill(outbox, 20)
+    mark(outbox, list(range(1, 21)), clock)
+    again: list[int] = []
+    for turn in range(4):
+        clock.move(5)
+        rounds.begin()
+        fill(outbox, 1, first=21 + turn)
+        sequences = taken(rounds, 8)  # and the link breaks
+        assert sequences[0] == 21 + turn
+        mark(outbox, sequences, clock)
+        again += sequences[1:]
+    assert set(range(1, 21)) <= set(again)
+
+
+def test_a_brain_that_is_slow_is_sent_each_alert_once(outbox: Database) -> None:
+    """Twenty times slower than the link, so that the last receipt comes ten minutes after the alert."""
+    count = 600
+    clock = Clock()
+    rounds = rounds_of(outbox, clock)
+    fill(outbox, count)
+    ids = {row.sequence: row.id for row in outbox.next_unsent(0, count)}
+    rounds.begin()
+    queue: list[int] = []
+    times: Counter[int] = Counter()
+    for _ in range(count + 60):
+        sequences = taken(rounds, 20)
+        queue += sequences
+        times.update(sequences)
+        if sequences:
+            mark(outbox, sequences, clock)
+        if queue:
+            sent_ns = outbox.delete([ids[queue.pop(0)]])
+            if sent_ns is not None:
+                rounds.heard(sent_ns)
+        clock.move(1)
+    assert outbox.alerts_between(1, count, count) == []
+    assert set(times.values()) == {1}
+
+
+def test_what_the_brain_has_passed_over_goes_again_while_receipts_come(outbox: Database) -> None:
+    clock = Clock()
+    rounds = rounds_of(outbox, clock)
+    rounds.begin()
+    ids: dict[int, str] = {}
+    again = []
+    for sequence in range(1, 121):  # one a second; the third is lost on the way
+        fill(outbox, 1, first=sequence)
+        ids[sequence] = outbox.alerts_between(sequence, sequence, 1)[0].id
+        sequences = taken(rounds)
+        again += [(sequence, one) for one in sequences if one != sequence]
+        mark(outbox, sequences, clock)
+        if sequence != 3:
+            sent_ns = outbox.delete([ids[sequence]])
+            assert sent_ns is not None
+            rounds.heard(sent_ns)
+        clock.move(1)
+    assert again == [(63, 3)]
+
+
+def test_what_the_broker_refuses_is_tried_again_in_a_while_and_holds_up_nothing(outbox: Database) -> None:
+    clock = Clock()
+    rounds = rounds_of(outbox, clock)
+    fill(outbox, 3)
+    rounds.begin()
+    assert taken(rounds) == [1, 2, 3]
+    mark(outbox, [1, 3], clock)
+    rounds.refused()
+    fill(outbox, 1, first=4)
+    assert taken(rounds) == [4]
+    mark(outbox, [4], clock)
+    clock.move(301)
+    assert taken(rounds, 1) == [2]
 
 
 def test_without_a_receipt_an_alert_goes_again_after_60_s_then_120_and_at_last_every_hour(outbox: Database) -> None:
@@ -185,6 +264,7 @@ def test_a_brain_that_is_away_is_not_sent_a_months_alerts_every_hour() -> None:
             for number in range(count):
                 append(connection, {**alert_of(change), "id": str(number)}, topic_of(change), case_id="", kind="opened")
         rounds.begin()
+        clock.move(1)
         mark(outbox, taken(rounds, count), clock)
         for _ in range(hours * 60):
             clock.move(60)
@@ -193,7 +273,8 @@ def test_a_brain_that_is_away_is_not_sent_a_months_alerts_every_hour() -> None:
             mark(outbox, sequences, clock)
         print(f"{count} alerts without a receipt: {again} sent again in {hours} h")
         assert count < again <= 512 + 64 * hours * 60
-        rounds.heard()
+        clock.move(60)
+        rounds.heard(clock.wall_ns())
         assert taken(rounds, count) == list(range(1, count + 1))
 
 
@@ -211,17 +292,20 @@ def test_with_the_brokers_word_alone_nothing_is_overdue(outbox: Database) -> Non
 def test_when_the_brain_speaks_after_a_silence_it_is_told_all_that_it_has_not_confirmed(outbox: Database) -> None:
     clock = Clock()
     rounds = rounds_of(outbox, clock)
-    fill(outbox, 3)
+    fill(outbox, 4)
     rounds.begin()
     mark(outbox, taken(rounds), clock)
-    for _ in range(4):  # by now they wait for minutes between two tries
-        clock.move(500)
+    for _ in range(6):  # by now they wait for many minutes between two tries
+        clock.move(1000)
         mark(outbox, taken(rounds), clock)
-    clock.move(10)
+    clock.move(100)
     assert taken(rounds) == []
-    rounds.heard()
+    sent_ns = outbox.delete([alert_of(a_change(4))["id"]])
+    assert sent_ns is not None
+    rounds.heard(sent_ns)
     assert taken(rounds) == [1, 2, 3]
-    rounds.heard()
+    mark(outbox, [1, 2, 3], clock)
+    rounds.heard(sent_ns)
     assert taken(rounds) == [], "it was not silent since"
 
 
@@ -427,3 +511,25 @@ def test_no_more_is_in_flight_than_the_broker_takes(receive_max: int, outbox: Da
     with Courier(outbox, publisher, poll_s=0.005, confirm_s=60):  # type: ignore[arg-type]
         until(lambda: len(publisher.bodies) == 40)
     assert publisher.most == max(receive_max * 3 // 4, 1)
+
+
+def test_an_alert_that_the_broker_refuses_is_told_of_and_holds_up_no_other(tmp_path: Path, outbox: Database) -> None:
+    rights = tmp_path / "rights"
+    rights.write_text("topic write cityeye/v1/+/+/alert/allowed/#\n")
+    broker = Mosquitto(tmp_path, "allow_anonymous true", f"acl_file {rights}")
+    broker.start()
+    try:
+        for number in range(1, 41):
+            change = a_change(number, camera="allowed" if number % 10 else "barred")
+            outbox.commit(change, alert_of(change), topic_of(change))
+        publisher = MqttPublisher(broker.url, client_id="gw-01", connect_s=5, version5=True)
+        with Courier(outbox, publisher, poll_s=0.01) as courier:
+            until(lambda: len(outbox.alerts_between(1, 100, 100)) == 4)
+            assert courier.drain(0.05) == 4
+            state = courier.state()
+        assert [row.sequence for row in outbox.next_unsent(0, 100)] == [10, 20, 30, 40]
+    finally:
+        broker.kill()
+    assert state.connected
+    assert state.refused == 4
+    assert "the broker refused a message (Not authorized); check the rights" in state.refusal

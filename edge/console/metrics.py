@@ -235,6 +235,7 @@ def _tell_courier(families: _Families, report: CourierReport) -> None:
     )
     families.counter("edge_alerts_merged", "Merged into later alerts, as the outbox was full.", report.merged)
     families.counter("edge_alerts_given_up", "Given up, as the outbox was full.", report.given_up)
+    families.counter("edge_alerts_refused", "Times that the broker would not take an alert.", report.refused)
     families.counter("edge_receipts_malformed", "Messages that were no receipt.", report.receipts_malformed)
     families.gauge("edge_alerts_last_sequence", "The number of the newest alert.", report.last_sequence)
     families.counter("edge_alerts_sent", "Confirmed by the broker since the courier's start.", report.sent)

@@ -66,7 +66,7 @@ class StoredAlerts(HandedOver, Protocol):
 
     def delete_sent(self, sequences: Iterable[int]) -> None: ...
 
-    def delete(self, ids: Iterable[str]) -> int: ...
+    def delete(self, ids: Iterable[str]) -> int | None: ...
 
     def unsent_count(self) -> int: ...
 
@@ -99,6 +99,8 @@ class CourierState:
     merged: int = 0  # ever: their numbers stand in the `replaces` of later ones
     given_up: int = 0  # ever, for room
     receipts_malformed: int = 0  # since the courier's start
+    refused: int = 0  # times since then that the broker would not take an alert
+    refusal: str = ""  # in its words, where it did so on this connection
 
 
 class Notices(Protocol):
@@ -227,6 +229,8 @@ class Courier:
         self._asked_ns: int | None = None  # when the notices were asked for last
         self._recalling = False
         self._sent = 0
+        self._refusal = ""  # the broker's words, where it has refused an alert on this connection
+        self._refused_alerts = 0
         self._last_state = CourierState()
         self._connected = False
         self._since_ns: int | None = None  # when this connection was made
@@ -293,7 +297,13 @@ class Courier:
             reason = reason or str(error)
         malformed = 0 if self._receipts is None else self._receipts.malformed
         self._last_state = replace(
-            self._last_state, connected=self._connected, reason=reason, sent=self._sent, receipts_malformed=malformed
+            self._last_state,
+            connected=self._connected,
+            reason=reason,
+            sent=self._sent,
+            receipts_malformed=malformed,
+            refused=self._refused_alerts,
+            refusal=self._refusal,
         )
         return self._last_state
 
@@ -380,8 +390,11 @@ class Courier:
 
     def _hear_receipts(self) -> None:
         """What the brain has stored is done with."""
-        if self._receipts is not None and (ids := self._receipts.take()) and self._outbox.delete(ids):
-            self._rounds.heard()
+        if self._receipts is None or not (ids := self._receipts.take()):
+            return
+        sent_wall_ns = self._outbox.delete(ids)
+        if sent_wall_ns is not None:
+            self._rounds.heard(sent_wall_ns)
 
     def _room(self, in_flight: Mapping[int, int]) -> int:
         """How many messages the broker takes beyond those in flight; one of MQTT 5 hangs up on more."""
@@ -446,7 +459,7 @@ class Courier:
     def _settle(self, answered: Sequence[int], in_flight: dict[int, int]) -> bool:
         """Mark what the broker has confirmed; whether it was any of what we wait for, and not a measure's departure.
 
-        Raises DeliveryError where it has refused an alert.
+        An alert that it refuses stays in the outbox, is told of, and holds up no other.
         """
         refused = self._refused_of(answered)
         awaited = any(ticket in in_flight for ticket in answered)
@@ -466,7 +479,15 @@ class Courier:
         self._unmarked += confirmed
         self._sent += len(confirmed)
         for ticket in in_flight.keys() & refused.keys():
-            raise DeliveryError(refused[ticket])
+            log.log(
+                logging.DEBUG if self._refusal else logging.ERROR,
+                "alert %d: %s",
+                in_flight.pop(ticket),
+                refused[ticket],
+            )
+            self._refusal = refused[ticket]
+            self._refused_alerts += 1
+            self._rounds.refused()
         if not in_flight or len(self._unmarked) >= _MARKED_AT_ONCE or self._stopping:
             self._mark_confirmed()
         self._tell_drain()
@@ -541,6 +562,7 @@ class Courier:
         self._retained.forget_connection()
         self._letters_in_flight.clear()
         self._unmarked.clear()
+        self._refusal = ""
         self._recalling = True
         self._asked_ns = None
         with self._changed:
@@ -549,7 +571,7 @@ class Courier:
             self._refused = {}
 
     def _tell_drain(self) -> None:
-        self.last_error = ""
+        self.last_error = self._refusal
         with self._progress:
             self._progress.notify_all()
 

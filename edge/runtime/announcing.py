@@ -135,6 +135,8 @@ def courier_report(
         merged=state.merged,
         given_up=state.given_up,
         receipts_malformed=state.receipts_malformed,
+        refused=state.refused,
+        refusal=short(state.refusal),
         evidence_count=max(head.count, 0),
         evidence_head=head.sha256 or "",
         followers=tuple(follower_report(one) for one in followers),

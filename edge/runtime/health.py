@@ -140,6 +140,8 @@ class CourierReport:
     merged: int = 0  # ever: a later alert carries their numbers
     given_up: int = 0  # ever, for room
     receipts_malformed: int = 0  # since its start
+    refused: int = 0  # times that the broker would not take an alert
+    refusal: str = ""  # in its words
     followers: tuple[FollowerReport, ...] = ()
     upload: UploadReport | None = None  # None where no store is configured
     mode: str = "normal"  # or "emergency"
@@ -387,6 +389,8 @@ def _courier_problems(courier: CourierReport) -> Iterator[str]:
         yield f"courier: {courier.broker} has confirmed no alert for over {ALERT_WAITS_S:.0f} s, and some wait"
     if courier.upload is not None and courier.upload.stalled:
         yield f"upload: no evidence has reached {courier.upload.store} for over {UPLOAD_STALLS_S / 60:.0f} min"
+    if courier.refusal:
+        yield f"courier: an alert is refused; {courier.refusal}"
     if courier.oldest_unreceipted_s > RECEIPT_WAITS_S:
         yield (
             f"courier: no receipt for over {RECEIPT_WAITS_S:.0f} s, and alerts wait for one; check the street brain, "

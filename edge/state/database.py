@@ -102,6 +102,7 @@ _MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE outbox ADD COLUMN replaces TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE outbox ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE outbox ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE outbox ADD COLUMN sent_wall_ns INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE outbox ADD COLUMN due_wall_ns INTEGER NOT NULL DEFAULT 0",
         "UPDATE outbox SET bytes = 400 + LENGTH(CAST(topic AS BLOB)) + LENGTH(CAST(body AS BLOB))",
         "DROP TABLE IF EXISTS requests",

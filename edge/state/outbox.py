@@ -95,40 +95,54 @@ class OutboxTable(ABC):
         query = "SELECT sequence FROM outbox WHERE sequence BETWEEN ? AND ? ORDER BY sequence"
         return [int(number) for (number,) in self.read(query, first, last)]
 
-    def hand_over(self, after: int, limit: int, *, last: int | None = None) -> Sequence[OutboxRow]:
-        """At most `limit` alerts above `after`, sent or not, in order, to be published now; none above `last`.
+    def hand_over(self, after: int, limit: int) -> Sequence[OutboxRow]:
+        """At most `limit` alerts above `after` that no broker has confirmed, in order, to be published now.
 
         None of them is changed from now on, which is written down before they are given out. No more than
         HAND_OVER_MAX_BYTES, but for a single one that is longer.
         """
-        query = "SELECT MAX(sequence) FROM outbox"
-        (newest,) = self.read(query)[0]
-        if newest is None or newest <= after or limit <= 0:
+        if not self.read("SELECT 1 FROM outbox WHERE sent = 0 AND sequence > ? LIMIT 1", after):
             return []
-        end = newest if last is None else min(last, newest)
-        if self.read("SELECT 1 FROM outbox_totals WHERE handed_over >= ?", end):
-            return _until_full(self.alerts_between(after + 1, end, limit))
-        with self.writing() as connection:
-            query = (
-                "SELECT sequence, id, topic, body FROM outbox WHERE sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?"
-            )
-            rows = _until_full([OutboxRow(*row) for row in connection.execute(query, (after + 1, end, limit))])
-            if rows:
-                highest = rows[-1].sequence
-                connection.execute("UPDATE outbox_totals SET handed_over = ? WHERE handed_over < ?", (highest, highest))
-        return rows
+        return self._handed_over("sent = 0 AND sequence > ? ORDER BY sequence LIMIT ?", after, limit)
 
-    def overdue(self, limit: int, *, now_wall_ns: int, redrive_max_ns: int) -> Sequence[OutboxRow]:
-        """Alerts that the broker has had for so long that their receipts should be here.
+    def hand_over_between(self, first: int, last: int, limit: int) -> Sequence[OutboxRow]:
+        """Likewise, those with these numbers, sent or not."""
+        return self._handed_over("sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?", first, last, limit)
+
+    def sent_before(
+        self, after: int, limit: int, *, last: int, before_wall_ns: int, now_wall_ns: int
+    ) -> Sequence[OutboxRow]:
+        """Likewise, of those up to `last` what has no receipt, but for what was sent between the two moments.
+
+        So what was sent in a time that the clock has not reached again is among them.
+        """
+        where = "sent = 1 AND sequence > ? AND sequence <= ? AND sent_wall_ns NOT BETWEEN ? AND ?"
+        values = (after, last, before_wall_ns + 1, now_wall_ns)
+        return self._handed_over(f"{where} ORDER BY sequence LIMIT ?", *values, limit)
+
+    def overdue(self, limit: int, *, now_wall_ns: int, redrive_max_ns: int, sent_before_ns: int) -> Sequence[OutboxRow]:
+        """Alerts that the broker has had for so long that their receipts should be here, if sent before that moment.
 
         What is due only later than `redrive_max_ns` from now was sent before the clock was set back, and is due too.
         """
-        query = (
-            "SELECT sequence, id, topic, body FROM outbox WHERE sent = 1 AND {} ORDER BY due_wall_ns, sequence LIMIT ?"
-        )
-        due = self.read(query.format("due_wall_ns <= ?"), now_wall_ns, limit)
-        rows = due or self.read(query.format("due_wall_ns > ?"), now_wall_ns + redrive_max_ns, limit)
-        return _until_full([OutboxRow(*row) for row in rows])
+        rest = "AND sent_wall_ns < ? ORDER BY due_wall_ns, sequence LIMIT ?"
+        due = self._handed_over(f"sent = 1 AND due_wall_ns <= ? {rest}", now_wall_ns, sent_before_ns, limit)
+        late_ns = now_wall_ns + redrive_max_ns
+        return due or self._handed_over(f"sent = 1 AND due_wall_ns > ? {rest}", late_ns, sent_before_ns, limit)
+
+    def _handed_over(self, where: str, *values: object) -> Sequence[OutboxRow]:
+        rows: list[OutboxRow] = []
+        size = 0
+        with self.writing() as connection:
+            for row in connection.execute(f"SELECT sequence, id, topic, body FROM outbox WHERE {where}", values):
+                size += len(row[3])
+                if rows and size > HAND_OVER_MAX_BYTES:
+                    break
+                rows.append(OutboxRow(*row))
+            if rows:
+                highest = max(row.sequence for row in rows)
+                connection.execute("UPDATE outbox_totals SET handed_over = ? WHERE handed_over < ?", (highest, highest))
+        return rows
 
     def unsent_count(self) -> int:
         return int(self.read("SELECT unsent FROM outbox_totals")[0][0])
@@ -160,18 +174,27 @@ class OutboxTable(ABC):
 
         Each is `overdue` after `redrive_ns`, which doubles every time that it is sent, to `redrive_max_ns` at most.
         """
-        rows = [(now_wall_ns, redrive_ns, _TRIES_MAX, redrive_max_ns, one) for one in sequences]
+        rows = [(now_wall_ns, now_wall_ns, redrive_ns, _TRIES_MAX, redrive_max_ns, one) for one in sequences]
         with self.writing() as connection:
             connection.executemany(
-                "UPDATE outbox SET sent = 1, tries = tries + 1, due_wall_ns = ? + MIN(? << MIN(tries, ?), ?) "
-                "WHERE sequence = ?",
+                "UPDATE outbox SET sent = 1, tries = tries + 1, sent_wall_ns = ?, "
+                "due_wall_ns = ? + MIN(? << MIN(tries, ?), ?) WHERE sequence = ?",
                 rows,
             )
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """The street brain has stored these alerts; an unknown id is nothing new to it and to us. Returns how many."""
+    def delete(self, ids: Iterable[str]) -> int | None:
+        """The street brain has stored these alerts; an unknown id is nothing new to it and to us.
+
+        Returns when the one that was sent last of them was sent, None where none of them was here.
+        """
+        last_ns: int | None = None
         with self.writing() as connection:
-            return connection.executemany("DELETE FROM outbox WHERE id = ?", [(one,) for one in ids]).rowcount
+            for one in ids:
+                query = "SELECT sequence, sent_wall_ns FROM outbox WHERE id = ?"
+                for sequence, sent_ns in connection.execute(query, (one,)).fetchall():
+                    connection.execute("DELETE FROM outbox WHERE sequence = ?", (sequence,))
+                    last_ns = max(sent_ns, last_ns or 0)
+        return last_ns
 
     def delete_sent(self, sequences: Iterable[int]) -> None:
         """The broker has these alerts, and its word is all that will come."""
@@ -209,15 +232,6 @@ def with_replaces(alert: Mapping[str, Any], replaces: Sequence[int]) -> dict[str
 def line(message: Mapping[str, object]) -> str:
     """As it is published."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _until_full(rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:
-    size = 0
-    for count, row in enumerate(rows):
-        size += len(row.body)
-        if size > HAND_OVER_MAX_BYTES:
-            return rows[: max(count, 1)]
-    return rows
 
 
 def _supersede(connection: sqlite3.Connection, case_id: str, kind: str, sequence: int) -> None:

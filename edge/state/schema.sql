@@ -101,12 +101,13 @@ CREATE TABLE IF NOT EXISTS outbox (
     replaces    TEXT NOT NULL DEFAULT '',     -- numbers that it stands for too, as in its body: '4,7'
     bytes       INTEGER NOT NULL DEFAULT 0,   -- that the row takes
     tries       INTEGER NOT NULL DEFAULT 0,   -- times that the broker confirmed it
+    sent_wall_ns INTEGER NOT NULL DEFAULT 0,  -- when the broker confirmed it last
     due_wall_ns INTEGER NOT NULL DEFAULT 0,   -- once sent: when it is sent again, should no receipt come
     body        TEXT NOT NULL          -- the alert as it is published, sequence filled in; last, for it may be long
 );
 
 CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox (sequence) WHERE sent = 0;
-CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_wall_ns) WHERE sent = 1;
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_wall_ns, sent_wall_ns) WHERE sent = 1;
 CREATE INDEX IF NOT EXISTS outbox_spare ON outbox (spare, sequence) WHERE spare > 0;
 CREATE INDEX IF NOT EXISTS outbox_of_case ON outbox (case_id);
 

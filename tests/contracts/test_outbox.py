@@ -180,15 +180,48 @@ def test_what_a_receipt_is_due_for_is_sent_again_later_each_time(outbox: Databas
     now = 1000
     for _ in range(5):
         outbox.mark_sent([1], now_wall_ns=now, **times)
-        due = next(wait for wait in range(1000) if outbox.overdue(9, now_wall_ns=now + wait, redrive_max_ns=200))
+        due = next(wait for wait in range(1000) if overdue(outbox, now + wait))
         found.append(due)
         now += due
     assert found == [60, 120, 200, 200, 200]
     outbox.mark_sent([1], now_wall_ns=now, **times)
-    assert outbox.overdue(9, now_wall_ns=now, redrive_max_ns=200) == []
-    assert [row.sequence for row in outbox.overdue(9, now_wall_ns=0, redrive_max_ns=200)] == [1], "the clock went back"
-    assert outbox.delete([alert_of(a_change(1))["id"], alert_of(a_change(1))["id"], "unknown"]) == 1
-    assert outbox.overdue(9, now_wall_ns=10_000, redrive_max_ns=200) == []
+    assert overdue(outbox, now) == []
+    assert overdue(outbox, 0) == [1], "the clock went back"
+    assert overdue(outbox, now + 200, sent_before_ns=now + 1) == [1]
+    assert overdue(outbox, now + 200, sent_before_ns=now) == [], "what was sent before it has no receipt yet either"
+    assert outbox.delete(["unknown"]) is None
+    assert outbox.delete([alert_of(a_change(1))["id"], alert_of(a_change(1))["id"], "unknown"]) == now
+    assert outbox.delete([alert_of(a_change(2))["id"]]) == 0, "it was not marked as sent yet"
+    assert overdue(outbox, 10_000) == []
+
+
+def overdue(outbox: Database, now_wall_ns: int, *, sent_before_ns: int = 1 << 62) -> list[int]:
+    rows = outbox.overdue(9, now_wall_ns=now_wall_ns, redrive_max_ns=200, sent_before_ns=sent_before_ns)
+    return [row.sequence for row in rows]
+
+
+def test_a_round_leaves_out_what_was_sent_since_and_not_what_was_sent_before_the_clock_went_back(
+    outbox: Database,
+) -> None:
+    for number in range(1, 6):
+        store(outbox, number)
+    for sequence, sent_ns in ((1, 100), (2, 200), (3, 300), (4, 10_000)):
+        outbox.mark_sent([sequence], now_wall_ns=sent_ns)
+    found = outbox.sent_before(0, 9, last=9, before_wall_ns=200, now_wall_ns=500)
+    assert [row.sequence for row in found] == [1, 2, 4]
+    assert [row.sequence for row in outbox.sent_before(1, 1, last=9, before_wall_ns=500, now_wall_ns=500)] == [2]
+    assert [row.sequence for row in outbox.hand_over(0, 9)] == [5]
+    assert [row.sequence for row in outbox.hand_over_between(2, 5, 3)] == [2, 3, 4]
+
+
+def test_no_more_is_handed_over_at_once_than_so_many_bytes(outbox: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 7):
+        store(outbox, number)
+    size = len(outbox.next_unsent(0, 1)[0].body)
+    monkeypatch.setattr("edge.state.outbox.HAND_OVER_MAX_BYTES", int(2.5 * size))
+    assert [row.sequence for row in outbox.hand_over(0, 9)] == [1, 2]
+    monkeypatch.setattr("edge.state.outbox.HAND_OVER_MAX_BYTES", size // 2)
+    assert [row.sequence for row in outbox.hand_over(2, 9)] == [3]
 
 
 def test_the_totals_of_two_processes_are_those_of_the_table(tmp_path: Path) -> None:
@@ -264,9 +297,16 @@ def test_whatever_is_lost_merged_or_repeated_every_number_arrives_waits_is_cover
 
         @rule(count=st.integers(1, 6), arrive=st.booleans())
         def publish(self, count: int, arrive: bool) -> None:
-            rows = self.outbox.hand_over(self.cursor, count)
+            rows = list(self.outbox.hand_over(self.cursor, count))
+            self.cursor = rows[-1].sequence if rows else self.cursor
+            self._published(rows, arrive)
+
+        @rule(first=st.integers(1, 30), count=st.integers(1, 6), arrive=st.booleans())
+        def send_again(self, first: int, count: int, arrive: bool) -> None:
+            self._published(list(self.outbox.hand_over_between(first, 1000, count)), arrive)
+
+        def _published(self, rows: list[OutboxRow], arrive: bool) -> None:
             for row in rows:
-                self.cursor = row.sequence
                 assert self.bodies.setdefault(row.id, row.body) == row.body, "it was changed after it was published"
                 if arrive:
                     self.brain.setdefault(row.sequence, row)
