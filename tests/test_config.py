@@ -145,6 +145,7 @@ def test_evidence_may_be_brought_to_a_server_a_store_or_a_folder(tmp_path: Path,
 
 
 UPLOAD_FAULTS = {
+    "{url: 'https://a..b/x'}": "url must be https://host/path",
     "{url: 'ftp://x/y'}": "url must be https://host/path, s3://bucket/prefix or file:///folder",
     "{url: 'file://host/x'}": "url must be https://host/path",
     "{url: 'https://a:b@host/x'}": "url must not hold the user's name",

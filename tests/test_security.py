@@ -332,3 +332,17 @@ def test_edge_check_tells_and_is_content(tmp_path: Path, capsys: pytest.CaptureF
     assert "caution: " in said.err
     assert "in clear" in said.err
     assert "kingfisher" not in said.err + said.out
+
+
+def test_the_authorities_of_the_store_are_looked_for_beside_site_yaml_before_anything_runs(
+    tmp_path: Path, authority: Authority
+) -> None:
+    mqtt = "url: mqtts://brain.example:8883"
+    upload = "upload: {url: 'https://brain.example/evidence', ca_file: ca.pem}"
+    assert fault(tmp_path, mqtt, upload) == (
+        "site.yaml:6: upload: ca_file ca.pem cannot be read: No such file or directory: check its path and rights"
+    )
+    (tmp_path / "ca.pem").write_text("noise")
+    assert "ca.pem holds no certificate in PEM" in fault(tmp_path, mqtt, upload)
+    (tmp_path / "ca.pem").write_bytes(authority.files.certificate.read_bytes())
+    assert check_credentials(load(tmp_path, site_text(mqtt, upload)))

@@ -17,8 +17,9 @@ from edge.delivery.courier import Courier
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.upload_files import ChangedError, Leaving, local, object_name, parcel_of
 from edge.delivery.upload_folder import FolderTarget
-from edge.delivery.upload_http import PutTarget
-from edge.delivery.upload_s3 import S3Keys, signed
+from edge.delivery.upload_http import Answer, HttpClient, PutTarget
+from edge.delivery.upload_s3 import S3Keys, S3Target, signed
+from edge.errors import DeliveryError
 from edge.state.retrievals import Retrievals
 from edge.wiring.uploading import uploader_for
 from tests.alerts import a_change
@@ -390,11 +391,42 @@ def test_the_signature_is_the_one_that_amazon_documents() -> None:
         assert "wJalr" not in repr(keys)
 
 
-def test_an_uploader_that_ends_by_a_mistake_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uploader_that_ends_by_a_mistake_says_so_and_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    asked: list[None] = []
+
+    def way_is_clear() -> bool:
+        asked.append(None)
+        return 1 / (len(asked) - 1) > 0  # the first time is a mistake
+
     with gateway_state(tmp_path) as database:
         put_alert(database, 1, fix_evidence(tmp_path, 1, {"overview-1.jpg": b"overview"}))
-        uploader = an_uploader(database, a_folder(tmp_path / "store"), tmp_path, way_is_clear=lambda: 1 / 0 > 0)
+        uploader = an_uploader(database, a_folder(tmp_path / "store"), tmp_path, way_is_clear=way_is_clear)
         uploader.start()
         wait_for(lambda: not uploader.alive)
-    assert "ended by a mistake" in uploader.state().error
+        assert "ended by a mistake" in uploader.state().error
+        wait_for(lambda: uploader.tend() is None and uploader.alive)
+        wait_until_done(uploader)
+        uploader.close(WAIT_S)
+    assert len(objects(tmp_path / "store")) == 2
+
+
+def test_an_answer_that_is_none_is_a_failure_to_try_again_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Answer(200, "OK", {"content-length": "9" * 5000}, b"").length is None
+    assert Answer(200, "OK", {"content-length": "12"}, b"").length == 12
+    target = S3Target("http://127.0.0.1:9", bucket="evidence", prefix="", keys=S3Keys("a", "b", "us-east-1"))
+    for body in (b"<L><Part><PartNumber>x</PartNumber></Part></L>", b"no XML", b"<L><Part/></L>"):
+        monkeypatch.setattr(target, "_ask", lambda *_, body=body, **__: Answer(200, "OK", {}, body))
+        with pytest.raises(DeliveryError, match="is this an S3 store"):
+            target._stored_parts("key", "upload")
+
+
+def test_a_store_whose_name_is_none_or_whose_authorities_are_gone_is_told_by_the_first_try(tmp_path: Path) -> None:
+    for url, ca_file, wanted in (
+        ("http://a..b/x", None, "http://a..b/x: "),
+        ("https://127.0.0.1:9/x", str(tmp_path / "gone.pem"), "gone.pem: is no file of certificates"),
+    ):
+        with pytest.raises(DeliveryError, match=wanted):
+            HttpClient(url, ca_file=ca_file).ask("HEAD", "/", {})

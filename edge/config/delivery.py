@@ -245,6 +245,14 @@ class BridgesConfig(Strict):
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
+def _is_host(name: str | None) -> bool:
+    """Whether it can be looked up at all: `a..b` cannot."""
+    try:
+        return name is None or bool(name.encode("idna"))
+    except UnicodeError:
+        return False
+
+
 def _store_url(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -254,7 +262,7 @@ def _store_url(url: str) -> str:
     except ValueError:  # a port that is no number, a broken IPv6 address
         remote = folder = False
         extra = ""
-    if not (remote or folder) or extra:
+    if not (remote or folder) or extra or not _is_host(parts.hostname):
         raise PydanticCustomError(
             "store_url", "must be https://host/path, s3://bucket/prefix or file:///folder, such as file:///mnt/evidence"
         )
@@ -270,7 +278,7 @@ def _endpoint_url(url: str) -> str:
         extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
     except ValueError:
         usable, extra = False, ""
-    if not usable or extra:
+    if not usable or extra or not _is_host(parts.hostname):
         raise PydanticCustomError("endpoint_url", "must be https://host or https://host:port")
     return url
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge.clock import SystemClock
-from edge.core.types import NS_PER_S
+from edge.core.types import NS_PER_S, seconds_to_ns
 from edge.delivery.upload_files import (
     ChangedError,
     Leaving,
@@ -161,10 +161,34 @@ class Uploader:
         self._good_ns = self._clock.mono_ns()
         self._waiting = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
+        self._thread = self._new_thread()
+        self._mistakes = 0
+        self._again_ns = 0  # when to begin anew after a mistake
 
     def start(self) -> None:
         self._thread.start()
+
+    def tend(self) -> None:
+        """Begin anew, after a while, where a mistake of ours has ended the thread. To be called every now and then."""
+        if not self._has_ended_by_mistake:
+            return
+        now_ns = self._clock.mono_ns()
+        if not self._again_ns:
+            pause_s = min(self._retry_s * 2.0 ** min(self._mistakes, 20), self._retry_max_s)
+            self._mistakes += 1
+            self._again_ns = now_ns + seconds_to_ns(pause_s)
+        elif now_ns >= self._again_ns:
+            self._again_ns = 0
+            self._target.close()
+            self._thread = self._new_thread()
+            self._thread.start()
+
+    @property
+    def _has_ended_by_mistake(self) -> bool:
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="upload", daemon=True)
 
     @property
     def alive(self) -> bool:
@@ -178,8 +202,8 @@ class Uploader:
 
     def state(self) -> UploadState:
         """May be called from any thread."""
-        ended = self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set()
-        error = "the uploading has ended by a mistake of ours; the log has its traceback" if ended else self._error
+        mistake = "ended by a mistake of ours, and is begun anew; the log has its traceback"
+        error = mistake if self._has_ended_by_mistake else self._error
         failing_s = (self._clock.mono_ns() - self._good_ns) / NS_PER_S if error else 0.0
         return UploadState(self._target.address, self._waiting, replace(self._counts), error, failing_s)
 

@@ -113,7 +113,7 @@ def parcel_of(file: Leaving, *, part_bytes: int, passing: Callable[[int], None])
 
 def manifest_named_in(alert: str) -> tuple[str, str] | None:
     """Path and SHA-256 of the manifest that an alert's body names; None for an alert without evidence."""
-    evidence = json.loads(alert)["data"]["evidence"]
+    evidence = json.loads(alert)["data"].get("evidence", ())
     return next(((one["path"], one["sha256"]) for one in evidence if one["role"] == "manifest"), None)
 
 

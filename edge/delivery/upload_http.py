@@ -25,7 +25,10 @@ from edge.errors import DeliveryError, redact
 log = logging.getLogger(__name__)
 
 ANSWER_BYTES_MAX = 1 << 20
+_DIGITS_MAX = 18  # of a length: a number of thousands of digits is no answer
 TIMEOUT_S = 30.0  # for each step of the network
+# ValueError: a name that cannot be a host's, a line that cannot be an answer's.
+_NETWORK = (OSError, http.client.HTTPException, ValueError)
 _NO_PARTS = {400, 405, 411, 416, 501}  # how servers say that they know no partial PUT
 _MISSING = {404, 410}
 _REMEDY = {
@@ -53,7 +56,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         stated = self.headers.get("content-length", "")
-        return int(stated) if stated.isdecimal() else None
+        return int(stated) if stated.isdecimal() and len(stated) <= _DIGITS_MAX else None
 
 
 class HttpClient:
@@ -65,12 +68,9 @@ class HttpClient:
         self.host = parts.netloc
         self._name, self._port = parts.hostname or "", parts.port
         self._timeout_s = timeout_s
+        self._secure = parts.scheme == "https"
+        self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
-        if parts.scheme == "https":
-            try:
-                self._tls = ssl.create_default_context(cafile=ca_file)
-            except OSError as error:
-                raise DeliveryError(f"{ca_file}: is no file of certificates: {error.strerror or error}") from error
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(
@@ -89,7 +89,7 @@ class HttpClient:
             self.close()
             if length is not None:  # a body cannot be told twice; the others may have met a connection that was closed
                 raise self._broken(error) from error
-        except (OSError, http.client.HTTPException) as error:
+        except _NETWORK as error:
             self.close()
             raise self._broken(error) from error
         except BaseException:  # half a body is out: the connection is of no use any more
@@ -97,7 +97,7 @@ class HttpClient:
             raise
         try:
             return self._exchange(method, target, headers, (), None)
-        except (OSError, http.client.HTTPException) as error:
+        except _NETWORK as error:
             self.close()
             raise self._broken(error) from error
 
@@ -132,7 +132,7 @@ class HttpClient:
         """What a server said before it hung up on the body."""
         try:
             return self._answer(connection)
-        except (OSError, http.client.HTTPException):
+        except _NETWORK:
             return None
 
     def _answer(self, connection: http.client.HTTPConnection) -> Answer:
@@ -144,8 +144,12 @@ class HttpClient:
         return Answer(response.status, response.reason, headers, body)
 
     def _connect(self) -> http.client.HTTPConnection:
-        if self._tls is None:
+        if not self._secure:
             return http.client.HTTPConnection(self._name, self._port, timeout=self._timeout_s)
+        try:
+            self._tls = self._tls or ssl.create_default_context(cafile=self._ca_file)
+        except OSError as error:
+            raise DeliveryError(f"{self._ca_file}: is no file of certificates: {error.strerror or error}") from error
         return http.client.HTTPSConnection(self._name, self._port, timeout=self._timeout_s, context=self._tls)
 
     def _broken(self, error: Exception) -> DeliveryError:

@@ -157,11 +157,14 @@ class S3Target:
     def _stored_parts(self, key: str, upload: str) -> dict[int, tuple[int, str]]:
         """Number -> size and ETag of each part that the store has."""
         answer = self._checked("the list of parts", self._ask("GET", key, {"uploadId": upload}))
-        return {
-            int(_text(one, "PartNumber")): (int(_text(one, "Size")), _text(one, "ETag"))
-            for one in _parsed(self.address, answer)
-            if _tag(one) == "Part"
-        }
+        try:
+            return {
+                int(_text(one, "PartNumber")): (int(_text(one, "Size")), _text(one, "ETag"))
+                for one in _parsed(self.address, answer)
+                if _tag(one) == "Part"
+            }
+        except ValueError as error:
+            raise DeliveryError(f"{self.address}: lists parts without numbers: is this an S3 store?") from error
 
     def _complete(self, key: str, upload: str, tags: Mapping[int, str]) -> None:
         parts = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>" for n, tag in tags.items())

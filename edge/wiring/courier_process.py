@@ -25,7 +25,7 @@ from edge.state.mode import EMERGENCY, NORMAL, mode_of
 from edge.wiring.bridges import Bridges, recalled
 from edge.wiring.broker_process import PORT
 from edge.wiring.commanding import desk_for
-from edge.wiring.credentials import credentials_of
+from edge.wiring.credentials import credentials_of, placed
 from edge.wiring.process_order import ProcessOrder
 from edge.wiring.uploading import uploader_for
 
@@ -113,6 +113,7 @@ def _run(order: ProcessOrder, stop: threading.Event) -> None:
                 write_report(row, told)
                 if uploader:
                     uploader.unthrottled = told.mode == EMERGENCY
+                    uploader.tend()
                 if courier.alive:
                     row.beat(clock.mono_ns())
             if uploader:
@@ -127,7 +128,14 @@ def _uploader(order: ProcessOrder, database: Database, courier: Courier) -> Uplo
     upload = order.site.config.upload
     if upload is None:
         return None
-    return uploader_for(upload, database, root=order.folder, connected=lambda: courier.connected, poll_s=_POLL_S)
+    return uploader_for(
+        upload,
+        database,
+        root=order.folder,
+        connected=lambda: courier.connected,
+        ca_file=placed(order.site, upload.ca_file),
+        poll_s=_POLL_S,
+    )
 
 
 def _commanded(database: Database, desk: CommandDesk | None) -> Commanded:

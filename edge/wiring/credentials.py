@@ -20,6 +20,7 @@ from edge.delivery.commands import read_keys
 from edge.errors import ConfigError
 
 SECRET_MAX_BYTES = 64 * 1024
+AUTHORITIES_MAX_BYTES = 4 << 20  # a system's own list has some 200 kB
 _OPEN_TO_OTHERS = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
 
 
@@ -51,9 +52,9 @@ def credentials_of(site: Site) -> Credentials:
     found = Credentials(
         username=mqtt.username,
         password=password,
-        ca_file=_place(site, mqtt.ca_file),
-        cert_file=_place(site, mqtt.cert_file),
-        key_file=_place(site, mqtt.key_file),
+        ca_file=placed(site, mqtt.ca_file),
+        cert_file=placed(site, mqtt.cert_file),
+        key_file=placed(site, mqtt.key_file),
     )
     _check_certificates(site, mqtt, found)
     return found
@@ -65,7 +66,7 @@ def command_keys(site: Site) -> list[Ed25519PublicKey]:
     if wanted is None or wanted.key is None:
         return []
     loc = ("commands", "key")
-    path = _place(site, wanted.key)
+    path = placed(site, wanted.key)
     assert path is not None
     try:
         return read_keys(_read(site, loc, path))
@@ -76,12 +77,17 @@ def command_keys(site: Site) -> list[Ed25519PublicKey]:
 def check_credentials(site: Site) -> str:
     """All of them; returns their fingerprint. Raises ConfigError."""
     keys = [key.public_bytes_raw().hex() for key in command_keys(site)]
-    return hashlib.sha256("\n".join([credentials_of(site).fingerprint, *keys]).encode()).hexdigest()
+    upload = site.config.upload
+    authorities = placed(site, upload.ca_file) if upload is not None else None
+    if authorities is not None:
+        _check_authorities(site, ("upload", "ca_file"), authorities)
+    parts = [credentials_of(site).fingerprint, _digest(authorities), *keys]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _password(site: Site, written: str) -> str:
     loc = ("mqtt", "password_file")
-    path = _place(site, written)
+    path = placed(site, written)
     assert path is not None
     _closed_to_others(site, loc, path)
     try:
@@ -97,12 +103,7 @@ def _check_certificates(site: Site, mqtt: MqttConfig, found: Credentials) -> Non
     """As the connection will load them, but with words for each."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if found.ca_file is not None:
-        loc = ("mqtt", "ca_file")
-        _read(site, loc, found.ca_file)
-        try:
-            context.load_verify_locations(found.ca_file)
-        except (ssl.SSLError, OSError):
-            raise site.fault(loc, f"{found.ca_file} holds no certificate in PEM") from None
+        _check_authorities(site, ("mqtt", "ca_file"), found.ca_file)
     if found.cert_file is not None and found.key_file is not None:
         loc = ("mqtt", "cert_file")
         _read(site, loc, found.cert_file)
@@ -117,6 +118,14 @@ def _check_certificates(site: Site, mqtt: MqttConfig, found: Credentials) -> Non
             raise site.fault(loc, words) from None
 
 
+def _check_authorities(site: Site, loc: tuple[str, ...], path: Path) -> None:
+    _read(site, loc, path, bytes_max=AUTHORITIES_MAX_BYTES)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (ssl.SSLError, OSError):
+        raise site.fault(loc, f"{path} holds no certificate in PEM") from None
+
+
 class _EncryptedError(Exception):
     pass
 
@@ -125,7 +134,7 @@ def _no_password() -> str:
     raise _EncryptedError
 
 
-def _place(site: Site, written: str | None) -> Path | None:
+def placed(site: Site, written: str | None) -> Path | None:
     """From the folder of site.yaml."""
     return None if written is None else site.path.parent / written
 
@@ -140,13 +149,13 @@ def _closed_to_others(site: Site, loc: tuple[str, ...], path: Path) -> None:
         raise site.fault(loc, words)
 
 
-def _read(site: Site, loc: tuple[str, ...], path: Path) -> bytes:
+def _read(site: Site, loc: tuple[str, ...], path: Path, *, bytes_max: int = SECRET_MAX_BYTES) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(SECRET_MAX_BYTES + 1)
+            content = file.read(bytes_max + 1)
     except OSError as error:
         raise _unread(site, loc, path, error) from None
-    if len(content) > SECRET_MAX_BYTES:
+    if len(content) > bytes_max:
         raise site.fault(loc, f"{path} is too long to be what it should be")
     return content
 

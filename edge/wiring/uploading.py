@@ -17,9 +17,16 @@ from edge.state.retrievals import Retrievals
 
 
 def uploader_for(
-    config: UploadConfig, database: Database, *, root: Path, connected: Callable[[], bool], poll_s: float = 1.0
+    config: UploadConfig,
+    database: Database,
+    *,
+    root: Path,
+    connected: Callable[[], bool],
+    ca_file: Path | None = None,
+    poll_s: float = 1.0,
 ) -> Uploader:
-    """`root` is the state folder. While the broker is `connected`, evidence lets every alert go first."""
+    """`root` is the state folder. While the broker is `connected`, evidence lets every alert go first. `ca_file`: where
+    that of the configuration lies."""
 
     def way_is_clear() -> bool:
         return not connected() or not database.next_unsent(0, 1)
@@ -27,7 +34,7 @@ def uploader_for(
     return Uploader(
         Relays(database),
         Retrievals(database),
-        target_of(config),
+        target_of(config, ca_file=ca_file),
         root=root,
         way_is_clear=way_is_clear,
         originals=config.originals,
@@ -36,7 +43,9 @@ def uploader_for(
     )
 
 
-def target_of(config: UploadConfig) -> Target:
+def target_of(config: UploadConfig, *, ca_file: Path | None = None) -> Target:
+    """Touches neither the network nor the disk: what is wrong there is told by the first try."""
+    authorities = None if ca_file is None else str(ca_file)
     parts = urlsplit(config.url)
     if config.scheme == "file":
         return FolderTarget(Path(unquote(parts.path)), address=config.url)
@@ -48,6 +57,6 @@ def target_of(config: UploadConfig) -> Target:
             bucket=parts.netloc,
             prefix=unquote(parts.path),
             keys=S3Keys(config.access_key, config.secret_key, config.region),
-            ca_file=config.ca_file,
+            ca_file=authorities,
         )
-    return PutTarget(config.url, token=config.token, ca_file=config.ca_file)
+    return PutTarget(config.url, token=config.token, ca_file=authorities)
