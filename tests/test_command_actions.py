@@ -19,7 +19,7 @@ import pytest
 
 from edge.core.types import NS_PER_S, UInt8
 from edge.delivery.commands import DONE, FAILED, REFUSED, Command, CommandRefusedError, Gate, Reply
-from edge.errors import UsageError
+from edge.errors import EdgeError, UsageError
 from edge.evidence.hiding import Hiding
 from edge.runtime import live
 from edge.runtime.health import CAMERA, ProcessEntry, SupervisorReport
@@ -32,7 +32,7 @@ from edge.wiring.judging import DISMISS, applied_by
 from edge.wiring.looking import SNAPSHOTS_MAX, looking_takes
 from tests.alerts import a_change, alert_of, closed_schema, topic_of
 from tests.commanding import CASE, command
-from tests.test_live_camera import Rig
+from tests.test_live_camera import Rig, site_in
 
 pytestmark = pytest.mark.delivery
 
@@ -100,6 +100,8 @@ class Asked:
             return Reply(REFUSED, error.reason, error.words)
         except UsageError as error:
             return Reply(REFUSED, "cannot-be", str(error))
+        except EdgeError as error:
+            return Reply(FAILED, "failed", str(error))
 
     def opened(self) -> str:
         self.rig.look(8)
@@ -309,9 +311,23 @@ def test_a_small_file_comes_inline_by_its_hash(asked: Asked) -> None:
     crop = next(file for file in asked.rig.alerts()[0]["data"]["evidence"] if file["role"] == "crop")
     result = result_of(asked.do("retrieve", {"sha256": crop["sha256"]}))
     assert [file["path"] for file in result["files"]] == [crop["path"]]
+    assert not result["withheld"]
     content = base64.b64decode(result["inline"]["base64"])
     assert hashlib.sha256(content).hexdigest() == crop["sha256"]
     assert asked.do("retrieve", {"sha256": "0" * 64}).reason == "no-evidence"
+    (asked.rig.folder / crop["path"]).write_bytes(b"another picture")
+    assert asked.do("retrieve", {"sha256": crop["sha256"]}).outcome == FAILED
+
+
+def test_a_file_that_shows_what_is_hidden_is_named_and_stays_here(asked: Asked) -> None:
+    asked.rig.site = site_in(asked.rig.folder, masks={"privacy": [PRIVATE.tolist()]})
+    asked.start()
+    asked.opened()
+    files = {file["role"]: file for file in asked.rig.alerts()[0]["data"]["evidence"]}
+    original = result_of(asked.do("retrieve", {"sha256": files["original"]["sha256"]}))
+    assert (original["withheld"], "inline" in original) == (True, False)
+    overview = result_of(asked.do("retrieve", {"sha256": files["overview"]["sha256"]}))
+    assert (overview["withheld"], "inline" in overview) == (False, True)
 
 
 def test_alerts_that_are_still_here_are_sent_again_and_the_others_are_gone(asked: Asked) -> None:

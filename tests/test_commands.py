@@ -249,6 +249,7 @@ def test_another_command_under_a_known_id_is_refused(desk: Desk) -> None:
         (CommandRefusedError("unknown-case", "no such case"), "refused", "unknown-case"),
         (UsageError("no such thing"), "refused", "cannot-be"),
         (StateError("the disk is full"), "failed", "failed"),
+        (FileNotFoundError("it has just gone"), "failed", "failed"),
     ],
 )
 def test_what_an_action_cannot_do_is_told(desk: Desk, error: Exception, outcome: str, reason: str) -> None:

@@ -253,7 +253,7 @@ class CommandDesk:
             return Reply(REFUSED, error.reason, error.words)
         except UsageError as error:
             return Reply(REFUSED, "cannot-be", str(error))
-        except EdgeError as error:
+        except (EdgeError, OSError) as error:  # OSError: a file of evidence that goes in this moment
             return Reply(FAILED, "failed", str(error))
 
     def _finish(self, command: Command, reply: Reply) -> None:

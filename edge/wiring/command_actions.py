@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ from edge.delivery.commands import (
     Snapshot,
     Verify,
 )
+from edge.delivery.upload_files import Leaving, files_of
 from edge.errors import EvidenceError
 from edge.evidence.store import EVIDENCE, EvidenceStore
 from edge.runtime.command_desk import INTERRUPTED, Action
@@ -57,7 +59,8 @@ FILES_MAX = 500  # named in one reply
 RANGES_MAX = 500  # of alerts that are gone, likewise
 RELOAD_S = 30.0
 _LOOK_S = 0.1
-_SEARCHED_MAX = 10_000  # cases' folders in which a file is looked for by its hash
+SEARCH_S = 8.0  # for a file by its hash
+_CASE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".json": "application/json", ".mp4": "video/mp4"}
 
 Supervised = Callable[[], SupervisorReport]
@@ -169,25 +172,39 @@ class CommandActions:
         return Reply(DONE, "", words, result)
 
     def _retrieved_file(self, sha256: str) -> Reply:
+        """What shows what is hidden in published pictures does not leave on request either."""
         found = next(self._with_hash(sha256), None)
         if found is None:
-            raise CommandRefusedError("no-evidence", f"no file of the gateway's evidence has the hash {sha256}")
-        case_id, name = found
-        entry = self._described(case_id, name)
-        result: dict[str, object] = {"case_id": case_id, "files": [entry], "left_out": 0, "queued": False}
-        content = self._store.read(case_id, name)
-        if len(content) <= INLINE_MAX_BYTES:
+            words = f"no manifest of the newest cases names the hash {sha256}: ask for the case, or in its store"
+            raise CommandRefusedError("no-evidence", words)
+        file, withheld = found
+        entry = self._described(file.path.parent.name, file.path.name)
+        result: dict[str, object] = {
+            "case_id": file.path.parent.name,
+            "files": [entry],
+            "left_out": 0,
+            "queued": False,
+            "withheld": withheld,
+        }
+        if not withheld and file.bytes <= INLINE_MAX_BYTES:
+            content = self._store.read(file.path.parent.name, file.path.name)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise EvidenceError(f"{file.path.name}: is not what its manifest names; see `edge evidence verify`")
             result["inline"] = {"sha256": sha256, "base64": base64.b64encode(content).decode()}
         return Reply(DONE, "", str(entry["path"]), result)
 
-    def _with_hash(self, sha256: str) -> Iterator[tuple[str, str]]:
-        """Manifests name the hashes of a case's files; the newest cases first."""
-        folders = sorted((self._store.root / EVIDENCE).glob("*-*-*-*-*"), key=os.path.getmtime, reverse=True)
-        for folder in folders[:_SEARCHED_MAX]:
-            names = self._store.names(folder.name)
-            manifests = [name for name in names if name.startswith("manifest-") and name.endswith(".json")]
-            if any(sha256.encode() in self._store.read(folder.name, name) for name in manifests):
-                yield from ((folder.name, name) for name in names if self._hash_of(folder.name, name) == sha256)
+    def _with_hash(self, sha256: str) -> Iterator[tuple[Leaving, bool]]:
+        """The file, and whether it stays here; the newest cases first."""
+        root, end_s = self._store.root, elapsed_s() + SEARCH_S
+        folders = [path for path in (root / EVIDENCE).glob("*") if _CASE.fullmatch(path.name)]
+        for folder in sorted(folders, key=os.path.getmtime, reverse=True):
+            if elapsed_s() >= end_s:
+                return
+            for manifest in folder.glob("manifest-*.json"):
+                if sha256.encode() not in self._store.read(folder.name, manifest.name):
+                    continue
+                leaving, all_files = (files_of(root, manifest, "", originals=both)[0] for both in (False, True))
+                yield from ((file, file not in leaving) for file in all_files if file.sha256 == sha256)
 
     def _described(self, case_id: str, name: str) -> dict[str, object]:
         path = self._store.case_folder(case_id) / name
