@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,20 @@ import pytest
 from rich.console import Console
 
 from edge.cli.status_view import Sample, view
+from edge.config.catalogue import stock_catalogue
 from edge.console.metrics import exposition
-from edge.delivery.bridges.follower import FollowerState
-from edge.delivery.message import Topics
+from edge.core.types import CLEARED
+from edge.delivery.bridges.follower import Follower, FollowerState
+from edge.delivery.bridges.gat1400 import Gat1400Settings, Notifier
+from edge.delivery.bridges.onvif import OnvifLetters, Standing, events_of
+from edge.delivery.bridges.rules import Rule, Rules
+from edge.delivery.bridges.webhook import Robot, RobotSettings, text_message
+from edge.delivery.message import Topics, dumps
 from edge.delivery.schema import status_schema
 from edge.runtime.announcing import courier_report
 from edge.runtime.health import FollowerReport, as_document, from_document
 from edge.state.database import Database
+from edge.state.relays import Relay
 from edge.wiring.bridges import Bridges, Pictures
 from tests.alerts import a_change, alert_of, closed_schema, topic_of
 from tests.boards import BROKER, COURIER_REPORT, Gateway
@@ -132,3 +140,70 @@ def test_a_status_with_followers_survives_the_way_to_edge_status(gateway: Gatewa
     assert status.courier is not None
     assert status.courier.followers[0] == FollowerReport("webhook-0", sent=3)
     assert COURIER_REPORT.followers == ()
+
+
+LABELS = ("person", "car", "bicycle", "dog", "")
+SCENARIOS = {scenario.id: scenario for scenario in stock_catalogue().scenarios.values() if not scenario.is_measure}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_of_the_catalogue_can_be_told_to_everybody(scenario: str) -> None:
+    rule = Rule(SCENARIOS[scenario].kind, moment=SCENARIOS[scenario].defaults.get("after_s", 0) == 0)
+    rules = Rules(catalogue={scenario: rule})
+    library = Gat1400Settings("http://x", "gw", "pw", "3" * 20, {"qiaonong-03": "4" * 20}, "5" * 33)
+    for label in LABELS:
+        case = {"scenario": scenario, "label": label, "count": 3}
+        for kind, end in (
+            ("opened", {}),
+            ("cleared", {"state": CLEARED, "reason": "seen-empty", "cleared_ns": 10**11}),
+        ):
+            alert = json.loads(dumps({**alert_of(a_change(kind=kind, **case, **end)), "sequence": 7}))
+            for robot in ("wecom", "dingtalk"):
+                text = json.dumps(text_message(robot, [alert]), ensure_ascii=False)  # type: ignore[arg-type]
+                assert "桥弄街" in text
+            (told,) = Notifier(library, rules).notification(alert, lambda _path: None)[
+                "SubscribeNotificationListObject"
+            ]["SubscribeNotificationObject"]  # type: ignore[index]
+            assert len(told["InfoIDs"]) == 48
+            standing = [Standing(alert["data"]["case_id"], label or "static-object", alert["data"]["started_at"])]
+            for event in events_of("street", rule, alert, standing if kind == "opened" else []):
+                assert event.topic.endswith(f"/&qiaonong-03/{scenario}.kerb")
+                assert not event.body or json.loads(event.body)["Source"]["VideoSource"] == "qiaonong-03"
+
+
+class Unfit:
+    """Relays of another version among ours."""
+
+    def __init__(self) -> None:
+        self.rows = {1: '{"sequence": 1, "type": "cityeye.case.opened.v9", "data": {}}', 2: alert_text(2)}
+
+    def waiting(self, follower: str, *, after: int = 0, limit: int = 100) -> list[Relay]:
+        return [Relay(sequence, "", body) for sequence, body in self.rows.items() if sequence > after][:limit]
+
+    def waiting_count(self, follower: str) -> int:
+        return len(self.rows)
+
+    def done(self, follower: str, sequences: Iterable[int]) -> None:
+        for sequence in sequences:
+            del self.rows[sequence]
+
+
+def alert_text(number: int) -> str:
+    return dumps({**alert_of(a_change(number)), "sequence": number})
+
+
+def test_an_alert_that_cannot_be_worded_is_given_up_and_holds_nobody_up() -> None:
+    relays = Unfit()
+    with Platform(lambda _request: json_reply({"errcode": 0})) as platform:
+        robot = Robot(RobotSettings(kind="wecom", url=f"{platform.url}/x", pictures=False))
+        with Follower("webhook-0", relays, robot, poll_s=0.01, retry_s=0.01) as follower:
+            assert platform.wait_for(lambda requests: len(requests) == 1)
+            while relays.rows:
+                assert follower.alive
+            assert (follower.state().refused, follower.state().reason) == (1, "")
+    relays = Unfit()
+    rules = Rules(catalogue={"illegal-parking": Rule("stationary")})
+    letters = OnvifLetters("onvif", relays, prefix="street", rules=rules, standing=[])
+    letters.mark_posted([one.key for one in letters.unposted(16)])
+    assert relays.rows == {}
+    assert (letters.state().sent, letters.state().refused) == (1, 1)

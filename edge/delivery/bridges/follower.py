@@ -113,14 +113,17 @@ class Follower:
         self._refusals = 0  # of the message that is the next
         self._sent = self._refused = self._merged = 0
         self._reason = ""
+        self._started = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follower-{name}", daemon=True)
 
     def start(self) -> None:
+        self._started = True
         self._thread.start()
 
     def stop(self) -> None:
         """Begin nothing new."""
+        self._started = False
         self._stopping.set()
 
     def close(self, limit_s: float = 1.0) -> None:
@@ -136,7 +139,8 @@ class Follower:
     def state(self) -> FollowerState:
         """May be called from any thread. Raises StateError."""
         waiting = self._relays.waiting_count(self.name)
-        return FollowerState(self.name, waiting, self._sent, self._refused, self._merged, self._reason)
+        reason = "its thread has ended; see the log" if self._started and not self.alive else self._reason
+        return FollowerState(self.name, waiting, self._sent, self._refused, self._merged, reason)
 
     def __enter__(self) -> Follower:
         self.start()
@@ -177,7 +181,7 @@ class Follower:
             self._bridge.idle()
             return bool(unwanted)
         try:
-            told = self._bridge.send([alert for _, alert in wanted])
+            told = self._send([alert for _, alert in wanted])
         except RefusedError as refusal:
             self._refusals += 1
             if self._refusals < REFUSED_MAX:
@@ -190,6 +194,12 @@ class Follower:
         self._sent += told
         self._merged += told if told > 1 else 0
         return True
+
+    def _send(self, alerts: Sequence[Alert]) -> int:
+        try:
+            return self._bridge.send(alerts)
+        except (KeyError, ValueError, TypeError) as error:  # an alert of another version may lie in the queue
+            raise RefusedError(f"alert {alerts[0].get('sequence')} cannot be put into its words ({error!r})") from error
 
     def _strike_out(self, sequences: Sequence[int]) -> None:
         self._relays.done(self.name, sequences)

@@ -10,7 +10,9 @@ that is no more is deleted by an empty message. A scenario that fits no rule of 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +24,8 @@ from edge.delivery.courier import MeasureQueue
 from edge.delivery.letters import Letter
 from edge.delivery.message import dumps
 
+log = logging.getLogger(__name__)
+
 Alert = Mapping[str, Any]
 
 STANDING_MAX = 10_000  # open cases that are remembered; beyond, the oldest are forgotten
@@ -32,6 +36,7 @@ _INSIDE = {"gathering", "repeated_gathering"}
 # Analytics 25.12, A.1.2.2; things of another class are told without one.
 _CLASSES = {"person": "Human", "bicycle": "Bicycle", "car": "Vehicle", "truck": "Vehicle", "bus": "Vehicle"}
 _CLASSES |= {"motorcycle": "Vehicle"}
+_UNFIT = (KeyError, ValueError, TypeError)  # what is of another version may lie in the queue
 _RULE_GONE = {"not-watched", "camera-removed"}
 
 
@@ -115,7 +120,7 @@ class OnvifLetters:
             self._add(place, case)
         self._pending: dict[int, dict[str, Event]] = {}  # sequence -> key -> what is not confirmed, at most TAKEN_MAX
         self._after = 0
-        self._sent = 0
+        self._sent = self._refused = 0
 
     def unposted(self, limit: int) -> Sequence[Letter]:
         if len(self._pending) < TAKEN_MAX:
@@ -139,13 +144,20 @@ class OnvifLetters:
         self._sent += len(over)
 
     def state(self) -> FollowerState:
-        return FollowerState(self.name, self._relays.waiting_count(self.name), self._sent)
+        return FollowerState(self.name, self._relays.waiting_count(self.name), self._sent, self._refused)
 
     def _take(self, limit: int) -> None:
         untold = []
         for row in self._relays.waiting(self.name, after=self._after, limit=limit):
             self._after = row.sequence
-            events = self._events(json.loads(row.body))
+            try:
+                events = self._events(json.loads(row.body))
+            except _UNFIT as error:
+                log.error(
+                    "%s: alert %d is given up: it cannot be put into its words (%r)", self.name, row.sequence, error
+                )
+                events = []
+                self._refused += 1
             if events:
                 self._pending[row.sequence] = {f"{row.sequence}.{n}": event for n, event in enumerate(events)}
             else:
@@ -180,8 +192,9 @@ class Counters:
     def take_measures(self, limit: int) -> Sequence[tuple[str, str]]:
         taken = self._measures.take_measures(limit)
         for _, body in taken:
-            for event in counters_of(self._prefix, json.loads(body)):
-                self._counts[event.topic] = event.body
+            with suppress(*_UNFIT):
+                for event in counters_of(self._prefix, json.loads(body)):
+                    self._counts[event.topic] = event.body
         return taken
 
     def waiting_measures(self) -> int:
