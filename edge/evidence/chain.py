@@ -223,6 +223,7 @@ class SharedChain:
 def signing_key(root: Path) -> SigningKey:
     """The key of a state folder, for who signs beside its gateway, as a replay does. Raises EvidenceError."""
     if not is_published(root):
+        gateway_key(root)  # makes the folder, too
         SharedChain(root).begin()
     return gateway_key(root)
 
