@@ -5,7 +5,7 @@
     both        producer, courier, gateway, brain: SIGKILL at any moment; producer and courier: before any line
 
 After each fault every alert told so far must reach the brain within a minute; at the end the brain's ledger is held
-against what the gateway stored, and the evidence of every alert is verified.
+against what the gateway stored, the evidence of every alert is verified, and so is what was uploaded of it.
 Example: python -m tests.delivery.campaign mosquitto --folder /var/tmp/faults --faults 60 --alerts 2000
 """
 
@@ -88,6 +88,7 @@ class Outcome:
     replaced: int = 0  # alerts that came only in the `replaces` of a later one
     waiting_max: int = 0  # in an outbox that may hold BOUND
     left_in_outbox: int = 0
+    uploaded: int = 0  # different files, each whole in the store
     lines: int = 0  # of the delivery path, as far as they ran without a fault
     lines_died_at: int = 0
     lines_missed: list[str] = field(default_factory=list)
@@ -283,10 +284,10 @@ class Campaign:
         street, outcome = self.street, self._outcome
         folder, last = street.place.folder, street.allowed.alerts
         until = time.monotonic() + ALL_STORED_S
-        while ledger.waiting(folder) and time.monotonic() < until:
+        while (ledger.waiting(folder) or ledger.relayed(folder)) and time.monotonic() < until:
             street.look_after()
             time.sleep(0.05)
-        outcome.left_in_outbox = ledger.waiting(folder)
+        outcome.left_in_outbox, not_uploaded = ledger.waiting(folder), ledger.relayed(folder)
         street.close()
         kept = brain.kept(street.ledger)
         copies = ledger.copies(folder)
@@ -297,6 +298,10 @@ class Campaign:
         told = partial(gateway.Script, street.place)
         lived(lambda: [told(camera).close() for camera in range(CAMERAS)])
         outcome.found(*ledger.problems_of(folder, delivered=True))
+        outcome.uploaded, wrong = ledger.store_problems(folder, street.place.store)
+        outcome.found(*wrong)
+        if not_uploaded:
+            outcome.found(f"evidence of {not_uploaded} alerts still waits for its upload")
         if outcome.left_in_outbox:
             outcome.found(
                 f"{outcome.left_in_outbox} alerts are still in the outbox, though the brain has receipted them"
@@ -480,7 +485,8 @@ def table(outcome: Mapping[str, Any]) -> str:
         )
     rows.append(
         f"{outcome['faults']} faults, {outcome['alerts']} alerts, {outcome['repeats']} repeats, "
-        f"{outcome['receipts']} receipts, {outcome['left_in_outbox']} left in the outbox"
+        f"{outcome['receipts']} receipts, {outcome['left_in_outbox']} left in the outbox, "
+        f"{outcome['uploaded']} files uploaded"
     )
     if outcome["waiting_max"]:
         rows.append(f"{outcome['replaced']} replaced by a later one; {outcome['waiting_max']} in an outbox for {BOUND}")

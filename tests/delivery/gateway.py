@@ -64,6 +64,7 @@ site: {{id: {site}, name: 小河街道, timezone: Asia/Shanghai}}
 gateway: {{id: {gateway}}}
 model: yolox-nano
 mqtt: {{url: {url}, redrive_s: 1, redrive_max_s: 4}}
+upload: {{url: {store}}}
 cameras:
 """
 _CAMERA = """\
@@ -88,8 +89,11 @@ class Place:
     @classmethod
     def make(cls, folder: Path, *, url: str, cameras: int = 1, start_wall_ns: int) -> Place:
         folder.mkdir(parents=True, exist_ok=True)
+        store = folder.parent / f"{folder.name}-store"
+        store.mkdir()
         names = [f"camera-{number}" for number in range(cameras)]
-        text = _SITE.format(site=SITE, gateway=GATEWAY, url=url) + "".join(_CAMERA.format(camera=one) for one in names)
+        head = _SITE.format(site=SITE, gateway=GATEWAY, url=url, store=store.as_uri())
+        text = head + "".join(_CAMERA.format(camera=one) for one in names)
         path = folder / "site.yaml"
         path.write_text(text, encoding="utf-8")
         site = load_site(path, environ={})
@@ -102,6 +106,11 @@ class Place:
     @property
     def database(self) -> Path:
         return self.folder / "edge.db"
+
+    @property
+    def store(self) -> Path:
+        """Where the courier's process brings evidence to."""
+        return self.folder.parent / f"{self.folder.name}-store"
 
 
 class Script:

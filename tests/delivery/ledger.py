@@ -51,6 +51,26 @@ def waiting(folder: Path) -> int:
         return int(database.execute("SELECT COUNT(*) FROM outbox").fetchone()[0])
 
 
+def relayed(folder: Path) -> int:
+    """Alerts of which evidence is still to be uploaded."""
+    with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:
+        return int(database.execute("SELECT COUNT(*) FROM relays").fetchone()[0])
+
+
+def store_problems(folder: Path, store: Path) -> tuple[int, list[str]]:
+    """How many files an alert names that may leave the gateway, and what is wrong with them in the store."""
+    alerts = [json.loads(bodies[0]) for bodies in copies(folder).values()]
+    wanted = {entry["sha256"] for alert in alerts for entry in alert["data"]["evidence"] if entry["role"] != "original"}
+    found = []
+    stored = {path.name.partition(".")[0]: path for path in store.rglob("*") if path.is_file()}
+    for name, path in stored.items():
+        if hashlib.sha256(path.read_bytes()).hexdigest() != name:
+            found.append(f"store: {path.name} is not what its name says")
+    if missing := wanted - stored.keys():
+        found.append(f"store: {len(missing)} of {len(wanted)} files are not there: {sorted(missing)[:3]}")
+    return len(wanted), found
+
+
 def last(folder: Path) -> int:
     """The highest number that was given."""
     with contextlib.closing(sqlite3.connect(folder / "edge.db")) as database:

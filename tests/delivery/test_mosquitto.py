@@ -23,6 +23,7 @@ def test_a_broker_that_is_stopped_killed_hung_cut_off_or_full_costs_no_alert_and
     assert outcome["faults"] >= 15
     assert outcome["alerts"] >= 420
     assert outcome["left_in_outbox"] == 0
+    assert outcome["uploaded"] > outcome["alerts"]
     assert outcome["receipts"] + outcome["replaced"] >= outcome["alerts"]
     assert outcome["replaced"] > 0
     assert outcome["waiting_max"] <= BOUND

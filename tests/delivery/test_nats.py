@@ -20,4 +20,5 @@ def test_a_cluster_that_loses_a_node_in_the_middle_costs_no_alert_and_doubles_no
     assert outcome["problems"] == []
     assert outcome["alerts"] >= 300
     assert outcome["left_in_outbox"] == 0
+    assert outcome["uploaded"] > outcome["alerts"]
     assert outcome["receipts"] >= outcome["alerts"]
