@@ -197,7 +197,7 @@ class Street:
             self.lives.pop(name).end()
 
     def _producer(self, camera: int) -> None:
-        changed = random.Random().random() < 0.2
+        changed = self._chance.random() < 0.2  # the parent draws the same number next: a campaign can be run again
         gateway.produce_on(self.place, camera, self.allowed, changed=changed, stop=_until_sigterm())
 
     def _courier(self) -> None:
