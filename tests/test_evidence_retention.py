@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -305,6 +306,7 @@ def test_a_start_looks_only_at_what_changed_since_the_last(tmp_path: Path) -> No
         folder = tmp_path / "evidence" / f"{number:08x}-0000-5000-8000-000000000000"
         folder.mkdir()
         (folder / "manifest-1.json").write_bytes(b"{}")
+        (folder / "original-1.jpg").write_bytes(b"picture")
         os.utime(folder, ns=(old_ns, old_ns))
     key, spent_s = gateway_key(tmp_path), []
     for _ in range(3):
@@ -317,6 +319,13 @@ def test_a_start_looks_only_at_what_changed_since_the_last(tmp_path: Path) -> No
     print(
         f"{count} cases: the first start took {spent_s[0]:.2f} s, the next {spent_s[2]:.3f} s (EDGE_CASE_FOLDERS=...)"
     )
+    begun_s = time.perf_counter()
+    tracemalloc.start()
+    prune(tmp_path, key, Bounds(keep_ns=DAY_NS), states=dict, now_wall_ns=time.time_ns(), free_bytes=lambda: GB)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"a look at what is too old: {time.perf_counter() - begun_s:.2f} s, {peak / count:.0f} bytes a case")
+    assert peak / count < 1000
     assert done.cases == 0
     assert (changed.cases, changed.files) == (1, 1)
     assert spent_s[2] < 1 + count / 20_000

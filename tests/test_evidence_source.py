@@ -166,7 +166,15 @@ def captures() -> Any:
         url: str, reel: Reel, *, undecoded: bool, take: Callable[[Frame], None] = lambda frame: None
     ) -> LiveCapture:
         stop = threading.Event()
-        capture = LiveCapture(url, camera="gate", fps=5, stop=stop, reel=reel, undecoded=undecoded)
+        capture = LiveCapture(
+            url,
+            camera="gate",
+            fps=5,
+            stop=stop,
+            reel=reel,
+            undecoded=undecoded,
+            pause=lambda rest_s: stop.wait(min(rest_s, 0.2)),  # it is asked again sooner than in the street
+        )
 
         def run() -> None:
             for frame in capture:

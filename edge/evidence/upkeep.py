@@ -58,20 +58,13 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """One case's folder by its names and times alone."""
+    """One case's folder by its names and times alone. A hundred thousand are held at once."""
 
-    path: Path
-    files: Mapping[str, tuple[int, int]]  # pictures and clips: name -> bytes, when written (wall_ns)
-    leftovers: tuple[str, ...]  # named by no manifest
+    name: str
+    bytes: int  # of pictures and clips
+    newest_wall_ns: int  # when the newest of them was written, 0 where there is none
+    has_leftovers: bool  # that no manifest names
     is_pruned: bool
-
-    @property
-    def bytes(self) -> int:
-        return sum(size for size, _ in self.files.values())
-
-    @property
-    def newest_wall_ns(self) -> int:
-        return max((written_ns for _, written_ns in self.files.values()), default=0)
 
 
 def tidy(root: Path, key: SigningKey, *, now_wall_ns: int) -> Tidied:
@@ -108,15 +101,14 @@ def prune(
 
     `still_wanted` is asked between two cases. Raises nothing for one case that cannot be given up: it is counted.
     """
-    folders = {folder.path.name: folder for folder in _folders(root)}
+    folders = [folder for folder in _folders(root) if folder.newest_wall_ns]
     known = states()  # asked after the look: no case that opened meanwhile is taken for one that is over
-    for folder in folders.values():
-        if still_wanted() and not dry_run and folder.files and known.get(folder.path.name) != OPEN:
+    for folder in folders:
+        if still_wanted() and not dry_run and known.get(folder.name) != OPEN:
             _finish_and_clean(root, folder, key, now_wall_ns)
     stored = [
-        StoredCase(name, _state_of(name, folder, known, now_wall_ns), folder.bytes, folder.newest_wall_ns)
-        for name, folder in folders.items()
-        if folder.files
+        StoredCase(folder.name, _state_of(folder, known, now_wall_ns), folder.bytes, folder.newest_wall_ns)
+        for folder in folders
     ]
     done = Pruned(cases=len(stored), bytes=sum(case.bytes for case in stored))
     for choice in choose(stored, bounds, now_wall_ns=now_wall_ns, free_bytes=free_bytes()):
@@ -135,9 +127,9 @@ def prune(
     return done
 
 
-def _state_of(name: str, folder: _Folder, known: Mapping[str, str], now_wall_ns: int) -> str:
-    if name in known:
-        return known[name]
+def _state_of(folder: _Folder, known: Mapping[str, str], now_wall_ns: int) -> str:
+    if folder.name in known:
+        return known[folder.name]
     return OPEN if now_wall_ns - folder.newest_wall_ns < YOUNG_NS else OVER
 
 
@@ -183,8 +175,8 @@ def _name_in(path: str) -> str:
 def _finish_and_clean(root: Path, folder: _Folder, key: SigningKey, now_wall_ns: int) -> None:
     """What a start could not see to: a clock that was put back hides a change from `tidy`."""
     still = now_wall_ns - folder.newest_wall_ns >= YOUNG_NS
-    if folder.is_pruned or (folder.leftovers and still):
-        _tidy_case(root, folder.path, key, Tidied())
+    if folder.is_pruned or (folder.has_leftovers and still):
+        _tidy_case(root, root / EVIDENCE / folder.name, key, Tidied())
 
 
 def _tidy_case(root: Path, folder: Path, key: SigningKey, done: Tidied) -> None:
@@ -224,7 +216,7 @@ def _leftovers(names: Sequence[str]) -> list[str]:
 
 def _folders(root: Path) -> Iterator[_Folder]:
     for entry in _case_entries(root):
-        files: dict[str, tuple[int, int]] = {}
+        size = newest_wall_ns = 0
         names: list[str] = []
         try:
             with os.scandir(entry.path) as inside:
@@ -233,10 +225,11 @@ def _folders(root: Path) -> Iterator[_Folder]:
                     number = alert_of(file.name)
                     if number and not manifest_number(file.name) and file.name != signature_name(number):
                         status = file.stat(follow_symlinks=False)
-                        files[file.name] = (status.st_size, status.st_mtime_ns)
+                        size += status.st_size
+                        newest_wall_ns = max(newest_wall_ns, status.st_mtime_ns)
         except OSError:
             continue  # it has just gone
-        yield _Folder(Path(entry.path), files, tuple(_leftovers(names)), PRUNED in names)
+        yield _Folder(entry.name, size, newest_wall_ns, bool(_leftovers(names)), PRUNED in names)
 
 
 def _case_entries(root: Path) -> Iterator[os.DirEntry[str]]:

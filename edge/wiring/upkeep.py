@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from edge.clock import SystemClock
@@ -158,7 +159,8 @@ class Upkeep:
             )
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+        with suppress(OSError):  # a container may forbid it; then it is one thread of many
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
         waited_s = EVERY_S
         while not self._stop.is_set():
             if waited_s >= EVERY_S or (waited_s >= TIGHT_S and self._is_tight()):
