@@ -17,6 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.clock import SystemClock
+from edge.delivery.asyncapi import CHANNELS
 from edge.delivery.commands import COMMANDS, DONE, Command, Gate, Reply
 from edge.delivery.courier import Courier
 from edge.delivery.message import Topics
@@ -205,6 +206,14 @@ def test_the_example_lets_each_say_only_what_is_its_own(street: dict[str, Any]) 
     assert brain.say(OURS.receipt, '{"ids": []}')
 
 
+def test_the_example_knows_every_topic_that_is_documented(street: dict[str, Any]) -> None:
+    ids = {"site": "xiaohe", "gateway": "gw-02", "camera": "cam", "scenario": "x", "name": "x"}
+    for channel in CHANNELS:
+        topic = channel.address.format(**ids)
+        assert street["neighbour"].say(topic, "{}") == channel.sent, topic
+        assert street["brain"].say(topic, "{}") != channel.sent, topic
+
+
 def test_the_example_lets_each_hear_only_what_is_its_own(street: dict[str, Any]) -> None:
     brain, neighbour, station = street["brain"], street["neighbour"], street["station"]
     change = a_change(1)
@@ -215,7 +224,7 @@ def test_the_example_lets_each_hear_only_what_is_its_own(street: dict[str, Any])
     answered(brain, "for-gw-01")
     brain.say(THEIRS.command, "the last word")
     assert neighbour.wait_for(lambda: (THEIRS.command, "the last word") in neighbour.heard)
-    own = {THEIRS.command, THEIRS.health("cam")}
+    own = {THEIRS.command, THEIRS.receipt, THEIRS.health("cam"), THEIRS.cases("cam")}
     assert {topic for topic, _ in neighbour.heard} <= own, "subscribed to #, and nothing of others came"
     assert OURS.command not in {topic for topic, _ in brain.heard}, "who commands does not listen in on others"
 
