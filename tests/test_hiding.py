@@ -128,8 +128,10 @@ def test_who_stands_in_an_ignored_place_or_is_missed_for_a_moment_is_hidden_too(
         speed=np.zeros(2, np.float32),
     )
     scene = Scene(a_frame(0), seen, carried, {}, StaticRegions.empty(), StreetMemory(), ignored=ignored)
+    assert scene.things is not None
     assert sorted(scene.things.xyxy[:, 0].tolist()) == [20, 100, 200]
     assert scene.things.label.dtype == np.int16
+    assert Scene.unseen(a_frame(0), StreetMemory()).things is None  # nobody has looked: all of it is to be hidden
 
 
 def a_recorder(root: Path, hiding: Hiding = HIDING) -> CaseRecorder:

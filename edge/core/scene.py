@@ -29,9 +29,11 @@ class Scene:
     ignored: Detections = field(default_factory=Detections.empty)  # detections that no rule may see
 
     @property
-    def things(self) -> Detections:
+    def things(self) -> Detections | None:
         """All boxes of the frame, for who must hide what they are of: seen ones, ignored ones, and where the tracker
-        believes that somebody is whom the detector has missed."""
+        believes that somebody is whom the detector has missed. None where nobody has looked."""
+        if self.blind:
+            return None
         carried = self.tracks.take(np.flatnonzero(self.tracks.detection < 0))
         parts = (self.detections, self.ignored, carried)
         return Detections(

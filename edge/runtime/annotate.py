@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Float32, Frame, Int16
-from edge.evidence.drawing import blur, clock, draw_scene
+from edge.evidence.drawing import clock, draw_scene
+from edge.evidence.hiding import Hiding
 from edge.evidence.video import AnnotatedVideo
 from edge.runtime.replay import Clip
 from edge.runtime.worker import Worker
@@ -18,7 +19,8 @@ from edge.runtime.worker import Worker
 class Annotator:
     """Writes `annotated.mp4` into a folder, `annotated-2.mp4` for the second clip, and so on.
 
-    Privacy masks are blurred. Of the tracks only those are drawn whose label can make or explain a case.
+    What is hidden in published pictures is hidden here too. Of the tracks only those are drawn whose label can make or
+    explain a case.
     """
 
     def __init__(
@@ -29,14 +31,14 @@ class Annotator:
         labels: tuple[str, ...],
         drawn_labels: Int16,
         zones: Mapping[str, Float32],
-        privacy: Sequence[Float32],
+        hiding: Hiding,
     ) -> None:
         self._folder = folder
         self._fps = fps
         self._labels = labels
         self._drawn_labels = drawn_labels
         self._zones = zones
-        self._privacy = privacy
+        self._hiding = hiding
         self._clips = 0
         self._video: AnnotatedVideo | None = None
 
@@ -51,7 +53,7 @@ class Annotator:
         if self._video is None:
             raise RuntimeError("Annotator.add before begin")
         picture = draw_scene(
-            blur(frame.bgr, self._privacy),
+            self._hiding.published(frame.bgr, scene.things),
             zones=self._zones,
             tracks=scene.tracks.take(np.isin(scene.tracks.label, self._drawn_labels)),
             labels=self._labels,

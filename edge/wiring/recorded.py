@@ -51,9 +51,9 @@ from edge.state.database import IN_MEMORY, Database
 from edge.wiring.camera_models import CameraModel, CameraModels, eyes_of, models_of
 from edge.wiring.frame_path import (
     EXPLAINING_LABELS,
-    arrays,
     evidence_limits,
     filming_for,
+    hiding_for,
     measuring_for,
     places_of,
     recorder_for,
@@ -128,7 +128,7 @@ def replay(
                 detector=lambda model: _loaded(model, loaded, order),
                 classifier=lambda model: OnnxClassifier(model.manifest, threads=order.threads),
             )
-            sketch = _annotator(output.work, camera, models) if order.annotate else None
+            sketch = _annotator(output.work, site, camera, models) if order.annotate else None
             reel = reel_for(site, camera)
             filming = filming_for(site, reel)
             recorder = recorder_for(site, camera, models, root=output.work, chain=chain, filming=filming)
@@ -405,14 +405,14 @@ def _drawn_labels(camera: CameraConfig, models: CameraModels) -> Int16:
     return np.array(sorted(rows), np.int16)
 
 
-def _annotator(folder: Path, camera: CameraConfig, models: CameraModels) -> Annotator:
+def _annotator(folder: Path, site: Site, camera: CameraConfig, models: CameraModels) -> Annotator:
     return Annotator(
         folder,
         fps=camera.sampling.fps,
         labels=models.labels,
         drawn_labels=_drawn_labels(camera, models),
         zones=places_of(camera),
-        privacy=arrays(camera.masks.privacy),
+        hiding=hiding_for(site, camera, models.labels),
     )
 
 
