@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import statistics
@@ -23,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import cv2
@@ -144,8 +146,7 @@ class Street:
 
         def life() -> list[tuple[str, int, str]]:
             run = lines.LinesRun()
-            stop = _until_sigterm()
-            threading.Thread(target=lambda: stop.wait() and setattr(run, "phase", ENDING), daemon=True).start()
+            threading.Thread(target=lambda: _STOP.wait() and setattr(run, "phase", ENDING), daemon=True).start()
             run.start()
             task()
             sys.settrace(None)
@@ -198,20 +199,26 @@ class Street:
 
     def _producer(self, camera: int) -> None:
         changed = self._chance.random() < 0.2  # the parent draws the same number next: a campaign can be run again
-        gateway.produce_on(self.place, camera, self.allowed, changed=changed, stop=_until_sigterm())
+        gateway.produce_on(self.place, camera, self.allowed, changed=changed, stop=_STOP)
 
     def _courier(self) -> None:
         gateway.impatient(**PATIENCE)
-        gateway.deliver(self.place, self._board, stop=_until_sigterm())
+        gateway.deliver(self.place, self._board, stop=_STOP)
 
 
 _STOP = threading.Event()
 
 
-def _until_sigterm() -> threading.Event:
-    """The same one however often it is asked for: a life is a process."""
-    signal.signal(signal.SIGTERM, lambda _number, _frame: _STOP.set())
-    return _STOP
+def _hear_sigterm() -> None:
+    """Before any life begins, so that none can be told to end before it listens; this process itself just ends."""
+    own = os.getpid()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if os.getpid() == own:
+            raise SystemExit(1)
+        _STOP.set()
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 class Campaign:
@@ -425,6 +432,7 @@ class Campaign:
 def run(folder: Path, which: str, *, faults: int, alerts: int, seed: int, every_line: bool) -> Outcome:
     """`alerts` in all, a share of them round each of `faults`."""
     watch, chance = Watch(), random.Random(seed)
+    _hear_sigterm()
     apart = move_out()
     house = House(folder, disk_mb=DISK_MB) if apart and which == "mosquitto" else None
     brokers = nats_cluster(folder) if which == "nats" else [kept_mosquitto(folder, house)]
