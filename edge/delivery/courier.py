@@ -11,6 +11,7 @@ alert. Notices go after the alerts of each turn, in a window of their own, so ne
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import threading
@@ -23,8 +24,10 @@ from typing import Protocol
 from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, seconds_to_ns
 from edge.delivery.letters import Letter
+from edge.delivery.message import dumps
+from edge.delivery.mqtt import OversizedError
 from edge.delivery.retained import RetainedNotices
-from edge.delivery.rounds import HandedOver, Rounds
+from edge.delivery.rounds import HandedOver, Rounds, Waiting
 from edge.errors import DeliveryError, EdgeError, StateError
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,9 @@ _MEASURES_A_TURN = 64
 _MARKED_AT_ONCE = 128
 _MARK_S = 0.02  # so long a confirmed alert may wait for others to be marked with
 _LETTERS_WINDOW = 16  # in flight, beside the alerts'
+_IDS_AT_ONCE = 2000  # of receipts in one transaction, in which no camera can write
+_BREAKS_MAX = 3  # connections that may break on one alert
+_LETTER_BREAKS_MAX = 6
 _STEADY_NS = 10 * NS_PER_S  # a connection that stood for so long was a good one
 
 
@@ -82,6 +88,8 @@ class ReceiptBox(Protocol):
     def malformed(self) -> int: ...
 
     def take(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +239,8 @@ class Courier:
         self._sent = 0
         self._refusal = ""  # the broker's words, where it has refused an alert on this connection
         self._refused_alerts = 0
+        self._alert_suspected, self._alert_breaks = 0, 0
+        self._letter_suspected, self._letter_breaks = "", 0
         self._last_state = CourierState()
         self._connected = False
         self._since_ns: int | None = None  # when this connection was made
@@ -303,9 +313,13 @@ class Courier:
             sent=self._sent,
             receipts_malformed=malformed,
             refused=self._refused_alerts,
-            refusal=self._refusal,
+            refusal=self._refusal or self._held_words(),
         )
         return self._last_state
+
+    def _held_words(self) -> str:
+        held = len(self._rounds.held)
+        return f"connections break on {held} alerts, which go last: are they too long for the broker?" if held else ""
 
     def close(self, limit_s: float = 5.0) -> None:
         """Say goodbye, end the thread and the connection; what is unconfirmed stays in the outbox.
@@ -365,9 +379,35 @@ class Courier:
         self._rounds.begin()
         try:
             self._deliver_until_stopped(in_flight)
+        except DeliveryError:
+            self._suspect(in_flight)
+            raise
         finally:
             self._mark_confirmed()  # before the break: those need not go again
         return in_flight
+
+    def _suspect(self, in_flight: Mapping[int, int]) -> None:
+        """A broker that hangs up on a message has confirmed all before it: the oldest on its way may be too long.
+
+        When connection after connection breaks on the same one, it must not hold up the others any more.
+        """
+        if not self._lost:
+            return  # it was we who gave the connection up
+        alert = next(iter(in_flight.values()), 0)
+        letter = next(iter(self._letters_in_flight.values()), "")
+        if alert:
+            self._alert_breaks = self._alert_breaks + 1 if alert == self._alert_suspected else 1
+            self._alert_suspected = alert
+        if letter:
+            self._letter_breaks = self._letter_breaks + 1 if letter == self._letter_suspected else 1
+            self._letter_suspected = letter
+        if alert and self._alert_breaks >= _BREAKS_MAX and alert not in self._rounds.held:
+            self._rounds.hold(alert)
+            self._refused_alerts += 1
+            log.error("alert %d: connections break while it is on its way; it goes last from now on", alert)
+        if letter and self._letters is not None and self._letter_breaks >= _LETTER_BREAKS_MAX:
+            self._letters.mark_posted([letter])
+            log.error("message %s: connections break while it is on its way; it is given up", letter)
 
     def _deliver_until_stopped(self, in_flight: dict[int, int]) -> None:
         progress_ns = self._clock.mono_ns()
@@ -390,11 +430,15 @@ class Courier:
 
     def _hear_receipts(self) -> None:
         """What the brain has stored is done with."""
-        if self._receipts is None or not (ids := self._receipts.take()):
+        if self._receipts is None:
             return
-        sent_wall_ns = self._outbox.delete(ids)
-        if sent_wall_ns is not None:
-            self._rounds.heard(sent_wall_ns)
+        ids = self._receipts.take()
+        for first in range(0, len(ids), _IDS_AT_ONCE):
+            sent_wall_ns = self._outbox.delete(ids[first : first + _IDS_AT_ONCE])
+            if sent_wall_ns is not None:
+                self._rounds.heard(sent_wall_ns)
+        if len(self._receipts):
+            self.wake()
 
     def _room(self, in_flight: Mapping[int, int]) -> int:
         """How many messages the broker takes beyond those in flight; one of MQTT 5 hangs up on more."""
@@ -411,10 +455,31 @@ class Courier:
         on_way = set(in_flight.values())
         try:
             for row in self._rounds.take(room, on_way):
-                in_flight[self._publisher.publish(row.topic, row.body)] = row.sequence
-                on_way.add(row.sequence)
+                try:
+                    ticket = self._publish_within_limit(row)
+                except OversizedError as error:
+                    self._refuse(row.sequence, str(error))
+                else:
+                    in_flight[ticket] = row.sequence
+                    on_way.add(row.sequence)
         except DeliveryError as error:
             self._on_lost(str(error))
+
+    def _publish_within_limit(self, row: Waiting) -> int:
+        """Where the broker's limit is below it, without its thumbnail: that proves nothing, and the files are there."""
+        try:
+            return self._publisher.publish(row.topic, row.body)
+        except OversizedError:
+            alert = json.loads(row.body)
+            if alert["data"].pop("thumbnail", None) is None:
+                raise
+            return self._publisher.publish(row.topic, dumps(alert))
+
+    def _refuse(self, sequence: int, words: str) -> None:
+        log.log(logging.DEBUG if self._refusal else logging.ERROR, "alert %d: %s", sequence, words)
+        self._refusal = words
+        self._refused_alerts += 1
+        self._rounds.refused()
 
     def _post_notices(self, room: int) -> None:
         """Publish the notices that changed since they were last confirmed."""
@@ -441,10 +506,19 @@ class Courier:
             for one in self._letters.unposted(_LETTERS_WINDOW):
                 letter = one if isinstance(one, Letter) else Letter(*one)
                 if letter.key not in on_way and len(self._letters_in_flight) < window:
-                    ticket = self._publisher.publish(letter.topic, letter.body, retain=letter.retain)
-                    self._letters_in_flight[ticket] = letter.key
+                    self._post_letter(letter)
         except DeliveryError as error:
             self._on_lost(str(error))
+
+    def _post_letter(self, letter: Letter) -> None:
+        assert self._letters is not None
+        try:
+            ticket = self._publisher.publish(letter.topic, letter.body, retain=letter.retain)
+        except OversizedError as error:
+            log.error("message %s is given up: %s", letter.key, error)
+            self._letters.mark_posted([letter.key])
+        else:
+            self._letters_in_flight[ticket] = letter.key
 
     def _post_measures(self) -> None:
         """At most a handful a turn, so that a backlog of numbers holds up no alert."""
@@ -477,17 +551,10 @@ class Courier:
             self._letters.mark_posted(posted)
         confirmed = [in_flight.pop(ticket) for ticket in answered if ticket in in_flight and ticket not in refused]
         self._unmarked += confirmed
+        self._rounds.confirmed(confirmed)
         self._sent += len(confirmed)
         for ticket in in_flight.keys() & refused.keys():
-            log.log(
-                logging.DEBUG if self._refusal else logging.ERROR,
-                "alert %d: %s",
-                in_flight.pop(ticket),
-                refused[ticket],
-            )
-            self._refusal = refused[ticket]
-            self._refused_alerts += 1
-            self._rounds.refused()
+            self._refuse(in_flight.pop(ticket), refused[ticket])
         if not in_flight or len(self._unmarked) >= _MARKED_AT_ONCE or self._stopping:
             self._mark_confirmed()
         self._tell_drain()

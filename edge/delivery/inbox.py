@@ -46,12 +46,11 @@ class Inbox:
             self._messages.append(message)
         self._on_arrival()
 
-    def take(self) -> list[Received]:
-        """All that waits, oldest first."""
+    def take(self, limit: int | None = None) -> list[Received]:
+        """What waits, oldest first, at most `limit`."""
         with self._lock:
-            taken = list(self._messages)
-            self._messages.clear()
-        return taken
+            count = len(self._messages) if limit is None else min(limit, len(self._messages))
+            return [self._messages.popleft() for _ in range(count)]
 
     def __len__(self) -> int:
         return len(self._messages)

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _GOODBYE_S = 1.0  # how long a connection may take to take leave, for a broker that hangs takes nothing
+_PACKET_REST_BYTES = 64  # of a PUBLISH beside topic and body: header, ticket, content type
 RECEIVE_MAX = 65_535  # messages in flight, where the broker does not say
 _RECALLED_MAX = 1024  # topics of an earlier life; more are left as they are
 _PACKET_MAX_BYTES = 1_000_000  # of what we hear; a broker of MQTT 5 keeps longer ones from us
@@ -126,6 +127,7 @@ class MqttLink:
         self._answer: ReasonCode | None = None
         self._open = False
         self.receive_max = RECEIVE_MAX
+        self.packet_max_bytes: int | None = None  # None: the broker does not say
         self.client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -190,7 +192,9 @@ class MqttLink:
 
     def _connected(self, _client: Any, _userdata: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
         self._answer = reason
-        self.receive_max = getattr(properties, "ReceiveMaximum", RECEIVE_MAX)  # MQTT 5's, which paho leaves to us
+        # MQTT 5's, which paho leaves to us.
+        self.receive_max = getattr(properties, "ReceiveMaximum", RECEIVE_MAX)
+        self.packet_max_bytes = getattr(properties, "MaximumPacketSize", None)
         self._open = not reason.is_failure
         self._answered.set()
 
@@ -216,6 +220,10 @@ class MqttLink:
         if answer in ("Bad user name or password", "Not authorized"):
             return DeliveryError(f"{self._address}: the broker refused the user name or password ({answer})")
         return DeliveryError(f"{self._address}: the broker refused the connection ({answer})")
+
+
+class OversizedError(DeliveryError):
+    """The broker has said that it does not take so long a message; the connection stands."""
 
 
 class ProtocolError(DeliveryError):
@@ -337,6 +345,7 @@ class MqttPublisher:
         """
         if self._link is None:
             raise DeliveryError(f"{self._address}: not connected")
+        self._check_size(topic, body)
         properties = _content_type(PacketTypes.PUBLISH) if self._version5 and body else None
         sent = self._link.client.publish(topic, body.encode(), qos=1, retain=retain, properties=properties)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -347,10 +356,19 @@ class MqttPublisher:
         """Hand one message over at QoS 0: nobody confirms it, and nobody sends it again. Raises DeliveryError."""
         if self._link is None:
             raise DeliveryError(f"{self._address}: not connected")
+        self._check_size(topic, body)
         properties = _content_type(PacketTypes.PUBLISH) if self._version5 else None
         sent = self._link.client.publish(topic, body.encode(), qos=0, properties=properties)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise DeliveryError(f"{self._address}: the connection broke off ({paho.error_string(sent.rc)})")
+
+    def _check_size(self, topic: str, body: str) -> None:
+        limit = None if self._link is None else self._link.packet_max_bytes
+        if limit is None or len(body) + _PACKET_REST_BYTES < limit // 4:  # a letter has four bytes at most
+            return
+        size = len(body.encode()) + len(topic.encode()) + _PACKET_REST_BYTES
+        if size > limit:
+            raise OversizedError(f"{self._address}: a message of {size} bytes is beyond the broker's limit of {limit}")
 
     def recalled(self) -> set[str]:
         """The topics under `recall` that held something when we connected, once the broker has confirmed a message.

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 BODY_MAX_BYTES = 65_536  # some 1,600 ids
 _MESSAGES_MAX = 256
+_AT_ONCE = 8  # so that a flood does not keep the courier from its alerts
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _TELL_NS = 60 * NS_PER_S  # malformed ones are logged once in so long: somebody may send thousands
 
@@ -47,15 +48,19 @@ class Receipts:
         return self._inbox.dropped
 
     def take(self) -> list[str]:
-        """The ids of all receipts that have come, as UUIDs."""
+        """The ids of the next receipts, as UUIDs."""
         ids: list[str] = []
-        for message in self._inbox.take():
+        for message in self._inbox.take(_AT_ONCE):
             try:
                 ids += ids_of(message.body)
             except ValueError as error:
                 self._malformed += 1
                 self._tell(message, error)
         return ids
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return len(self._inbox)
 
     def _arrived(self) -> None:
         self.on_arrival()

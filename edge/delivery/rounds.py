@@ -12,7 +12,7 @@ that is slow is not sent more for it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,8 @@ _LOOK_NS = NS_PER_S  # how often what is overdue is looked for
 _PROBES = 64  # to a brain that is silent, once in `redrive_ns`: a whole month's alerts each hour would fill the link
 _RANGES_MAX = 16
 _REFUSED_NS = 300 * NS_PER_S  # until what the broker has refused is tried again
+_HELD_MAX = 256
+_HOLD_NS, _HOLD_MAX_NS = 60 * NS_PER_S, 3600 * NS_PER_S
 _NO_END = 1 << 62
 
 
@@ -61,6 +63,14 @@ class _Range:
     before_wall_ns: int = 0  # of a round: what was sent later is not meant
 
 
+@dataclass(slots=True)
+class _Held:
+    """An alert under which connections broke."""
+
+    due_ns: int
+    pause_ns: int
+
+
 class Rounds:
     """Used from the courier's thread; only `ask_for` may be called from another."""
 
@@ -81,6 +91,7 @@ class Rounds:
         self._heard_ns = 0  # when the brain spoke last, or the connection began
         self._passed_ns = 0  # what was sent before this moment, the brain has passed over
         self._probing = False
+        self._held: dict[int, _Held] = {}  # by sequence, at most _HELD_MAX
         self._refused_ns: int | None = None  # when the broker refused an alert first since they were tried
 
     def begin(self) -> None:
@@ -109,17 +120,47 @@ class Rounds:
         if self._refused_ns is None:
             self._refused_ns = self._clock.mono_ns()
 
+    def hold(self, sequence: int) -> None:
+        """Connections broke while this alert was on its way, so it goes last, alone, and less and less often."""
+        before = self._held.pop(sequence, None)
+        pause_ns = _HOLD_NS if before is None else min(2 * before.pause_ns, _HOLD_MAX_NS)
+        self._held[sequence] = _Held(self._clock.mono_ns() + pause_ns, pause_ns)
+        if len(self._held) > _HELD_MAX:
+            self._held.pop(next(iter(self._held)))
+
+    def confirmed(self, sequences: Iterable[int]) -> None:
+        """The broker has these."""
+        if self._held:
+            for sequence in sequences:
+                self._held.pop(sequence, None)
+
+    @property
+    def held(self) -> Collection[int]:
+        """What `hold` was said of, and the broker has not confirmed since."""
+        return self._held.keys()
+
     def ask_for(self, first: int, last: int) -> None:
         """Hand these over again, as far as they are still here."""
         self._asked.append(_Range(first - 1, last))
 
-    def take(self, limit: int, in_flight: Container[int]) -> Iterator[Waiting]:
+    def take(self, limit: int, in_flight: Collection[int]) -> Iterator[Waiting]:
         """At most `limit` alerts, none of those whose sequence is in flight."""
         taken = 0
         while taken < limit and (row := self._next()) is not None:
-            if row.sequence not in in_flight:
+            if row.sequence not in in_flight and row.sequence not in self._held:
                 taken += 1
                 yield row
+        if self._held and not taken and not in_flight:
+            yield from self._try_held()
+
+    def _try_held(self) -> Sequence[Waiting]:
+        now_ns = self._clock.mono_ns()
+        for sequence in [sequence for sequence, held in self._held.items() if held.due_ns <= now_ns]:
+            if rows := self._outbox.hand_over_between(sequence, sequence, 1):
+                self.hold(sequence)  # until it is confirmed
+                return rows
+            del self._held[sequence]
+        return []
 
     def _go_round(self, begin: int, *, before_wall_ns: int) -> None:
         if self._redrive_ns is not None:

@@ -92,7 +92,7 @@ _MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE cases ADD COLUMN reasons TEXT NOT NULL DEFAULT '[]'",
         "ALTER TABLE cases ADD COLUMN occurrences TEXT NOT NULL DEFAULT '[]'",
     ),
-    # Alerts of before belong to no case here: they are never merged. Nobody waits for a request, and nobody follows.
+    # Alerts of before have no kind here: they are never merged. Nobody waits for a request, and nobody follows.
     3: (
         "ALTER TABLE cases ADD COLUMN told_id TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE cases ADD COLUMN told_sequence INTEGER NOT NULL DEFAULT 0",
@@ -105,6 +105,8 @@ _MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE outbox ADD COLUMN sent_wall_ns INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE outbox ADD COLUMN due_wall_ns INTEGER NOT NULL DEFAULT 0",
         "UPDATE outbox SET bytes = 400 + LENGTH(CAST(topic AS BLOB)) + LENGTH(CAST(body AS BLOB))",
+        # Their evidence is kept until they are delivered.
+        "UPDATE outbox SET case_id = COALESCE(json_extract(body, '$.data.case_id'), '') WHERE json_valid(body)",
         "DROP TABLE IF EXISTS requests",
         "DROP TABLE IF EXISTS followers",
         "DROP TABLE IF EXISTS relays",

@@ -225,8 +225,11 @@ def append(
 
 
 def with_replaces(alert: Mapping[str, Any], replaces: Sequence[int]) -> dict[str, Any]:
-    """The alert that stands for these numbers, too."""
-    return {**alert, "data": {**alert["data"], "replaces": sorted(replaces)}} if replaces else dict(alert)
+    """The alert that stands for these numbers, too; without its thumbnail, which was cut to what a broker takes."""
+    if not replaces:
+        return dict(alert)
+    data = {name: value for name, value in alert["data"].items() if name != "thumbnail"}
+    return {**alert, "data": {**data, "replaces": sorted(replaces)}}
 
 
 def line(message: Mapping[str, object]) -> str:
