@@ -98,6 +98,7 @@ def test_a_broker_that_asks_for_a_certificate_lets_in_who_has_one_of_its_authori
         broker.kill()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 def test_nothing_older_than_tls_1_2_is_spoken(authority: Authority) -> None:
     files = authority.certify("old", "localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
