@@ -181,6 +181,13 @@ def test_the_answer_to_a_challenge_is_that_of_rfc_7616(algorithm: str, response:
     assert parse_keqv_list(parse_http_list(header.removeprefix("Digest ")))["response"] == response
 
 
+@pytest.mark.parametrize("challenge", ["Digest realm=", "Digest x"])
+def test_a_challenge_that_cannot_be_read_is_an_error_of_the_platform(challenge: str) -> None:
+    with pytest.raises(DeliveryError, match="cannot be read") as caught:
+        parse_challenge(challenge)
+    assert type(caught.value) is DeliveryError, "it is no word on the message"
+
+
 @pytest.mark.parametrize("challenge", ['Basic realm="x"', "", "Bearer"])
 def test_a_password_is_given_to_no_other_scheme(challenge: str) -> None:
     with pytest.raises(DeliveryError, match="not for Digest"):
@@ -364,8 +371,9 @@ def test_a_status_that_is_not_ok_is_an_error_also_in_a_list(code: object, error:
             check_answer("http://library", Answer(200, {}, json.dumps(document).encode()))
         assert type(caught.value) is error
     check_answer("http://library", Answer(201, {}, b""))
-    with pytest.raises(DeliveryError, match="no view library's"):
-        check_answer("http://library", Answer(200, {}, b"<html>"))
+    for nonsense in (b"<html>", b"{}", b"[]", b"3", b'{"ResponseStatusObject": 3}', b"[" * 60_000):
+        with pytest.raises(DeliveryError, match="no view library's"):
+            check_answer("http://library", Answer(200, {}, nonsense))
 
 
 def test_a_camera_without_a_code_is_not_told_of() -> None:

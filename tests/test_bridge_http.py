@@ -126,7 +126,9 @@ def test_a_status_says_whether_it_is_about_the_message_about_us_or_about_now(
     assert str(caught.value).startswith(f"https://robot.example:8443: answered {status}")
 
 
-@pytest.mark.parametrize(("asked", "pause_s"), [("7", 7), ("86400", 3600), ("soon", 0), ("-5", 0), (None, 0)])
+@pytest.mark.parametrize(
+    ("asked", "pause_s"), [("7", 7), ("86400", 3600), ("soon", 0), ("-5", 0), ("9" * 5000, 3600), ("²", 0), (None, 0)]
+)
 def test_a_pause_is_as_long_as_they_ask_within_an_hour(asked: str | None, pause_s: float) -> None:
     headers = {} if asked is None else {"retry-after": asked}
     with pytest.raises(BusyError) as caught:

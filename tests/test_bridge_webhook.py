@@ -151,8 +151,10 @@ def test_an_errcode_in_an_answer_of_200_is_an_error(kind: Kind, code: int, error
     with pytest.raises(DeliveryError, match=str(code)) as caught:
         check_answer(kind, "https://robot", Answer(200, {}, body))
     assert type(caught.value) is error
-    with pytest.raises(DeliveryError, match="no robot's"):
-        check_answer(kind, "https://robot", Answer(200, {}, b"<html>"))
+    for nonsense in (b"<html>", b"{}", b"[]", b"3", b'{"errcode": 1e999}', b"[" * 60_000):
+        with pytest.raises(DeliveryError, match="no robot's") as caught:
+            check_answer(kind, "https://robot", Answer(200, {}, nonsense))
+        assert type(caught.value) is DeliveryError, "it is no word on the message"
 
 
 # --- how often -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -64,10 +65,24 @@ def test_every_robot_of_the_configuration_is_told_with_the_picture_of_its_case(t
             assert platform.wait_for(lambda requests: len(requests) == 3)
         told = sorted((one.path.partition("&")[0], one.document["msgtype"]) for one in platform.requests)
         assert told == [("/dingtalk?access_token=x", "markdown"), ("/wecom", "image"), ("/wecom", "markdown")]
-        assert [(one.name, one.sent, one.waiting) for one in bridges.states()] == [
-            ("webhook-0", 1, 0),
-            ("webhook-1", 1, 0),
-        ]
+        states = bridges.states()
+        assert [(one.sent, one.waiting) for one in states] == [(1, 0), (1, 0)]
+        assert all(re.fullmatch(r"webhook-[0-9a-f]{8}", one.name) for one in states)
+
+
+def test_a_robot_keeps_its_queue_when_the_list_changes(tmp_path: Path) -> None:
+    first, second = ({"kind": "wecom", "url": f"https://q.example/{name}"} for name in "ab")
+    with Database.open(tmp_path / "edge.db") as database:
+
+        def waiting(*robots: dict[str, str]) -> list[int]:
+            bridges = Bridges(site_with({"webhooks": list(robots)}, tmp_path), database, folder=tmp_path)
+            return [state.waiting for state in bridges.states()]
+
+        assert waiting(first) == [0]
+        database.commit(a_change(), alert_of(a_change()), topic_of(a_change()))
+        assert waiting(second, first) == [0, 1]
+        assert waiting(second) == [0]
+        assert waiting(first) == [0], "who was taken out is forgotten with what waited for it"
 
 
 def test_a_picture_is_read_from_the_state_folder_and_from_nowhere_else(tmp_path: Path) -> None:
@@ -86,7 +101,7 @@ def test_a_picture_is_read_from_the_state_folder_and_from_nowhere_else(tmp_path:
 def test_bridges_end_within_a_second_whoever_hangs(tmp_path: Path) -> None:
     with Database.open(tmp_path / "edge.db") as database:
         url = f"http://127.0.0.1:{free_port()}/x"
-        robots = [{"kind": "wecom", "url": url}] * 8
+        robots = [{"kind": "wecom", "url": f"{url}{number}"} for number in range(8)]
         made = Bridges(site_with({"webhooks": robots}, tmp_path), database, folder=tmp_path)
         database.commit(a_change(), alert_of(a_change()), topic_of(a_change()))
         with made as bridges:

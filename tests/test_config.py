@@ -546,6 +546,10 @@ FAULTS = {
         bridged("webhooks: [{kind: dingtalk, url: https://q.example/x, per_minute: 21}]"),
         "site.yaml:6: bridges.webhooks[0]: per_minute must be",
     ),
+    "a robot twice": (
+        bridged("webhooks: [{kind: wecom, url: https://q.example/x}, {kind: wecom, url: https://q.example/x}]"),
+        "site.yaml:6: bridges.webhooks[1]: url is that of another one in the list",
+    ),
     "a robot that is told nothing": (
         bridged("webhooks: [{kind: dingtalk, url: https://q.example/x, states: [open]}]"),
         "site.yaml:6: bridges.webhooks[0]: states[0] must be opened, updated, cleared or withdrawn, has open",

@@ -241,6 +241,15 @@ class BridgesConfig(Strict):
     gat1400: Gat1400Config | None = None
     webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=8)
 
+    @model_validator(mode="after")
+    def _robots_differ(self) -> BridgesConfig:
+        told = [(robot.kind, robot.url) for robot in self.webhooks]
+        again = PydanticCustomError("robot_url", "is that of another one in the list")
+        faults = [(("webhooks", row, "url"), again) for row, one in enumerate(told) if one in told[:row]]
+        if faults:
+            raise located("bridges", faults)
+        return self
+
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -100,12 +101,12 @@ class _Beside:
 
 
 def follower_names(config: BridgesConfig) -> Iterator[str]:
-    """Who is to be told of every alert from now on. A robot is known by its place in the list."""
+    """Who is to be told of every alert from now on."""
     if config.onvif is not None:
         yield ONVIF
     if config.gat1400 is not None:
         yield GAT1400
-    yield from (_robot_name(number) for number in range(len(config.webhooks)))
+    yield from (_robot_name(robot) for robot in config.webhooks)
 
 
 def house_of(site: Site) -> House | None:
@@ -180,8 +181,9 @@ def _standing(site: Site, database: Database) -> Iterator[tuple[tuple[str, str, 
         yield place, Standing(case.case_id, case.label or STATIC_OBJECT, iso(case.started_wall_ns, zone))
 
 
-def _robot_name(number: int) -> str:
-    return f"webhook-{number}"
+def _robot_name(robot: WebhookConfig) -> str:
+    """By its address and not by its place in the list: what waits for one group must never go to another."""
+    return f"webhook-{hashlib.sha256(f'{robot.kind} {robot.url}'.encode()).hexdigest()[:8]}"
 
 
 def _bridges(site: Site, picture: Pictures, rules: Rules) -> Mapping[str, Bridge]:
@@ -189,8 +191,8 @@ def _bridges(site: Site, picture: Pictures, rules: Rules) -> Mapping[str, Bridge
     made: dict[str, Bridge] = {}
     if config.gat1400 is not None:
         made[GAT1400] = ViewLibrary(Notifier(_library_settings(site, config.gat1400), rules), picture=picture)
-    for number, robot in enumerate(config.webhooks):
-        made[_robot_name(number)] = Robot(_robot_settings(robot), picture=picture)
+    for robot in config.webhooks:
+        made[_robot_name(robot)] = Robot(_robot_settings(robot), picture=picture)
     return made
 
 

@@ -17,7 +17,10 @@ def parse_challenge(header: str) -> Mapping[str, str]:
     scheme, _, rest = header.strip().partition(" ")
     if scheme.lower() != "digest":
         raise DeliveryError(f"the platform asks for {scheme or 'nothing'} and not for Digest; check its address")
-    parts = urllib.request.parse_keqv_list(urllib.request.parse_http_list(rest))
+    try:
+        parts = urllib.request.parse_keqv_list(urllib.request.parse_http_list(rest))
+    except (ValueError, IndexError):
+        raise DeliveryError("the platform's challenge cannot be read; check its address") from None
     return {name.lower(): value for name, value in parts.items()}
 
 

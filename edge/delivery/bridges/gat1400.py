@@ -233,7 +233,7 @@ def check_answer(shown: str, answer: Answer) -> None:
         statuses = said.get("ResponseStatusListObject", said)["ResponseStatusObject"]
         all_of_them = statuses if isinstance(statuses, list) else [statuses]
         codes = [(str(one["StatusCode"]), str(one.get("StatusString", ""))) for one in all_of_them]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # whatever somebody on the way may say
         raise DeliveryError(f"{shown}: the answer is no view library's; check the address") from None
     for code, words in codes:
         if code == "0":

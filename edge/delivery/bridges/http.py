@@ -102,7 +102,7 @@ def _answer(status: int, headers: Message, response: IO[bytes]) -> Answer:
 def _retry_after_s(answer: Answer) -> float:
     """As they ask, within an hour; 0 where they do not."""
     asked = answer.headers.get("retry-after", "")
-    return float(min(int(asked), 3600)) if asked.isdecimal() else 0.0
+    return float(min(int(asked[:6]), 3600)) if asked.isascii() and asked.isdecimal() else 0.0
 
 
 # The first that fits; a narrower error stands before the wider one that it belongs to.

@@ -57,6 +57,8 @@ _REASONS = {
     "merged": "已并入相邻案件",
     "hours": "非监管时段",
     "dismissed": "人工排除",
+    "verified": "已复核",
+    "clip": "录像已就绪",
     "not-watched": "区域不再监测",
     "camera-removed": "摄像机已移除",
     "street-changed": "画面已变更",
@@ -128,7 +130,7 @@ def check_answer(kind: Kind, shown: str, answer: Answer) -> None:
     try:
         said = json.loads(answer.body)
         code, words = int(said["errcode"]), str(said.get("errmsg", ""))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # whatever somebody on the way may say
         raise DeliveryError(f"{shown}: the answer is no robot's; check the address") from None
     if code == 0:
         return
