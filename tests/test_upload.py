@@ -15,6 +15,7 @@ import pytest
 from edge.config.delivery import UploadConfig
 from edge.delivery.courier import Courier
 from edge.delivery.mqtt import MqttPublisher
+from edge.delivery.upload import AlertsFirst
 from edge.delivery.upload_files import ChangedError, Leaving, local, object_name, parcel_of
 from edge.delivery.upload_folder import FolderTarget
 from edge.delivery.upload_http import Answer, HttpClient, PutTarget
@@ -26,6 +27,7 @@ from tests.alerts import a_change
 from tests.brokers import WAIT_S, Mosquitto
 from tests.stores import OddStore
 from tests.test_evidence_store import tmpfs
+from tests.test_requests import HandClock
 from tests.uploads import an_uploader, fix_evidence, gateway_state, object_of, put_alert, uploading, wait_until_done
 
 pytestmark = pytest.mark.delivery
@@ -321,6 +323,34 @@ def test_alerts_go_first_before_a_file_and_in_the_middle_of_one(tmp_path: Path) 
         assert [method for method, _, _ in store.asked] == ["HEAD", "PUT", "HEAD", "PUT"]  # the clip was sent once
     finally:
         store.close()
+
+
+def test_an_alert_that_the_broker_refuses_holds_up_no_evidence_for_ever() -> None:
+    clock, waiting, connected = HandClock(), list(range(1, 201)), [True]
+    way = AlertsFirst(
+        lambda after, limit: [one for one in waiting if one > after][:limit], lambda: connected[0], clock=clock
+    )
+    assert not way.is_clear()
+    del waiting[3:]  # a backlog drains, three are refused
+    clock.pass_s(29)
+    assert not way.is_clear()
+    clock.pass_s(2)
+    assert way.is_clear()
+    waiting.append(201)  # a new one goes first, whatever became of those
+    assert not way.is_clear()
+    clock.pass_s(1)
+    waiting.remove(201)
+    assert way.is_clear()
+    waiting[:] = range(1, 151)  # so many refused ones that others may stand behind them
+    looks = 0
+    while not way.is_clear():
+        clock.pass_s(10)
+        looks += 1
+    print(f"150 refused alerts are passed after {looks * 10} s")
+    assert looks * 10 <= 120
+    connected[0] = False
+    waiting.append(300)
+    assert way.is_clear()
 
 
 def test_no_file_is_asked_for_before_the_broker_has_every_alert_that_waits(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 FOLLOWER = "upload"  # among those who follow the alerts
 TRIES_MAX = 5  # of a file that the store refuses by name; whatever else fails is tried for ever
 _GATE_S = 5.0  # how long a transfer may stand still in the middle: a store gives up on it sooner or later
+_ALERT_NS = 30 * NS_PER_S  # that an alert has to go out in, over a connection that stands
+_FRONT_MAX = 64
 _CREDIT_NS = NS_PER_S // 4
 _LOOK_S = 0.05  # how often it is asked whether alerts still wait
 
@@ -46,6 +48,42 @@ class RefusedError(DeliveryError):
 
 class HeldUpError(DeliveryError):
     """A transfer has given way to alerts, or to the end of the program; it goes on later."""
+
+
+class AlertsFirst:
+    """Whether evidence may go: no alert waits that could go now.
+
+    One that has waited for long over a connection that stands is refused by the broker, or confirmed by nobody; it is
+    told of elsewhere, and evidence need not wait with it.
+    """
+
+    def __init__(
+        self,
+        unsent: Callable[[int, int], Sequence[int]],
+        connected: Callable[[], bool],
+        *,
+        clock: SystemClock | None = None,
+    ) -> None:
+        """`unsent`: the sequences above a first, so many at most, of alerts that no broker has confirmed."""
+        self._unsent = unsent
+        self._connected = connected
+        self._clock = clock or SystemClock()
+        self._passed = 0  # none up to this one is waited for
+        self._seen_ns: dict[int, int] = {}  # since when each of the first is known to wait, at most _FRONT_MAX
+
+    def is_clear(self) -> bool:
+        if not self._connected():
+            self._seen_ns = {}
+            return True
+        now_ns = self._clock.mono_ns()
+        front = self._unsent(self._passed, _FRONT_MAX)
+        self._seen_ns = {one: self._seen_ns.get(one, now_ns) for one in front}
+        if any(now_ns - since_ns < _ALERT_NS for since_ns in self._seen_ns.values()):
+            return False
+        if len(front) == _FRONT_MAX:
+            self._passed = front[-1]  # behind them may be others that have not had their time
+            return False
+        return True
 
 
 class Target(Protocol):

@@ -85,6 +85,11 @@ class OutboxTable(ABC):
         query = "SELECT sequence, id, topic, body FROM outbox WHERE sent = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
         return [OutboxRow(*row) for row in self.read(query, after, limit)]
 
+    def unsent_numbers(self, after: int, limit: int) -> Sequence[int]:
+        """The same, their sequences alone: what is read often."""
+        query = "SELECT sequence FROM outbox WHERE sent = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
+        return [int(number) for (number,) in self.read(query, after, limit)]
+
     def alerts_between(self, first: int, last: int, limit: int) -> Sequence[OutboxRow]:
         """At most `limit` of those with these numbers that are still here, in order; the others are gone."""
         query = "SELECT sequence, id, topic, body FROM outbox WHERE sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?"

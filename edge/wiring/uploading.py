@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from edge.config.delivery import UploadConfig
-from edge.delivery.upload import Target, Uploader
+from edge.delivery.upload import AlertsFirst, Target, Uploader
 from edge.delivery.upload_folder import FolderTarget
 from edge.delivery.upload_http import PutTarget
 from edge.delivery.upload_s3 import S3Keys, S3Target
@@ -28,15 +28,12 @@ def uploader_for(
     """`root` is the state folder. While the broker is `connected`, evidence lets every alert go first. `ca_file`: where
     that of the configuration lies."""
 
-    def way_is_clear() -> bool:
-        return not connected() or not database.next_unsent(0, 1)
-
     return Uploader(
         Relays(database),
         Retrievals(database),
         target_of(config, ca_file=ca_file),
         root=root,
-        way_is_clear=way_is_clear,
+        way_is_clear=AlertsFirst(database.unsent_numbers, connected).is_clear,
         originals=config.originals,
         rate_kbps=config.rate_kbps,
         poll_s=poll_s,
