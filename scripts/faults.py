@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.delivery.campaign import table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LIMIT_S = {"lines": 900, "syscalls": 1200, "courier": 2400, "mosquitto": 1200, "nats": 1200}
+LIMIT_S = {"lines": 900, "syscalls": 1200, "courier": 2400, "mosquitto": 2400, "nats": 1800}
 WALKS = ("lines", "syscalls")
 MEMORY = Path("/dev/shm")
 

@@ -4,7 +4,7 @@
     nats        three nodes behind a relay: a node killed or hung, the relay stalled
     both        producer, courier, gateway, brain: SIGKILL at any moment; producer and courier: before any line
 
-After each fault every alert told so far must reach the brain within a minute; at the end the brain's ledger is held
+After each fault every alert told so far must reach the brain within two minutes; at the end the brain's ledger is held
 against what the gateway stored, the evidence of every alert is verified, and so is what was uploaded of it.
 Example: python -m tests.delivery.campaign mosquitto --folder /var/tmp/faults --faults 60 --alerts 2000
 """
@@ -37,7 +37,7 @@ from tests.delivery.lines import Line
 from tests.delivery.street import Broker, House, Relay, kept_mosquitto, move_out, nats_cluster
 
 CAMERAS = 2
-RECOVERED_S = 60.0
+RECOVERED_S = 120.0  # an alert under which three connections broke is held back for a minute, and probes are as rare
 ALL_STORED_S = 60.0
 ARMED_S = (
     0.6,
@@ -290,10 +290,13 @@ class Campaign:
         """Everything stored at the brain and struck out at the gateway; then both books are compared."""
         street, outcome = self.street, self._outcome
         folder, last = street.place.folder, street.allowed.alerts
-        until = time.monotonic() + ALL_STORED_S
-        while (ledger.waiting(folder) or ledger.relayed(folder)) and time.monotonic() < until:
+        left, until = self._left(), time.monotonic() + ALL_STORED_S
+        while left and time.monotonic() < until:
             street.look_after()
             time.sleep(0.05)
+            before, left = left, self._left()
+            if left < before:  # files go one by one: as long as they go, they are waited for
+                until = time.monotonic() + ALL_STORED_S
         outcome.left_in_outbox, not_uploaded = ledger.waiting(folder), ledger.relayed(folder)
         street.close()
         kept = brain.kept(street.ledger)
@@ -314,6 +317,11 @@ class Campaign:
                 f"{outcome.left_in_outbox} alerts are still in the outbox, though the brain has receipted them"
             )
         outcome.lines_died_at = len(self._died_at)
+
+    def _left(self) -> int:
+        """Alerts without a receipt, and alerts whose evidence is not uploaded."""
+        folder = self.street.place.folder
+        return ledger.waiting(folder) + ledger.relayed(folder)
 
     def _recovered(self, before: int, kind: str) -> tuple[float, bool]:
         """How long until the brain has all that was told, at most a minute, and whether it has."""
