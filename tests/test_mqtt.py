@@ -391,6 +391,7 @@ class FailsOnce:
         self._outbox = outbox
         self._failed = False
         self.hand_over = outbox.hand_over
+        self.sent_before = outbox.sent_before
         self.unsent_count = outbox.unsent_count
 
     def delete_sent(self, sequences: list[int]) -> None:

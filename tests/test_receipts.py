@@ -230,7 +230,8 @@ def test_what_the_broker_refuses_is_tried_again_in_a_while_and_holds_up_nothing(
     rounds.begin()
     assert taken(rounds) == [1, 2, 3]
     mark(outbox, [1, 3], clock)
-    rounds.refused()
+    rounds.refused(2)
+    assert rounds.set_aside == 1
     fill(outbox, 1, first=4)
     assert taken(rounds) == [4]
     mark(outbox, [4], clock)
@@ -278,6 +279,21 @@ def test_a_brain_that_is_away_is_not_sent_a_months_alerts_every_hour() -> None:
         clock.move(60)
         rounds.heard(clock.wall_ns())
         assert taken(rounds, count) == list(range(1, count + 1))
+
+
+def test_what_waited_for_receipts_is_sent_once_more_where_the_brokers_word_is_enough_since(
+    tmp_path: Path, outbox: Database
+) -> None:
+    fill(outbox, 5)
+    outbox.mark_sent([1, 2, 3], now_wall_ns=1)
+    broker = Mosquitto(tmp_path)
+    broker.start()
+    try:
+        with Courier(outbox, MqttPublisher(broker.url, client_id="gw-01", connect_s=5), poll_s=0.01):
+            until(lambda: outbox.alerts_between(1, 100, 100) == [])
+    finally:
+        broker.kill()
+    assert outbox.backlog().unreceipted == 0
 
 
 def test_with_the_brokers_word_alone_nothing_is_overdue(outbox: Database) -> None:
@@ -529,6 +545,7 @@ def test_an_alert_that_the_broker_refuses_is_told_of_and_holds_up_no_other(tmp_p
             until(lambda: len(outbox.alerts_between(1, 100, 100)) == 4)
             assert courier.drain(0.05) == 4
             state = courier.state()
+            assert not courier.is_busy, "evidence may go, though some alerts stay"
         assert [row.sequence for row in outbox.next_unsent(0, 100)] == [10, 20, 30, 40]
     finally:
         broker.kill()

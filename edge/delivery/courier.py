@@ -274,7 +274,7 @@ class Courier:
         self.wake()
 
     def drain(self, limit_s: float) -> int:
-        """Wait until the broker has confirmed every alert, at most `limit_s`; returns how many it has not.
+        """Wait until the broker has confirmed all alerts that it takes, at most `limit_s`; returns how many it has not.
 
         Cuts a pause between two tries short: the broker may be back since.
         """
@@ -285,8 +285,15 @@ class Courier:
             self._progress.wait_for(self._is_drained, timeout=limit_s)
         return self._outbox.unsent_count()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is connected and has alerts to send, other than those that the broker does not take."""
+        return self._connected and self._outbox.unsent_count() > self._rounds.set_aside
+
     def _is_drained(self) -> bool:
-        return self._outbox.unsent_count() == 0 and (self._measures is None or not self._measures.waiting_measures())
+        return self._outbox.unsent_count() <= self._rounds.set_aside and (
+            self._measures is None or not self._measures.waiting_measures()
+        )
 
     def state(self) -> CourierState:
         """How the delivery stands now; may be called from any thread. Where the outbox fails, its last numbers."""
@@ -479,7 +486,7 @@ class Courier:
         log.log(logging.DEBUG if self._refusal else logging.ERROR, "alert %d: %s", sequence, words)
         self._refusal = words
         self._refused_alerts += 1
-        self._rounds.refused()
+        self._rounds.refused(sequence)
 
     def _post_notices(self, room: int) -> None:
         """Publish the notices that changed since they were last confirmed."""

@@ -91,6 +91,7 @@ class Rounds:
         self._heard_ns = 0  # when the brain spoke last, or the connection began
         self._passed_ns = 0  # what was sent before this moment, the brain has passed over
         self._probing = False
+        self._refused: set[int] = set()  # at most _HELD_MAX; of more than that, some are tried again sooner
         self._held: dict[int, _Held] = {}  # by sequence, at most _HELD_MAX
         self._refused_ns: int | None = None  # when the broker refused an alert first since they were tried
 
@@ -101,6 +102,7 @@ class Rounds:
         self._after = 0
         self._passed_ns = 0
         self._refused_ns = None
+        self._refused.clear()
         self._heard_ns = self._clock.mono_ns()
         self._probing = False
         # A round that was broken off goes on where it was, or a link that breaks often would never let it end.
@@ -115,8 +117,10 @@ class Rounds:
             self._again.clear()
             self._go_round(0, before_wall_ns=self._clock.wall_ns() - self._redrive_ns)
 
-    def refused(self) -> None:
-        """The broker takes an alert not: it stays, and is tried again in a while."""
+    def refused(self, sequence: int) -> None:
+        """The broker does not take this alert: it stays, and is tried again in a while."""
+        if len(self._refused) < _HELD_MAX:
+            self._refused.add(sequence)
         if self._refused_ns is None:
             self._refused_ns = self._clock.mono_ns()
 
@@ -130,14 +134,20 @@ class Rounds:
 
     def confirmed(self, sequences: Iterable[int]) -> None:
         """The broker has these."""
-        if self._held:
+        if self._held or self._refused:
             for sequence in sequences:
                 self._held.pop(sequence, None)
+                self._refused.discard(sequence)
 
     @property
     def held(self) -> Collection[int]:
         """What `hold` was said of, and the broker has not confirmed since."""
         return self._held.keys()
+
+    @property
+    def set_aside(self) -> int:
+        """How many alerts are not sent for now, because of what became of them: refused and held ones."""
+        return len(self._refused | self._held.keys())
 
     def ask_for(self, first: int, last: int) -> None:
         """Hand these over again, as far as they are still here."""
@@ -163,8 +173,7 @@ class Rounds:
         return []
 
     def _go_round(self, begin: int, *, before_wall_ns: int) -> None:
-        if self._redrive_ns is not None:
-            self._round = deque([_Range(begin, _NO_END, before_wall_ns), _Range(0, begin, before_wall_ns)])
+        self._round = deque([_Range(begin, _NO_END, before_wall_ns), _Range(0, begin, before_wall_ns)])
 
     def _next(self) -> Waiting | None:
         if not self._new:
@@ -183,6 +192,7 @@ class Rounds:
     def _read_new(self) -> Sequence[Waiting]:
         if self._refused_ns is not None and self._clock.mono_ns() - self._refused_ns > _REFUSED_NS:
             self._refused_ns = None
+            self._refused.clear()
             self._after = 0
         rows = self._outbox.hand_over(self._after, AHEAD)
         if rows:

@@ -107,7 +107,8 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 
 CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox (sequence) WHERE sent = 0;
-CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_wall_ns, sent_wall_ns) WHERE sent = 1;
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (sent_wall_ns, due_wall_ns) WHERE sent = 1;
+CREATE INDEX IF NOT EXISTS outbox_sent ON outbox (sequence, sent_wall_ns) WHERE sent = 1;
 CREATE INDEX IF NOT EXISTS outbox_spare ON outbox (spare, sequence) WHERE spare > 0;
 CREATE INDEX IF NOT EXISTS outbox_of_case ON outbox (case_id);
 

@@ -132,7 +132,7 @@ def _uploader(order: ProcessOrder, database: Database, courier: Courier) -> Uplo
         upload,
         database,
         root=order.folder,
-        connected=lambda: courier.connected,
+        connected=lambda: courier.is_busy,
         ca_file=placed(order.site, upload.ca_file),
         poll_s=_POLL_S,
     )
