@@ -240,3 +240,19 @@ def test_a_reel_holds_little_more_than_its_packets(tmp_path: Path) -> None:
     tracemalloc.stop()
     print(f"15 s: {reel.held_bytes} bytes of packets, {overhead / 375:.0f} bytes more for each")
     assert overhead / 375 < 400
+
+
+@pytest.mark.parametrize(("name", "codec", "form"), [("old.asf", "wmv2", "yuv420p"), ("raw.avi", "huffyuv", "yuv422p")])
+def test_footage_of_a_codec_that_no_clip_can_hold_is_analysed_all_the_same(
+    name: str, codec: str, form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reel = a_reel()
+    wind(reel, write_clip(tmp_path / "held.mp4", regular_times(frames=25, fps=25)))
+    assert cut_s(reel, 0, 0.5).content
+    path = write_clip(tmp_path / name, regular_times(frames=10, fps=5), codec=codec, pixel_format=form, rate=5)
+    assert len(wind(reel, path)) == 10
+    assert len(wind(reel, path)) == 10
+    with pytest.raises(CaptureError, match="gate: sends a codec that no clip can hold"):
+        cut_s(reel, 0, 0.5)
+    told = [record.message for record in caplog.records if "no clips of its codec" in record.message]
+    assert (len(told), reel.refused, reel.held_bytes) == (1, 2, 0)

@@ -104,6 +104,7 @@ class Reel:
         self._untimed = False
         self._newest: int | None = None  # the last packet's time of sending, in ticks
         self._offset_ns: int | None = None  # of the present run
+        self.refused = 0  # connections and files of a codec that no clip can hold
         self.overruns = 0  # groups given up because one alone was more than the reel holds
 
     @property
@@ -112,9 +113,16 @@ class Reel:
         return self._bytes
 
     def begin(self, stream: VideoStream, *, untimed: bool = False) -> None:
-        """A new connection or file. `untimed`: its stamps tell no time, the arrival of each packet does."""
+        """A new connection or file. `untimed`: its stamps tell no time, the arrival of each packet does.
+
+        What no file can hold (wmv2, dvvideo) is analysed all the same, and there are no clips of it.
+        """
         holder = av.open(io.BytesIO(), "w", format="matroska")
-        template = holder.add_stream_from_template(stream, opaque=True)
+        try:
+            template = holder.add_stream_from_template(stream, opaque=True)
+        except (av.FFmpegError, ValueError) as error:
+            self._refuse(error)
+            return
         self._untimed = untimed
         base = _UNTIMED_BASE if untimed or stream.time_base is None else stream.time_base
         self._start_run(_Run(holder, template, base, b""))
@@ -182,6 +190,15 @@ class Reel:
         return None if bgr is None else Shot(bgr, mono_ns, self._source)
 
     # Kept
+
+    def _refuse(self, error: Exception) -> None:
+        """What was kept of another codec would be taken for what comes now."""
+        with self._lock:
+            self._groups.clear()
+            self._bytes, self._run = 0, None
+        if not self.refused:
+            log.warning("camera %s: there are no clips of its codec: %s; set it to H.264 or H.265", self._camera, error)
+        self.refused += 1
 
     def _start_run(self, run: _Run) -> None:
         self._run, self._newest, self._offset_ns = run, None, None
@@ -253,6 +270,8 @@ class Reel:
         return run, [group for its_run, group in groups if its_run is run]
 
     def _why_nothing(self) -> str:
+        if self._run is None and self.refused:
+            return "sends a codec that no clip can hold"
         if self._run is None:
             return "gives no coded pictures (a USB camera does not)"
         if self.overruns:
