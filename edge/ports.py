@@ -168,7 +168,10 @@ class Recorder(Protocol):
         ...
 
     def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:
-        """The ids of cases whose clip is complete, each once, for an update to carry it. `last`: as far as it is."""
+        """The id of a case whose clip is complete, for an update to carry it before the next call; each case once.
+
+        One at a time, because a clip is large and storing it takes time. `last`: as far as it is.
+        """
         ...
 
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]: ...

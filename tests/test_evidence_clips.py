@@ -124,15 +124,15 @@ def test_a_clip_that_begins_too_late_is_counted() -> None:
     filming = a_filming(film)
     film.begins_s = 55
     filming.begin("a", 60 * NS_PER_S)
-    assert list(filming.due(65 * NS_PER_S, last=False)) == ["a"]
+    assert filming.due(65 * NS_PER_S, last=False) == "a"
     assert (film.cuts_s, filming.cut_short, filming.lost) == ([(55, 65, 60)], 1, 0)
 
 
 def test_a_clip_that_no_alert_could_carry_is_let_go() -> None:
     filming = a_filming(FakeFilm())
     filming.begin("a", 60 * NS_PER_S)
-    assert list(filming.due(65 * NS_PER_S, last=False)) == ["a"]
-    assert list(filming.due(66 * NS_PER_S, last=False)) == []
+    assert filming.due(65 * NS_PER_S, last=False) == "a"
+    assert filming.due(66 * NS_PER_S, last=False) is None
     assert filming.lost == 1
     assert filming.take("a", 66 * NS_PER_S) is None
 
@@ -141,8 +141,31 @@ def test_so_many_wait_for_their_clip_and_no_more() -> None:
     filming = a_filming(FakeFilm())
     for number in range(WAITING_MAX + 3):
         filming.begin(str(number), 60 * NS_PER_S)
-    assert len(list(filming.due(65 * NS_PER_S, last=False))) == WAITING_MAX
     assert filming.lost == 3
+    named = 0
+    while (case_id := filming.due(65 * NS_PER_S, last=False)) is not None:
+        filming.forget(case_id)
+        named += 1
+    assert (named, filming.lost) == (WAITING_MAX, 3)
+
+
+def test_cases_that_open_together_share_one_clip_and_are_told_of_one_a_frame() -> None:
+    film = FakeFilm()
+    filming = a_filming(film)
+    for number in range(60):
+        filming.begin(str(number), (60 + number // 30) * NS_PER_S)
+    held = set()
+    for number in range(60):
+        now_ns = 66 * NS_PER_S + number
+        assert filming.due(now_ns, last=False) == str(number)
+        footage = filming.take(str(number), now_ns)
+        assert footage is not None
+        assert filming.held_bytes == len(footage.content)
+        held.add(id(footage.content))
+        filming.forget(str(number))
+    print(f"60 clips of two moments: {len(film.cuts_s)} cut, {len(held)} different ones held, one at a time")
+    assert film.cuts_s == [(50, 65, 60), (51, 66, 61)]
+    assert (filming.due(70 * NS_PER_S, last=True), filming.held_bytes, filming.lost) == (None, 0, 0)
 
 
 def test_a_clip_that_cannot_be_stored_leaves_no_file_and_is_not_tried_for_ever(

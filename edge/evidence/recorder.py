@@ -182,7 +182,8 @@ class CaseRecorder:
 
     def filmed(self, mono_ns: int, *, last: bool = False) -> Sequence[str]:
         """See `edge.ports.Recorder`."""
-        return [] if self._filming is None else list(self._filming.due(mono_ns, last=last))
+        case_id = self._filming.due(mono_ns, last=last) if self._filming is not None else None
+        return [] if case_id is None else [case_id]
 
     def record(self, change: CaseChange, frame: Frame) -> Sequence[EvidenceFile]:
         """Store one alert's evidence; the manifest is the last of the files, its signature the one before.

@@ -63,11 +63,14 @@ class Telling:
     def publish_clips(self, watches: Sequence[Watch], frame: Frame, *, last: bool = False) -> None:
         """What was filmed of a case goes out some seconds later, whether there is anything to see now or not.
 
-        `last`: no frame will follow, and clips end here.
+        One a frame: many cases may open together. `last`: no frame will follow, and clips end here.
         """
-        for case_id in self._recorder.filmed(frame.mono_ns, last=last):
-            told = (watch.cases.tell_again(case_id, reason="clip") for watch in watches)
-            self.publish([change for change in told if change is not None], frame, blind="")
+        while filmed := self._recorder.filmed(frame.mono_ns, last=last):
+            for case_id in filmed:
+                told = (watch.cases.tell_again(case_id, reason="clip") for watch in watches)
+                self.publish([change for change in told if change is not None], frame, blind="")
+            if not last:
+                break
 
     def _fix(self, change: CaseChange, frame: Frame, blind: str) -> tuple[Sequence[EvidenceFile], str]:
         if blind:
