@@ -11,7 +11,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from edge.core.types import UInt8
 from edge.errors import EvidenceError, UsageError
 from edge.evidence.bundle import export
-from edge.evidence.chain import Chain, SharedChain, read_head
+from edge.evidence.chain import Chain, ChainNote, Head, SharedChain, read_head
 from edge.evidence.keys import SigningKey, gateway_key, parse_public_key, sealed, unsealed
 from edge.evidence.pruning import Removal, record_removals, recorded_removals
 from edge.evidence.recorder import CaseRecorder
@@ -278,6 +278,58 @@ def test_an_earlier_key_of_the_gateway_proves_what_it_signed(copy: Path) -> None
     verdict = verify(copy)
     assert verdict.problems == []
     assert sorted(verdict.keys.values()) == [2, 8]
+    assert "2 keys are relied on: make sure that each was this gateway's" in verdict.notes
+    old_case = verify(folder_of(copy, 1))
+    assert (old_case.problems, len(old_case.keys)) == ([], 1)
+
+
+def shortened(root: Path, key: SigningKey) -> None:
+    """The newest manifest goes and a picture of the first case, with a head and a record that `key` signs."""
+    manifests = {json.loads(path.read_bytes())["position"]: path for path in root.glob("evidence/*/manifest-*.json")}
+    last = manifests.pop(max(manifests))
+    number = last.stem.rpartition("-")[2]
+    for path in last.parent.glob(f"*-{number}*"):
+        path.unlink()
+    head = Head(max(manifests), sha256(manifests[max(manifests)].read_bytes()))
+    (root / "chain.json").write_bytes(sealed(ChainNote(head).document(), key))
+    folder = folder_of(root, 2)
+    row = asdict(removal_of(root, 2, "crop-1.jpg"))
+    (folder / "crop-1.jpg").unlink()
+    document = {"kind": "pruned", "case_id": folder.name, "removed": [row]}
+    (folder / "pruned.json").write_bytes(sealed(document, key))
+
+
+def test_a_public_key_that_somebody_lays_down_makes_no_forged_note_true(copy: Path) -> None:
+    forger, folder = SigningKey.new(), folder_of(copy, 2)
+    (copy / "keys" / "old.pub").write_bytes(forger.public.pem)
+    shortened(copy, forger)
+    problems = verify(copy).problems
+    assert "chain.json: is not signed with keys/gateway.pub, the gateway's present key" in problems
+    assert f"evidence/{folder.name}/pruned.json: is not signed with the gateway's key" in problems
+    assert f"evidence/{folder.name}/pruned.json: is not signed with the gateway's key" in verify(folder).problems
+    with pytest.raises(EvidenceError, match="is not as this gateway signed it"):
+        recorded_removals(copy, folder.name, gateway_key(copy))
+
+
+@pytest.mark.parametrize("unpublished", [False, True])
+def test_a_gateway_does_not_sign_a_head_that_its_own_key_did_not(copy: Path, unpublished: bool) -> None:
+    forger = SigningKey.new()
+    (copy / "keys" / "old.pub").write_bytes(forger.public.pem)
+    if unpublished:
+        (copy / "keys" / "gateway.pub").unlink()
+    shortened(copy, forger)
+    SharedChain(copy).begin()
+    assert any("was lost and made anew" in problem for problem in verify(copy).problems)
+
+
+def test_a_new_key_does_not_go_on_after_a_head_of_a_key_that_sealed_nothing(copy: Path) -> None:
+    forger, keys = SigningKey.new(), copy / "keys"
+    (keys / "gateway.key").unlink()
+    (keys / "gateway.pub").rename(keys / "2025.pub")
+    (keys / "old.pub").write_bytes(forger.public.pem)
+    shortened(copy, forger)
+    SharedChain(copy).begin()
+    assert any("was lost and made anew" in problem for problem in verify(copy).problems)
 
 
 def test_a_link_in_the_place_of_a_file_is_not_followed(copy: Path, tmp_path: Path) -> None:

@@ -65,17 +65,19 @@ class ChainNote:
     head: Head
     following: tuple[str, str] | None = None  # path and sha256 of the manifest that is being written
     rebuilt: tuple[int, ...] = ()  # counts at which the note was lost, and the end looked for
+    earlier: tuple[str, ...] = ()  # ids of this gateway's keys before the one that signs it
     key_id: str = ""  # of the key that signs it, "" where none does
 
     def document(self) -> dict[str, object]:
         path, sha256 = self.following or ("", "")
-        return {
+        document: dict[str, object] = {
             "kind": _KIND,
             "count": self.head.count,
             "head": self.head.sha256,
             "next": {"path": path, "sha256": sha256} if self.following else None,
             "rebuilt": list(self.rebuilt),
         }
+        return {**document, "earlier": list(self.earlier)} if self.earlier else document
 
 
 class ManifestChain(Protocol):
@@ -115,6 +117,9 @@ class SharedChain:
     A state folder of before there were signatures goes on: the first signed manifest names the last of those without.
     Where `chain.json` is lost, alerts must not wait for somebody to find it: the end is looked for, and the note says
     for ever that whether something was removed before then cannot be told.
+
+    A new key goes on after an earlier one's note only while it has sealed nothing here, and names it in its own note
+    from then on: a public key that somebody lays into `keys/` makes nothing true.
     """
 
     def __init__(self, root: Path) -> None:
@@ -182,7 +187,7 @@ class SharedChain:
         return replace(note, following=None)
 
     def _read(self, key: SigningKey) -> ChainNote:
-        published = is_published(self._root)
+        published = is_published(self._root) or self._has_sealed(key)
         try:
             content = self._note.read_bytes()
         except FileNotFoundError:
@@ -193,9 +198,28 @@ class SharedChain:
             return self._rebuilt("is damaged")
         if not note.key_id and not published:  # of before there were signatures, or of a replay without them
             return replace(note, head=Head(_stored_count(self._root, note), note.head.sha256))
-        if sealed_by(document, [key.public, *found_keys(self._root)]) is None:
+        if sealed_by(document, [key.public]) is not None:
+            return note
+        earlier = None if published else sealed_by(document, found_keys(self._root))
+        if earlier is None or not self._sealed_the_newest(earlier):
             return self._rebuilt("is not as this gateway signed it")
-        return note
+        return replace(note, earlier=(*note.earlier, earlier.key_id))
+
+    def _has_sealed(self, key: SigningKey) -> bool:
+        return any(manifest.key_id == key.key_id for manifest in stored_manifests(self._root))
+
+    def _sealed_the_newest(self, key: PublicKey) -> bool:
+        """Whether the newest signed manifest is this key's too, as it is where the key was the gateway's own."""
+        signed = [manifest for manifest in stored_manifests(self._root) if manifest.key_id]
+        newest = max(signed, key=lambda manifest: manifest.position, default=None)
+        if newest is None:
+            return True
+        place = self._root / newest.path
+        try:
+            signature = place.with_name(signature_name(newest.number)).read_bytes()
+            return newest.key_id == key.key_id and key.signed(place.read_bytes(), signature)
+        except OSError:
+            return False
 
     def _rebuilt(self, why: str) -> ChainNote:
         end = chain_end(self._root)
@@ -249,8 +273,10 @@ def read_head(root: Path) -> Head | None:
 def parse_note(document: Mapping[str, Any]) -> ChainNote | None:
     """What a note says, without regard to its signature; None where it says nothing that can be used."""
     head, count = document.get("head"), document.get("count", -1)
-    following, rebuilt = document.get("next"), document.get("rebuilt", [])
+    following, rebuilt, earlier = document.get("next"), document.get("rebuilt", []), document.get("earlier", [])
     if not (head is None or isinstance(head, str)) or not isinstance(count, int) or not isinstance(rebuilt, list):
+        return None
+    if not isinstance(earlier, list) or not all(isinstance(row, str) for row in earlier):
         return None
     if "head" not in document or not all(isinstance(row, int) for row in rebuilt):
         return None
@@ -260,6 +286,7 @@ def parse_note(document: Mapping[str, Any]) -> ChainNote | None:
         Head(count, head),
         following=(following["path"], following["sha256"]) if following else None,
         rebuilt=tuple(rebuilt),
+        earlier=tuple(earlier),
         key_id=str(document.get("key_id") or ""),
     )
 
@@ -282,6 +309,18 @@ def found_keys(root: Path) -> list[PublicKey]:
     except OSError:
         return []
     return [key for key in keys if key is not None]
+
+
+def earlier_keys(root: Path, key: PublicKey) -> list[PublicKey]:
+    """Those that the gateway had before this one, as this one's own note says."""
+    try:
+        document = unsealed((root / CHAIN).read_bytes())
+    except OSError:
+        return []
+    note = None if document is None else parse_note(document)
+    if document is None or note is None or sealed_by(document, [key]) is None:
+        return []
+    return [found for found in found_keys(root) if found.key_id in note.earlier]
 
 
 def chain_end(root: Path) -> Head:

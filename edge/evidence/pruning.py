@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import EvidenceError
-from edge.evidence.chain import found_keys
+from edge.evidence.chain import earlier_keys
 from edge.evidence.keys import SigningKey, sealed, sealed_by, unsealed
 from edge.evidence.manifest import evidence_path
 from edge.evidence.store import EVIDENCE, write_atomically
@@ -66,7 +66,7 @@ def recorded_removals(root: Path, case_id: str, key: SigningKey) -> dict[str, Re
     except OSError as error:
         raise EvidenceError(f"{where}: cannot be read: {error.strerror or error}") from error
     document = unsealed(content)
-    if document is None or sealed_by(document, [key.public, *found_keys(root)]) is None:
+    if document is None or sealed_by(document, [key.public, *earlier_keys(root, key.public)]) is None:
         raise EvidenceError(f"{where}: is not as this gateway signed it: look at it, then move it away")
     return parse_record(document, case_id)
 

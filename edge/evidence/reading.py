@@ -152,7 +152,7 @@ class CaseReader:
         return []
 
     def blocks(self, path: str) -> Iterator[bytes]:
-        if path.startswith(f"{KEYS}/"):
+        if path.startswith(f"{KEYS}/") or (path == CHAIN and self._is_in_place):
             return self._above.blocks(path)
         return _file_blocks(self._folder / path.rpartition("/")[2], path)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from edge.evidence.chain import NOTE_BYTES_MAX, ChainNote, Head, last_position, 
 from edge.evidence.keys import (
     KEYS,
     PRIVATE_KEY,
+    PUBLIC_KEY,
     SIGNATURE_BYTES,
     PublicKey,
     parse_public_key,
@@ -68,7 +70,7 @@ class Verdict:
     unfinished_files: list[str] = field(default_factory=list)  # at most PROBLEMS_TOLD of them
     first_at: str = ""
     last_at: str = ""
-    keys: dict[str, int] = field(default_factory=dict)  # id -> signatures that hold
+    keys: dict[str, int] = field(default_factory=dict)  # id -> manifests' signatures that hold; all that is relied on
     keys_named: bool = False  # given by whoever asks, not found with the evidence
     head: str | None = None
     count: int = 0  # of the chain, as its head says
@@ -130,6 +132,9 @@ class _Check:
         self._verdict = Verdict(reader.kind, keys_named=bool(keys))
         self._named_head = head
         self._keys = {key.key_id: key for key in keys}
+        self._present = set(self._keys)  # who may sign the chain's head, and name the gateway's earlier keys
+        self._head_key = ""  # that signed the head
+        self._earlier_records: set[str] = set()  # cases whose record another key signed
         self._links: list[_Link] = []
 
     def run(self) -> Verdict:
@@ -137,6 +142,7 @@ class _Check:
         try:
             self._find_keys()
             before = self._note() if verdict.kind != CASE else None
+            self._find_earlier_keys(before)
             self._check_layout()
             for case_id in self._reader.folders():
                 self._check_case(case_id)
@@ -147,6 +153,7 @@ class _Check:
             else:
                 verdict.notes.append("a case alone: its place among all cases was not checked")
             self._check_named_head()
+            self._tell_keys()
         except EvidenceError as error:  # a folder that cannot be listed
             verdict.fail(str(error))
         return verdict
@@ -160,12 +167,44 @@ class _Check:
             )
         if self._keys:
             return
-        for found in found_key_files(self._reader):
+        found_files = found_key_files(self._reader)
+        for found in found_files:
             key = parse_public_key(found.content)
             if key is None or key.pem != found.content:
                 self._verdict.fail(f"{KEYS}/{found.path}: is no Ed25519 public key as edge writes it")
-            else:
-                self._keys[key.key_id] = key
+                continue
+            self._keys[key.key_id] = key
+            if found.path == PUBLIC_KEY or len(found_files) == 1:
+                self._present.add(key.key_id)
+
+    def _find_earlier_keys(self, note: ChainNote | None) -> None:
+        """Of the keys that lie here only those count that the gateway's own one names: anybody can lay one down."""
+        if self._verdict.keys_named:
+            return
+        if self._verdict.kind == CASE:
+            with suppress(EvidenceError):
+                document = unsealed(read_whole(self._reader, CHAIN, bytes_max=NOTE_BYTES_MAX))
+                sealer = None if document is None else sealed_by(document, self._present_keys())
+                if document is not None and sealer is not None:
+                    note, self._head_key = parse_note(document), sealer.key_id
+        trusted = self._present | set(note.earlier if note is not None else ())
+        self._keys = {key_id: key for key_id, key in self._keys.items() if key_id in trusted}
+
+    def _present_keys(self) -> list[PublicKey]:
+        return [key for key_id, key in self._keys.items() if key_id in self._present]
+
+    def _rely_on(self, key: PublicKey) -> None:
+        self._verdict.keys.setdefault(key.key_id, 0)
+
+    def _tell_keys(self) -> None:
+        verdict = self._verdict
+        if len(verdict.keys) > 1:
+            verdict.notes.append(f"{len(verdict.keys)} keys are relied on: make sure that each was this gateway's")
+        if self._earlier_records:
+            verdict.notes.append(f"{len(self._earlier_records)} records of removals are signed with an earlier key")
+        lying = [parse_public_key(found.content) for found in found_key_files(self._reader) if found.path == PUBLIC_KEY]
+        if self._head_key and lying and (lying[0] is None or lying[0].key_id != self._head_key):
+            verdict.notes.append(f"{CHAIN} is signed with another key than {KEYS}/{PUBLIC_KEY}")
 
     # The files of a case
 
@@ -234,7 +273,8 @@ class _Check:
             return
         key = self._keys.get(manifest.key_id)
         if key is None:
-            why = "not the one named" if self._verdict.keys_named else "which does not lie here: name it with --key"
+            missing = f"which does not lie in {KEYS}, or is not named by the gateway's own one: name it with --key"
+            why = "not the one named" if self._verdict.keys_named else missing
             self._verdict.fail(f"{path}: signed with the key {manifest.key_id[:16]}…, {why}")
             return
         try:
@@ -275,8 +315,12 @@ class _Check:
         where = f"{EVIDENCE}/{case_id}/{PRUNED}"
         try:
             document = unsealed(read_whole(self._reader, where, bytes_max=RECORD_BYTES_MAX))
-            if document is None or sealed_by(document, self._keys.values()) is None:
+            key = None if document is None else sealed_by(document, self._keys.values())
+            if document is None or key is None:
                 raise EvidenceError(f"{where}: is not signed with the gateway's key")
+            self._rely_on(key)
+            if self._head_key not in ("", key.key_id):
+                self._earlier_records.add(case_id)
             return parse_record(document, case_id)
         except EvidenceError as error:
             self._verdict.fail(str(error))
@@ -314,10 +358,14 @@ class _Check:
             verdict.fail(f"{CHAIN}: is damaged")
             return None
         is_new = note.head == Head() and note.following is None and not self._keys  # its key is not laid down yet
-        if (note.key_id or self._keys) and not is_new and sealed_by(document, self._keys.values()) is None:
-            key = "the key named" if verdict.keys_named else "the key that lies here"
-            verdict.fail(f"{CHAIN}: is not signed with {key}")
-            return None
+        if (note.key_id or self._keys) and not is_new:
+            key = sealed_by(document, self._present_keys())
+            if key is None:
+                wanted = "the key named" if verdict.keys_named else f"{KEYS}/{PUBLIC_KEY}, the gateway's present key"
+                verdict.fail(f"{CHAIN}: is not signed with {wanted}")
+                return None
+            self._rely_on(key)
+            self._head_key = key.key_id
         return note
 
     def _check_chain(self, note: ChainNote | None) -> None:
