@@ -17,6 +17,7 @@ import pytest
 
 from edge.capture.live import LiveCapture
 from edge.capture.reel import Reel
+from edge.capture.reel import _decoded as reel_decoded
 from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, Frame, UInt8
 from edge.errors import CaptureError
@@ -153,6 +154,40 @@ def test_a_shot_is_the_picture_nearest_to_a_moment(name: str, codec: str, tmp_pa
         assert shot.mono_ns - START_NS == pytest.approx(number / 25 * NS_PER_S, abs=1e5)
     assert reel.shot(START_NS + 6 * NS_PER_S) is None
     assert reel.shot(START_NS - 1) is None
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_shot_decodes_no_more_than_its_cost_allows(
+    b_frames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One group of 100 pictures, four seconds; thirty of them may be decoded. Then the keyframe of the next."""
+    path = write_clip(tmp_path / "a.mp4", regular_times(frames=102, fps=25), keyframe_every=100, b_frames=b_frames)
+    reel = a_reel()
+    wind(reel, path, fps=25)
+    decoded_pictures: list[int] = []
+    monkeypatch.setattr("edge.capture.reel.SHOT_PX_MAX", 30 * 320 * 240)
+    monkeypatch.setattr("edge.capture.reel._decoded", counting(decoded_pictures))
+    for at_s, shown_s in ((0.0, 0.0), (0.8, 0.8), (1.4, 1.16), (2.1, 1.16), (3.2, 4.0), (4.0, 4.0)):
+        shot = reel.shot(START_NS + round(at_s * NS_PER_S))
+        assert shot is not None
+        shown = (shot.mono_ns - START_NS) / NS_PER_S
+        print(f"asked for {at_s} s: {shown:.2f} s, {decoded_pictures[-1]} pictures decoded")
+        assert shown == pytest.approx(shown_s, abs=0.09)
+        assert moment_of(shot.bgr) == pytest.approx(shown % PERIOD_S, abs=0.06)
+    assert reel.shot(START_NS + round(2.6 * NS_PER_S)) is None
+    assert reel.shot(START_NS + round(2.7 * NS_PER_S)) is None
+    assert max(decoded_pictures) <= 30
+    assert (caplog.text.count("too far from a keyframe"), reel.too_far) == (1, 2)
+
+
+def counting(counts: list[int]) -> Callable[..., UInt8 | None]:
+    """The reel's own way to decode; how many packets it is given is noted."""
+
+    def decoded_and_counted(run: Any, packets: Any, wanted: Any) -> UInt8 | None:
+        counts.append(len(packets))
+        return reel_decoded(run, packets, wanted)
+
+    return decoded_and_counted
 
 
 # Real streams

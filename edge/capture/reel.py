@@ -31,6 +31,9 @@ from edge.ports import ANALYSED, Footage, Shot
 log = logging.getLogger(__name__)
 
 SHOT_OFF_NS = NS_PER_S  # a picture is shown for no longer than that; else its stream stands still
+# What one of them may cost to decode, because the camera waits for it: some half a second. Thirty pictures of 1440p.
+SHOT_PX_MAX = 120_000_000
+_UNKNOWN_PX = 3840 * 2160  # of a stream that does not say how large its pictures are
 SLACK_NS = 5 * NS_PER_S  # a clip is cut by whoever analyses, and who is late still finds its beginning
 _STEP_BACK_NS = NS_PER_S  # from packet to packet: further back than B-frames go is another count of time
 _STEP_AHEAD_NS = 10 * NS_PER_S  # further ahead is one too, or a camera that was away
@@ -105,6 +108,7 @@ class Reel:
         self._newest: int | None = None  # the last packet's time of sending, in ticks
         self._offset_ns: int | None = None  # of the present run
         self.refused = 0  # connections and files of a codec that no clip can hold
+        self.too_far = 0  # pictures not given, because they were too far from a keyframe
         self.overruns = 0  # groups given up because one alone was more than the reel holds
 
     @property
@@ -174,19 +178,28 @@ class Reel:
         return Footage(content, media_type, min(times_ns), max(times_ns), self._source)
 
     def shot(self, at_ns: int) -> Shot | None:
-        """See `edge.ports.MainStream`: decoded from its keyframe on, and no further."""
+        """See `edge.ports.MainStream`: decoded from its keyframe on, and no further than its cost allows.
+
+        Beyond that it is the nearest of those within, the next keyframe among them, if it is near enough; else None.
+        """
         try:
             run, groups = self._run_at(at_ns)
         except CaptureError:
             return None
         begin = max(row for row, group in enumerate(groups) if group[0][0] <= at_ns)
-        near = list(
-            chain(*groups[begin : begin + 2])
-        )  # the next group may begin with pictures from before its keyframe
-        mono_ns, wanted = min(near, key=lambda one: abs(one[0] - at_ns))
+        following = groups[begin + 1] if begin + 1 < len(groups) else []  # may begin with pictures before its keyframe
+        group = [*groups[begin], *following]
+        within = group[: self._shot_pictures(run)]
+        row = min(range(len(within)), key=lambda row: abs(within[row][0] - at_ns))
+        needed = within[: row + 1]
+        if following and abs(following[0][0] - at_ns) < abs(needed[-1][0] - at_ns):
+            needed = following[:1]
+        mono_ns, wanted = needed[-1]
         if abs(at_ns - mono_ns) > SHOT_OFF_NS:
+            if any(abs(at_ns - near_ns) <= SHOT_OFF_NS for near_ns, _ in group):
+                self._say_too_far()
             return None
-        bgr = _decoded(run, [coded for _, coded in near], wanted)
+        bgr = _decoded(run, [coded for _, coded in needed], wanted)
         return None if bgr is None else Shot(bgr, mono_ns, self._source)
 
     # Kept
@@ -242,6 +255,22 @@ class Reel:
             if following.offset_ns is None or following.first_ns + following.offset_ns > mono_ns:
                 return
             self._drop_oldest()
+
+    @staticmethod
+    def _shot_pictures(run: _Run) -> int:
+        """How many may be decoded for one."""
+        codec = run.template.codec_context
+        width, height = run.size_px or (codec.width, codec.height)
+        return max(1, SHOT_PX_MAX // (width * height or _UNKNOWN_PX))
+
+    def _say_too_far(self) -> None:
+        if not self.too_far:
+            log.warning(
+                "camera %s: a picture of its main stream is too far from a keyframe to be decoded in time: the "
+                "analysed stream's is taken; set the main stream's keyframe (I-frame) interval to 1 to 2 s",
+                self._camera,
+            )
+        self.too_far += 1
 
     def _say_overrun(self) -> None:
         if not self.overruns:

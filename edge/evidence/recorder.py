@@ -113,12 +113,16 @@ class _Watched:
     last_ns: int  # mono time of the newest still, told or waiting
     apart_ns: int = STILL_APART_NS  # doubles whenever STILLS_MAX are waiting
     waiting: list[_Still] = field(default_factory=list)  # at most STILLS_MAX, one more while an alert is recorded
+    again_ns: int = 0  # mono time of the frame before which no picture is far enough
     pending: bool = True
     missed: bool = False  # not among the cases of the latest watch
 
     def keep(self, picture: _Encoded, own: Box | None) -> None:
         """If it is far enough from the one before: the main stream's picture of a moment may be a little older."""
-        if picture.mono_ns - self.last_ns >= STILL_APART_NS:
+        lacking_ns = self.last_ns + STILL_APART_NS - picture.mono_ns
+        if lacking_ns > 0:
+            self.again_ns = picture.frame.mono_ns + lacking_ns
+        else:
             self.last_ns = picture.mono_ns
             self.waiting.append(_Still(picture.published_jpeg(own), picture.mono_ns, picture.wall_ns, picture.source))
 
@@ -231,7 +235,7 @@ class CaseRecorder:
             watched.apart_ns *= 2
             watched.last_ns = watched.waiting[-1].mono_ns
             due = frame.mono_ns - watched.last_ns >= watched.apart_ns
-        if due:
+        if due and frame.mono_ns >= watched.again_ns:
             watched.keep(picture, self._hiding.own(case))
 
     def _watched_case(self, case: Case, frame: Frame) -> _Watched | None:
