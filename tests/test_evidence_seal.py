@@ -25,6 +25,7 @@ from edge.evidence.bundle import export
 from edge.evidence.chain import Chain, ChainNote, Head, SharedChain, read_head
 from edge.evidence.keys import SigningKey, gateway_key, parse_public_key, sealed, unsealed
 from edge.evidence.pruning import Removal, record_removals, recorded_removals
+from edge.evidence.reading import FolderReader
 from edge.evidence.recorder import CaseRecorder
 from edge.evidence.store import EvidenceStore, canonical
 from edge.evidence.verify import Verdict, verify
@@ -364,8 +365,6 @@ def test_a_foreign_file_is_told_without_orders_to_the_terminal(copy: Path) -> No
 
 
 def test_evidence_that_comes_while_it_is_verified_is_no_fault(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edge.evidence.reading import FolderReader
-
     names, done = FolderReader.names, []
 
     def names_and_more(reader: FolderReader, folder: str) -> list[str]:
@@ -382,6 +381,45 @@ def test_evidence_that_comes_while_it_is_verified_is_no_fault(copy: Path, monkey
     verdict = verify(copy)
     assert verdict.problems == []
     assert verdict.notes == ["2 manifests came while this was checked"]
+
+
+def test_a_manifest_in_the_place_of_one_whose_writer_was_killed_is_no_fault(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The note that is read first names what a killed camera never stored; another camera has taken its place since."""
+    key, head = gateway_key(copy), read_head(copy)
+    assert head is not None
+    document = ChainNote(head, following=(f"evidence/{folder_of(copy, 1).name}/manifest-4.json", "0" * 64)).document()
+    (copy / "chain.json").write_bytes(sealed(document, key))
+    strays, done = FolderReader.strays, []
+
+    def strays_and_more(reader: FolderReader) -> list[str]:
+        if not done:
+            done.append(True)
+            recorder = CaseRecorder(EvidenceStore(copy), origin=ORIGIN, chain=SharedChain(copy))
+            recorder.record(a_change("updated", 300, alerts=4, number=2), a_frame(300, bgr=small(2)))
+        return strays(reader)
+
+    monkeypatch.setattr(FolderReader, "strays", strays_and_more)
+    verdict = verify(copy)
+    assert (verdict.problems, verdict.notes) == ([], ["1 manifests came while this was checked"])
+
+
+def test_only_what_was_being_written_may_stand_after_the_head(copy: Path) -> None:
+    key, note_path = gateway_key(copy), copy / "chain.json"
+    before = read_head(copy)
+    assert before is not None
+    CaseRecorder(EvidenceStore(copy), origin=ORIGIN, chain=SharedChain(copy)).record(
+        a_change("updated", 300, alerts=4, number=2), a_frame(300, bgr=small(2))
+    )
+    after = read_head(copy)
+    assert after is not None
+    path = f"evidence/{folder_of(copy, 2).name}/manifest-4.json"
+    for written, sound in ((str(after.sha256), True), ("0" * 64, False)):
+        note_path.write_bytes(sealed(ChainNote(before, following=(path, written)).document(), key))
+        verdict = verify(copy)
+        assert verdict.sound == sound
+        assert not sound or verdict.notes == []
 
 
 # Removal on record

@@ -378,9 +378,9 @@ class _Check:
             elif verdict.sound:
                 verdict.notes.append("no head of the chain lies here: removal of the newest manifests would not show")
             return
-        last = last_position(note)
-        newer = [link for link in self._links if link.position > last >= 0]
-        walked = self._walk([link for link in self._links if not link.position > last >= 0])
+        counted = note.head.count
+        newer = [link for link in self._links if link.position > counted >= 0]
+        walked = self._walk([link for link in self._links if not link.position > counted >= 0])
         if note.head.count < 0:  # of before there were signatures: it says which is the newest, not how many there are
             place = next((row for row, link in enumerate(walked, start=1) if link.sha256 == note.head.sha256), 0)
             note = replace(note, head=Head(place, note.head.sha256))
@@ -403,13 +403,20 @@ class _Check:
             )
 
     def _check_newer(self, newer: Sequence[_Link], before: ChainNote) -> None:
-        """What a running gateway has added since we began is counted by its head as it is now."""
+        """What a running gateway has added since we began is counted by its head as it is now.
+
+        Also in the place of what was about to be written when we began: its writer may have been killed before.
+        """
         now = self._note()
         last = last_position(now) if now is not None else 0
+        ends = dict(_ends(now)) if now is not None else {}
         for link in newer:
-            if link.position > last or (before.key_id and not link.is_signed):
+            is_counted = link.position <= last and ends.get(link.position, link.sha256) == link.sha256
+            if not is_counted or (before.key_id and not link.is_signed):
                 self._verdict.fail(f"{link.path}: is not counted by {CHAIN}: it was put in, or that is older")
-        self._verdict.notes.append(f"{len(newer)} manifests came while this was checked")
+        came = sum((link.position, link.sha256) not in _ends(before) for link in newer)
+        if came:
+            self._verdict.notes.append(f"{came} manifests came while this was checked")
 
     def _walk(self, links: Sequence[_Link]) -> list[_Link]:
         """The chain from its first manifest on; what does not hang on it is told."""
