@@ -195,6 +195,25 @@ def test_a_whole_folder_put_back_to_an_older_day_is_found_with_a_head_that_was_t
     assert "was once told as the newest manifest, and is not here" in verdict.problems[0]
 
 
+def test_a_folder_dressed_up_as_an_export_does_not_pass_for_one_that_holds_the_head(copy: Path) -> None:
+    head, victim = read_head(copy), folder_of(copy, 4)
+    assert head is not None
+    links = copy / "links"
+    links.mkdir()
+    for path in victim.glob("manifest-*.json"):
+        name = sha256(path.read_bytes())
+        shutil.copy(path, links / f"{name}.json")
+        shutil.copy(path.with_suffix(".sig"), links / f"{name}.sig")
+    shutil.rmtree(victim)
+    for path in (copy / "chain.lock", copy / "keys" / "gateway.key"):
+        path.unlink()
+    verdict = verify(copy)
+    assert (verdict.problems, verdict.kind) == ([], "export")  # as it says: of other cases it cannot tell
+    assert verdict.notes[-1].endswith("of others it cannot tell")
+    verdict = verify(copy, head=head.sha256)
+    assert "cannot tell that no case is missing" in verdict.problems[0]
+
+
 def test_two_files_that_are_swapped_are_found(state: Path) -> None:
     files = [path for path in proved_files(state) if path.parent.parent.name == "evidence"]
     chance, count = random.Random(3), 0

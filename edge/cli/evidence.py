@@ -31,7 +31,9 @@ def verify_evidence(
     ] = None,
     head: Annotated[
         str | None,
-        typer.Option("--head", metavar="SHA256", help="Of a manifest that the gateway once told as its newest."),
+        typer.Option(
+            "--head", metavar="SHA256", help="Of a manifest that the gateway told as its newest; not of an export."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All that was found, for programs.")] = False,
 ) -> int:

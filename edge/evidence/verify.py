@@ -108,7 +108,7 @@ def verify(path: Path, *, keys: Sequence[PublicKey] = (), head: str | None = Non
     """Check a case folder, a replay folder, a state folder or an export.
 
     `keys`: those that may have signed; without them the ones that lie there, and then only integrity is proved, not
-    origin. `head`: the SHA-256 of a manifest that was once told as the newest: the chain must hold it.
+    origin. `head`: the SHA-256 of a manifest that was once told as the newest: the chain must hold it, and be whole.
 
     Raises UsageError for what holds no evidence.
     """
@@ -483,7 +483,9 @@ class _Check:
         self._check_sheets()
         if not any(link.is_signed for link in exported):
             verdict.notes.append(NOT_SIGNED)
-        verdict.notes.append("an export: these cases alone, with their neighbours in the chain")
+        verdict.notes.append(
+            "an export: these cases alone, with their neighbours in the chain; of others it cannot tell"
+        )
 
     def _check_sheets(self) -> None:
         """A sheet is not signed, but says nothing that is not in the export: so it can be made again."""
@@ -520,6 +522,12 @@ class _Check:
     def _check_named_head(self) -> None:
         head = self._named_head
         if head is None:
+            return
+        if self._verdict.kind in (EXPORT, CASE):
+            self._verdict.fail(
+                f"--head: an {EXPORT} or a {CASE} is a part of the chain and cannot tell that no case is missing: "
+                "verify the whole state or replay folder, or leave the head out"
+            )
             return
         place = next((link for link in self._links if link.sha256 == head), None)
         if place is None:
