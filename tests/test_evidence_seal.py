@@ -30,6 +30,7 @@ from edge.evidence.recorder import CaseRecorder
 from edge.evidence.store import EvidenceStore, canonical
 from edge.evidence.verify import Verdict, verify
 from edge.evidence.zipped import ZipContent, ZipWriter
+from edge.wiring.process_order import DATABASE
 from tests.test_evidence import ORIGIN, a_case, a_change, a_frame
 
 pytestmark = pytest.mark.delivery
@@ -728,6 +729,12 @@ def test_the_same_frames_and_the_same_key_give_the_same_bytes(tmp_path: Path) ->
     ]
     assert inside[0] == inside[1]
     assert len(inside[0]) > 30
+
+
+def test_a_gateway_that_has_told_nothing_yet_is_known_by_its_database(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).touch()
+    verdict = verify(tmp_path)
+    assert (verdict.kind, verdict.problems) == ("state folder", [])
 
 
 def test_a_folder_of_cases_is_sent_to_the_one_above(state: Path) -> None:

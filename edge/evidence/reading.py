@@ -20,7 +20,7 @@ from edge.evidence.zipped import BLOCK_BYTES, ZipContent
 
 CASE, REPLAY, STATE, EXPORT = "case folder", "replay folder", "state folder", "export"
 LINKS = "links"
-_STATE_NAMES = ("gateway.db", "chain.lock", KEYS)
+_STATE_NAMES = ("edge.db", "chain.lock", KEYS)
 _KEYS_MAX = 16
 _LIST_BYTES_MAX = 1 << 20
 
