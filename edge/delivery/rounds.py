@@ -25,7 +25,8 @@ _PROBES = 64  # to a brain that is silent, once in `redrive_ns`: a whole month's
 _RANGES_MAX = 16
 _REFUSED_NS = 300 * NS_PER_S  # until what the broker has refused is tried again
 _HELD_MAX = 256
-_HOLD_NS, _HOLD_MAX_NS = 60 * NS_PER_S, 3600 * NS_PER_S
+# A road that loses much breaks connections, too: what was held for that must not wait for long.
+_HOLD_NS, _HOLD_MAX_NS = 10 * NS_PER_S, 300 * NS_PER_S
 _NO_END = 1 << 62
 
 
