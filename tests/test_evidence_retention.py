@@ -20,6 +20,7 @@ from edge.core.types import NS_PER_S, OPENED
 from edge.evidence.chain import SharedChain
 from edge.evidence.filming import Filming
 from edge.evidence.keys import gateway_key
+from edge.evidence.manifest import alert_of as alert_number
 from edge.evidence.recorder import CaseRecorder
 from edge.evidence.retention import DISMISSED, OPEN, OVER, WAITING, Bounds, StoredCase, choose
 from edge.evidence.store import EvidenceStore
@@ -28,7 +29,7 @@ from edge.evidence.verify import verify
 from edge.state.claims import Claims
 from edge.state.database import Database
 from edge.state.kept_cases import FOLDER, KeptCases
-from edge.wiring.upkeep import Upkeep
+from edge.wiring.upkeep import Upkeep, tidy_evidence
 from tests.alerts import a_case, a_change, alert_of, topic_of
 from tests.test_evidence import ORIGIN, a_frame, tell_whole_case
 from tests.test_evidence import a_case as a_watched_case
@@ -185,6 +186,20 @@ def test_a_case_whose_manifest_is_damaged_keeps_all_its_files(tmp_path: Path) ->
 
 class KilledError(BaseException):
     """Nobody tidies up after it."""
+
+
+def test_pictures_whose_manifest_is_gone_stay_and_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Only what comes after the newest manifest of a case was never told."""
+    root = a_state(tmp_path)
+    folder = root / "evidence" / case_id()
+    (folder / "manifest-2.json").unlink()
+    before = names(root)
+    (folder / "overview-4.jpg").write_bytes(b"unfinished")
+    tidy_evidence(root, now_wall_ns=time.time_ns())
+    assert names(root) == before
+    told = [name for name in before if alert_number(name) == 2]
+    assert f"the manifests of {len(told)} files are gone" in caplog.text
+    assert tidy(root, gateway_key(root), now_wall_ns=time.time_ns()).unproved == len(told) > 0
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class Tidied:
 
     cases: int = 0  # looked at
     files: int = 0  # removed: unfinished, or named by no manifest
+    unproved: int = 0  # left alone: their manifest is gone, and later ones of the case are there
     finished: int = 0  # removed, because an earlier removal had been recorded and cut short
 
 
@@ -185,6 +186,7 @@ def _tidy_case(root: Path, folder: Path, key: SigningKey, done: Tidied) -> None:
     except OSError as error:
         log.warning("%s: cannot be looked at: %s", folder, error.strerror or error)
         return
+    done.unproved += len(_unproved(names))
     for name in _leftovers(names):
         done.files += _unlink(folder / name)
     if PRUNED in names:
@@ -200,18 +202,20 @@ def _tidy_case(root: Path, folder: Path, key: SigningKey, done: Tidied) -> None:
 
 
 def _leftovers(names: Sequence[str]) -> list[str]:
-    """What an alert that was never finished left: parts of files, and files and a signature without a manifest.
+    """What an alert that was never finished left: parts of files, and what comes after the case's newest manifest.
 
-    A manifest is written last, so that what has none is named by no alert.
+    A manifest is written last, so that what comes after the newest is named by no alert.
     """
-    manifests = {name for name in names if manifest_number(name)}
+    newest = max(map(manifest_number, names), default=0)
     parts = [name for name in names if name.startswith(".") and name.endswith(".part")]
-    orphans = [
-        name
-        for name in names
-        if not manifest_number(name) and alert_of(name) and manifest_name(alert_of(name)) not in manifests
-    ]
-    return [*parts, *orphans]
+    return [*parts, *(name for name in names if alert_of(name) > newest)]
+
+
+def _unproved(names: Sequence[str]) -> list[str]:
+    """What an alert told of, and whose manifest is gone: it stays, for whoever heard the alert knows its hash."""
+    manifests = {name for name in names if manifest_number(name)}
+    newest = max(map(manifest_number, manifests), default=0)
+    return [name for name in names if 0 < alert_of(name) <= newest and manifest_name(alert_of(name)) not in manifests]
 
 
 def _folders(root: Path) -> Iterator[_Folder]:

@@ -95,6 +95,11 @@ def tidy_evidence(folder: Path, *, now_wall_ns: int) -> None:
     except (EvidenceError, OSError) as error:
         log.error("evidence is not put in order: %s", error)
         return
+    if done.unproved:
+        log.warning(
+            "evidence: the manifests of %d files are gone; the files stay: see what `edge evidence verify` says",
+            done.unproved,
+        )
     if done.files or done.finished:
         log.info(
             "evidence put in order after a kill: %d unfinished files of %d cases removed, %d removals finished",
