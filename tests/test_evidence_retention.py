@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -175,9 +176,20 @@ def test_a_young_case_that_no_table_names_yet_stays(tmp_path: Path) -> None:
     assert prune(root, gateway_key(root), tight, states=dict, now_wall_ns=later, free_bytes=lambda: 0).removed_files
 
 
-def test_a_case_whose_manifest_is_damaged_keeps_all_its_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b'{"files":[1]}',
+        b'{"files":[{"path":1,"sha256":"","bytes":1}]}',
+        b'{"files":[{"path":"a/b","sha256":"","bytes":1e999}]}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_case_whose_manifest_is_damaged_keeps_all_its_files(content: bytes, tmp_path: Path) -> None:
     root = a_state(tmp_path)
-    (root / "evidence" / case_id() / "manifest-2.json").write_bytes(b"{")
+    (root / "evidence" / case_id() / "manifest-2.json").write_bytes(content)
     before = names(root)
     done = prune_all(root)
     assert (done.failures, done.removed_files) == (1, 0)
@@ -368,6 +380,25 @@ def test_the_service_gives_up_what_its_configuration_says(tmp_path: Path) -> Non
     assert verify(root).problems == []
     upkeep.turn()
     assert upkeep.kept.removed_cases == 1
+
+
+def test_whatever_goes_wrong_in_one_turn_there_is_a_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns = threading.Semaphore(0)
+
+    def fails(*args: object, **kwargs: object) -> Pruned:
+        turns.release()
+        raise RecursionError("nested too deeply")
+
+    monkeypatch.setattr("edge.wiring.upkeep.prune_evidence", fails)
+    monkeypatch.setattr("edge.wiring.upkeep.LOOK_S", 0.01)
+    monkeypatch.setattr("edge.wiring.upkeep.EVERY_S", 0.02)
+    upkeep = Upkeep(tmp_path, clock=LaterClock())
+    upkeep.go_on_with(site_in(tmp_path))
+    assert all(turns.acquire(timeout=10) for _ in range(3))
+    upkeep.close()
+    assert "evidence is not bounded now; the next turn tries again" in caplog.text
 
 
 def test_a_database_that_cannot_be_asked_keeps_everything(tmp_path: Path) -> None:

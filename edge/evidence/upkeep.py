@@ -161,7 +161,7 @@ def _named_files(folder: Path) -> Iterator[tuple[str, str, int]]:
         try:
             entries = json.loads(path.read_bytes())["files"]
             rows = [(_name_in(entry["path"]), str(entry["sha256"]), int(entry["bytes"])) for entry in entries]
-        except (ValueError, KeyError, TypeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
             raise EvidenceError(f"{path.name} is damaged: {error}") from error
         for row in rows:
             if row[0] not in told and alert_of(row[0]):

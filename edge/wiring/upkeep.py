@@ -38,6 +38,7 @@ _GB = 1_000_000_000
 _DAY_S = 86_400
 _BUSY_S = 5.0
 _LOWEST = 19
+_ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)  # files of other contents
 
 
 def bounds_of(config: EvidenceConfig) -> Bounds:
@@ -169,7 +170,10 @@ class Upkeep:
         waited_s = EVERY_S
         while not self._stop.is_set():
             if waited_s >= EVERY_S or (waited_s >= TIGHT_S and self._is_tight()):
-                self.turn()
+                try:
+                    self.turn()
+                except _ODD:  # whatever lies there: without its upkeep the disk would fill
+                    log.exception("evidence is not bounded now; the next turn tries again")
                 waited_s = 0.0
             self._stop.wait(LOOK_S)
             waited_s += LOOK_S
