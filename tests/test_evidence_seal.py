@@ -238,6 +238,21 @@ def test_a_manifest_moved_to_another_case_is_found(copy: Path) -> None:
     assert any("belongs to case" in problem for problem in verify(copy).problems)
 
 
+def test_a_manifest_renamed_within_its_case_is_found(copy: Path) -> None:
+    folder = folder_of(copy, 1)
+    for suffix in ("json", "sig"):
+        (folder / f"manifest-3.{suffix}").rename(folder / f"manifest-77.{suffix}")
+    problems = verify(copy).problems
+    assert problems == [f"evidence/{folder.name}/manifest-77.json: was sealed as number 3 of its case: it was renamed"]
+
+
+def test_a_manifest_that_does_not_say_its_number_still_proves_its_files(copy: Path) -> None:
+    """As those of before the number was sealed."""
+    key = gateway_key(copy)
+    forged(copy, key, change=lambda document: document.pop("number"))
+    assert verify(copy).problems == []
+
+
 def test_a_case_renamed_is_found(copy: Path) -> None:
     folder_of(copy, 1).rename(folder_of(copy, 99))
     assert not verify(copy).sound

@@ -191,6 +191,8 @@ def identity_problems(manifest: Manifest) -> Sequence[str]:
         problems.append(f"belongs to case {document.get('case_id')!r}")
     alert = document.get("alert")
     number = alert.get("number") if isinstance(alert, dict) else None
+    if document.get("number", manifest.number) != manifest.number:  # one of an earlier version does not say it
+        problems.append(f"was sealed as number {document['number']!r} of its case: it was renamed")
     if not isinstance(number, int) or not 1 <= number <= manifest.number:
         problems.append("its name has a lower number than its alert, or its alert has none")
     return problems

@@ -310,7 +310,7 @@ class CaseRecorder:
             saved = [save("signature", signature_name(number), signature, BYTES)] if signature else []
             return [*saved, save("manifest", manifest_name(number), manifest, JSON)]
 
-        document = self._manifest(change, frame, files, pictures)
+        document = {**self._manifest(change, frame, files, pictures), "number": number}
         return self._chain.link(evidence_path(case_id, manifest_name(number)), document, save_both)
 
     def _take_present(self, case: Case, frame: Frame, picture: _Encoded) -> None:
