@@ -33,7 +33,9 @@ class EvidenceConfig(Strict):
         default=0.0, description="How much of them is kept in all, the oldest going first; 0: as the disk allows"
     )
     reserve_gb: Annotated[float, Field(ge=0, le=100_000)] = Field(
-        default=2.0, description="Of the disk that is left free: for that even what is not delivered yet goes, at last"
+        default=2.0,
+        description="Of the disk that is left free, at most a tenth of it: for that even what is not delivered yet "
+        "goes, at last",
     )
     dismissed_first: bool = Field(
         default=True, description="Whether what a person dismissed goes before older cases, where room is needed"

@@ -1,7 +1,8 @@
 """Which cases' pictures and clips are given up: by age, by bytes, and for the room that the disk must keep.
 
 Pure: what is stored goes in, what goes is the answer. Evidence of an open case stays whatever happens; that of a case
-whose alerts somebody still waits for goes only where the disk would fill.
+whose alerts somebody still waits for goes only where the disk would fill, and where it helps: not where something else
+has filled it.
 """
 
 from __future__ import annotations
@@ -62,12 +63,13 @@ def choose(cases: Sequence[StoredCase], bounds: Bounds, *, now_wall_ns: int, fre
     removed = sum(choice.case.bytes for choice in chosen)
     excess = sum(case.bytes for case in left) - bounds.keep_bytes if bounds.keep_bytes else 0
     lacking = max(bounds.reserve_bytes - free_bytes - removed, 0)
+    mendable = lacking <= sum(case.bytes for case in left if case.state != OPEN)
     for case in ranked:
         if case.state == OPEN or case.bytes == 0:
             continue
         if excess > 0 and _may_go(case):
             chosen.append(Choice(case, f"more than {bounds.keep_bytes / _GB:g} GB of evidence"))
-        elif lacking > 0:
+        elif lacking > 0 and (mendable or _may_go(case)):
             chosen.append(Choice(case, f"less than {bounds.reserve_bytes / _GB:g} GB of the disk were free"))
         else:
             continue

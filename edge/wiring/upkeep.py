@@ -41,11 +41,12 @@ _LOWEST = 19
 _ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)  # files of other contents
 
 
-def bounds_of(config: EvidenceConfig) -> Bounds:
+def bounds_of(config: EvidenceConfig, *, disk_bytes: int) -> Bounds:
+    """`disk_bytes`: how large the disk is. Of a small one a tenth is reserve enough."""
     return Bounds(
         keep_ns=seconds_to_ns(config.keep_days * _DAY_S),
         keep_bytes=round(config.keep_gb * _GB),
-        reserve_bytes=round(config.reserve_gb * _GB),
+        reserve_bytes=min(round(config.reserve_gb * _GB), disk_bytes // 10),
         dismissed_first=config.dismissed_first,
     )
 
@@ -75,7 +76,7 @@ def prune_evidence(
         pruned = prune(
             folder,
             gateway_key(folder),
-            bounds_of(config),
+            bounds_of(config, disk_bytes=shutil.disk_usage(folder).total),
             states=lambda: states_of(folder / DATABASE),
             now_wall_ns=now_wall_ns,
             free_bytes=lambda: shutil.disk_usage(folder).free,
@@ -179,8 +180,10 @@ class Upkeep:
             waited_s += LOOK_S
 
     def _is_tight(self) -> bool:
-        reserve_bytes = bounds_of(self._site.config.evidence).reserve_bytes if self._site is not None else 0
+        if self._site is None:
+            return False
         try:
-            return shutil.disk_usage(self._folder).free < reserve_bytes
+            disk = shutil.disk_usage(self._folder)
+            return disk.free < bounds_of(self._site.config.evidence, disk_bytes=disk.total).reserve_bytes
         except OSError:
             return False
