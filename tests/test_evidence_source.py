@@ -121,6 +121,28 @@ def test_masks_hide_in_the_main_stream_what_they_hide_in_the_other(tmp_path: Pat
     assert len(np.unique(hidden.reshape(-1, 3) // 16, axis=0)) < len(np.unique(shown.reshape(-1, 3) // 16, axis=0)) / 4
 
 
+class WideMain(FakeMain):
+    """Its pictures are 16:9, those that are analysed 4:3."""
+
+    def shot(self, at_ns: int) -> Shot | None:
+        return Shot(np.ascontiguousarray(large()[120:840]), at_ns, MAIN)
+
+
+@pytest.mark.parametrize("masks", [[], [WINDOW]])
+def test_nothing_is_drawn_or_hidden_in_a_main_stream_of_another_shape(
+    masks: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = a_recorder(tmp_path, WideMain(), hiding=Hiding(masks))
+    recorder.watch([a_case(45)], a_frame(45))
+    opened = recorder.record(a_change("opened", 60, alerts=1), a_frame(60))
+    published = dict.fromkeys(("overview", "crop", "still"), ANALYSED)
+    assert sources_of(tmp_path, opened) == {**published, "original": MAIN}
+    assert picture_of(tmp_path, opened, "original").shape == (720, 1280, 3)
+    assert {picture_of(tmp_path, opened, role).shape for role in ("overview", "still")} == {(240, 320, 3)}
+    assert caplog.text.count("its main stream has another shape") == 1
+    assert recorder.counts.main_of_other_shape == 2
+
+
 @pytest.mark.parametrize("early_s", [0.0, 0.04, 0.9])
 def test_stills_are_ten_seconds_apart_by_their_own_pictures(early_s: float, tmp_path: Path) -> None:
     main = FakeMain()

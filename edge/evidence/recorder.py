@@ -64,6 +64,8 @@ CASES_MAX = 64  # passers-by that may become a case among them; an open case tak
 CROP_MARGIN = 0.15
 CROP_MIN_PX = 32
 CLIP = "clip"  # a role of evidence, and the reason of the update that carries it
+# Two streams whose aspect ratios differ by more may show different parts of the street: the one cropped, not squeezed.
+SHAPES_APART_MAX = 0.02
 SEEN_WITHIN_NS = NS_PER_S  # the background looks less often than frames come
 
 Box = tuple[float, float, float, float]  # xyxy px
@@ -96,6 +98,7 @@ class RecorderCounts:
     """What the bounds of memory cost; never silent."""
 
     stills_thinned: int = 0  # taken out between others, because a case had STILLS_MAX waiting
+    main_of_other_shape: int = 0  # pictures of the main stream on which nothing can be drawn or hidden in its place
     stills_refused: int = 0  # not taken, or given up for an open case, because CASES_MAX cases were watched
 
 
@@ -173,7 +176,7 @@ class CaseRecorder:
 
     def watch(self, cases: Sequence[Case], frame: Frame, things: Detections | None = None) -> None:
         """Take the stills that are due; forget cases that were not given twice running."""
-        picture = self._picture = _Encoded(frame, self._hiding, things, self._main)
+        picture = self._picture = _Encoded(frame, self._hiding, things, self._main, self.counts)
         given = {case.case_id for case in cases}
         for case_id in [case_id for case_id, watched in self._watched.items() if watched.missed]:
             if case_id not in given:
@@ -360,7 +363,11 @@ class CaseRecorder:
     def _encoded(self, frame: Frame) -> _Encoded:
         """The boxes of another frame than the one that was watched last are not known."""
         last = self._picture
-        return last if last is not None and last.frame is frame else _Encoded(frame, self._hiding, None, self._main)
+        return (
+            last
+            if last is not None and last.frame is frame
+            else _Encoded(frame, self._hiding, None, self._main, self.counts)
+        )
 
     def _clip(self, change: CaseChange, frame: Frame) -> list[_Picture]:
         """The clip that goes with this alert: with one of its own, or with the one that ends the case."""
@@ -448,14 +455,24 @@ class _Encoded:
     """The pictures of one moment, each made at most once where the cases that ask spare the same box.
 
     They are of the main stream where there is one; but where people and vehicles are found, to be hidden, the published
-    ones are of the frame in which they were found: the other stream's is of a moment before or after.
+    ones are of the frame in which they were found: the other stream's is of a moment before or after. So they are where
+    the two streams have different shapes: masks and boxes would lie beside what they are of.
     """
 
-    def __init__(self, frame: Frame, hiding: Hiding, things: Detections | None, main: MainStream | None) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        hiding: Hiding,
+        things: Detections | None,
+        main: MainStream | None,
+        counts: RecorderCounts,
+    ) -> None:
         self.frame = frame
         self._hiding = hiding
         self._things = things
         self._main = main
+        self._counts = counts
+        self._fits = True  # what lies where in the analysed frame lies there in the original too
         self._analysed = Shot(frame.bgr, frame.mono_ns, ANALYSED)
         self._original: Shot | None = None
         self._spared: Box | None = None  # in the two that follow
@@ -469,12 +486,18 @@ class _Encoded:
         if self._original is None:
             shot = self._main.shot(self.frame.mono_ns) if self._main is not None else None
             self._original = shot or self._analysed
+            self._fits = _shapes_apart(self._original.bgr, self.frame.bgr) <= SHAPES_APART_MAX
+            if not self._fits:
+                self._say_other_shape()
         return self._original
 
     @property
     def shot(self) -> Shot:
         """What is published of, once it is hidden what is to be."""
-        return self._analysed if self._hiding.finds else self.original
+        if self._hiding.finds:
+            return self._analysed
+        original = self.original
+        return original if self._fits else self._analysed
 
     @property
     def source(self) -> str:
@@ -511,7 +534,7 @@ class _Encoded:
         return self._published
 
     def published_jpeg(self, own: Box | None) -> bytes:
-        if not self._hiding.hides:
+        if not self._hiding.hides and self.shot is self.original:
             return self.untouched
         published = self.published(own)
         if self._jpeg is None:
@@ -523,6 +546,21 @@ class _Encoded:
         if self._untouched is None:
             self._untouched = _jpeg(self.original.bgr)
         return self._untouched
+
+    def _say_other_shape(self) -> None:
+        if not self._counts.main_of_other_shape:
+            _log.warning(
+                "%s: its main stream has another shape than the analysed one: published pictures are of the "
+                "analysed one; set both streams to one aspect ratio",
+                self.frame.camera,
+            )
+        self._counts.main_of_other_shape += 1
+
+
+def _shapes_apart(one: UInt8, other: UInt8) -> float:
+    """By how much the aspect ratios of two pictures differ, as a fraction."""
+    ratio: float = one.shape[1] * other.shape[0] / (one.shape[0] * other.shape[1])
+    return max(ratio, 1 / ratio) - 1
 
 
 def _jpeg(bgr: UInt8) -> bytes:
