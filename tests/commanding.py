@@ -48,6 +48,9 @@ class HandClock(SystemClock):
     def wall_ns(self) -> int:
         return self.now_ns
 
+    def mono_ns(self) -> int:
+        return self.now_ns
+
 
 def now_iso() -> str:
     return iso(SystemClock().wall_ns(), SHANGHAI)

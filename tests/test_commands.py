@@ -332,6 +332,18 @@ def test_a_flood_costs_no_memory_and_is_counted(desk: Desk) -> None:
     assert desk.desk.counts.refused["other-gateway"] == REFUSALS_MAX + 50
 
 
+def test_refusals_are_logged_once_a_minute_with_counts(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(1000):
+        desk.desk.receive(b"x" * (BYTES_MAX + 1))
+    desk.desk.receive(command(), retained=True)
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["a command without an id is refused"]
+    desk.clock.now_ns += 61 * NS_PER_S
+    desk.desk.receive(command(), retained=True)
+    assert len(caplog.records) == 2
+    assert caplog.records[1].message.endswith("(refused since the last line: oversized 999, retained 1)")
+    assert desk.desk.counts.refused == {"oversized": 1000, "retained": 2}  # each is counted at once
+
+
 def test_a_retained_command_is_refused_for_it_would_come_with_every_connection(desk: Desk) -> None:
     desk.desk.receive(command(), retained=True)
     desk.pump()

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Protocol
 
 from edge.clock import SystemClock
+from edge.core.types import NS_PER_S
 from edge.delivery.commands import (
     BUSY,
     BYTES_MAX,
@@ -44,6 +45,7 @@ QUEUE_MAX = 16
 REFUSALS_MAX = 256  # that wait for the broker; more are counted and not answered
 RETRY_S = 1.0
 _LOOK_S = 0.5  # whether to stop
+_TELL_NS = 60 * NS_PER_S  # refusals are logged once in so long: somebody may send thousands, and the network waits
 _STORED = "reply/"  # what the keys of replies in the table begin with
 INTERRUPTED = Reply(FAILED, "interrupted", "the gateway was started anew in the middle of it; ask again with a new id")
 
@@ -111,6 +113,8 @@ class CommandDesk:
         self._commands: queue.Queue[Command] = queue.Queue(QUEUE_MAX)
         self._refusals: deque[tuple[str, str]] = deque()  # key and message, at most REFUSALS_MAX
         self._refusals_made = 0
+        self._told_ns: int | None = None  # when a refusal was last logged
+        self._untold: Counter[str] = Counter()  # refusals since, by reason
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads = [
@@ -292,12 +296,25 @@ class CommandDesk:
     def _refuse(self, error: CommandRefusedError) -> None:
         with self._lock:
             self.counts.refused[error.reason] += 1
-        named = f"{error.name or 'a command'} {error.command_id or 'without an id'}"
-        log.warning("%s is refused: %s: %s", named, error.reason, error.words)
+        self._tell(error)
         if error.command_id:
             self._post(Reply(REFUSED, error.reason, error.words), error.command_id, error.name)
         else:
             self._count("unanswered")
+
+    def _tell(self, error: CommandRefusedError) -> None:
+        """In the log, once a minute; the counts of the status tell of each."""
+        now_ns = self._clock.mono_ns()
+        with self._lock:
+            if self._told_ns is not None and now_ns - self._told_ns < _TELL_NS:
+                self._untold[error.reason] += 1
+                return
+            self._told_ns = now_ns
+            untold, self._untold = self._untold, Counter()
+        named = f"{error.name or 'a command'} {error.command_id or 'without an id'}"
+        others = ", ".join(f"{reason} {count}" for reason, count in sorted(untold.items()))
+        more = f" (refused since the last line: {others})" if others else ""
+        log.warning("%s is refused: %s: %s%s", named, error.reason, error.words, more)
 
     def _post(self, reply: Reply, command_id: str, name: str) -> None:
         """A reply that is not kept: the command may come again and find another."""
