@@ -77,3 +77,7 @@ class StateError(EdgeError):
 
 class DeliveryError(EdgeError):
     pass
+
+
+class OversizedError(DeliveryError):
+    """The broker has said that it does not take so long a message; the connection stands."""

@@ -14,7 +14,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 
 from edge.core.types import NS_PER_S
-from edge.runtime.announcing import frames_by_outcome
 from edge.runtime.health import (
     BLIND,
     OFF,
@@ -28,6 +27,7 @@ from edge.runtime.health import (
     GatewayStatus,
     ProcessEntry,
     UploadReport,
+    frames_by_outcome,
 )
 from edge.state.judgements import CONFIRMED, DISMISSED, Tally
 from edge.state.mode import MODES

@@ -25,10 +25,9 @@ from edge.clock import SystemClock
 from edge.core.types import NS_PER_S, seconds_to_ns
 from edge.delivery.letters import Letter
 from edge.delivery.message import dumps
-from edge.delivery.mqtt import OversizedError
 from edge.delivery.retained import RetainedNotices
 from edge.delivery.rounds import HandedOver, Rounds, Waiting
-from edge.errors import DeliveryError, EdgeError, StateError
+from edge.errors import DeliveryError, EdgeError, OversizedError, StateError
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.delivery.inbox import Received
 from edge.delivery.message import CONTENT_TYPE
-from edge.errors import DeliveryError, redact
+from edge.errors import DeliveryError, OversizedError, redact
 
 log = logging.getLogger(__name__)
 
@@ -220,10 +220,6 @@ class MqttLink:
         if answer in ("Bad user name or password", "Not authorized"):
             return DeliveryError(f"{self._address}: the broker refused the user name or password ({answer})")
         return DeliveryError(f"{self._address}: the broker refused the connection ({answer})")
-
-
-class OversizedError(DeliveryError):
-    """The broker has said that it does not take so long a message; the connection stands."""
 
 
 class ProtocolError(DeliveryError):

@@ -29,6 +29,7 @@ from edge.runtime.health import (
     FollowerReport,
     GatewayStatus,
     UploadReport,
+    frames_by_outcome,
     short,
 )
 from edge.state.mode import NORMAL
@@ -216,9 +217,3 @@ def camera_health(status: CameraStatus) -> CameraHealth:
         stage_s=report.stage_s,
         stage_count=report.stage_count,
     )
-
-
-def frames_by_outcome(status: CameraStatus) -> dict[str, int]:
-    """What became of a camera's pictures; `docs/health.md` says how they add up."""
-    outcomes = ("read", "decoded", "taken", "analysed", "dropped", "withheld", "skipped", "unseen", "corrupt")
-    return {outcome: getattr(status.report, outcome) for outcome in outcomes}

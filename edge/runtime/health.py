@@ -400,3 +400,9 @@ def _courier_problems(courier: CourierReport) -> Iterator[str]:
 
 def _age_s(then_ns: int, now_ns: int) -> float | None:
     return None if then_ns == 0 else max(now_ns - then_ns, 0) / NS_PER_S
+
+
+def frames_by_outcome(status: CameraStatus) -> dict[str, int]:
+    """What became of a camera's pictures; `docs/health.md` says how they add up."""
+    outcomes = ("read", "decoded", "taken", "analysed", "dropped", "withheld", "skipped", "unseen", "corrupt")
+    return {outcome: getattr(status.report, outcome) for outcome in outcomes}
