@@ -34,7 +34,7 @@ START_WALL_NS = 1_777_858_200 * NS_PER_S
 ROUND = LANES * LIFE * WITHDRAWN_EVERY  # alerts after which every kind of alert has come
 TIDY = "evidence/upkeep.py"  # what it does hangs on what an earlier kill has left
 PURE = ("evidence/drawing.py", "evidence/picture.py", "delivery/message.py")
-LINES_EVERY, CALLS_EVERY = 5, 30  # of which one is taken in the short form
+LINES_EVERY, CALLS_EVERY = 8, 40  # of which one is taken in the short form
 CHECK_EVERY = 4  # deaths, in the short form: what is lost stays lost
 FAULTS_A_FOLDER = 12  # what is checked after each death grows with the folder
 PROBLEMS_MAX = 20
@@ -82,7 +82,7 @@ class Walked:
 
 
 def walk_lines(top: Path, *, seed: int, whole: bool = True) -> Walked:
-    """Not `whole`: every fifth, and none that only maps values to values."""
+    """Not `whole`: every eighth, and none that only maps values to values."""
     watch, result, chance = Watch(), Walked(), random.Random(seed)
     place = Place.make(top / "first", url="mqtt://127.0.0.1:1", start_wall_ns=START_WALL_NS)
     visits = lived(partial(_recorded, place)).value
@@ -135,7 +135,7 @@ def _killed_at(here: Stage, point: lines.Line, chance: random.Random) -> bool:
 def walk_syscalls(top: Path, *, seed: int, whole: bool = True) -> Walked:
     """A case opened, updated, and over, each killed before its first call, its second, and so on, until it is told.
 
-    Not `whole`: before every thirtieth call of each.
+    Not `whole`: before every fortieth call of each.
     """
     watch, result, chance = Watch(), Walked(), random.Random(seed)
     place = Place.make(top / "first", url="mqtt://127.0.0.1:1", start_wall_ns=START_WALL_NS)
