@@ -522,6 +522,14 @@ FAULTS = {
         changed("username: gw-01, ", "username: gw-01, redrive_s: 60, redrive_max_s: 30, "),
         "site.yaml:5: mqtt: redrive_max_s must not be below redrive_s",
     ),
+    "a token that others may read on the way": (
+        changed(MQTT_LINE, MQTT_LINE + "upload: {url: http://brain.example/evidence, token: swordfish}\n"),
+        "site.yaml:6: upload: token would be read on the way: use https://",
+    ),
+    "a key that is a number": (
+        changed(MQTT_LINE, MQTT_LINE + "upload: {url: s3://bucket, access_key: a, secret_key: 123456}\n"),
+        "site.yaml:6: upload: secret_key must be text; YAML reads this as a number: put it in quotes",
+    ),
     "an outbox of nothing": (
         changed(MQTT_LINE, MQTT_LINE + "outbox: {alerts_max: 0}\n"),
         "site.yaml:6: outbox: alerts_max must be",

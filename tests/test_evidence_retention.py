@@ -423,6 +423,7 @@ def test_a_database_that_cannot_be_asked_keeps_everything(tmp_path: Path) -> Non
 
 def test_the_command_says_what_would_go_and_deletes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = a_state(tmp_path)
+    Database.open(root / "edge.db").close()
     site_in(tmp_path)
     config = tmp_path / "site.yaml"
     config.write_text(f"{config.read_text()}evidence: {{keep_days: 0.000001}}\n")
@@ -435,6 +436,19 @@ def test_the_command_says_what_would_go_and_deletes_it(tmp_path: Path, capsys: p
     assert run(command) == 0
     assert "deleted 15 files of 1 cases" in capsys.readouterr().out
     assert verify(root).removed == 15
+
+
+def test_the_command_leaves_alone_what_is_no_state_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A replay's folder must not get a private key, nor anybody's own folder a database."""
+    site_in(tmp_path)
+    for name in ("replay", "nothing"):
+        folder = tmp_path / name
+        if name == "replay":
+            (folder / "evidence").mkdir(parents=True)
+        assert run(["evidence", "prune", "--config", str(tmp_path / "site.yaml"), "--state", str(folder)]) == 2
+        assert "is no state folder of a gateway: there is no edge.db" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "replay").rglob("*")] == ["evidence"]
+    assert not (tmp_path / "nothing").exists()
 
 
 class LaterClock(SystemClock):

@@ -20,7 +20,10 @@ from edge.config.document import Document, Loc, is_number, short
 from edge.config.fields import ID_PATTERN
 from edge.errors import ConfigError
 
-_SECRET_KEYS = {"source", "evidence_source", "url", "username", "password", "secret", "mqtt"}
+_SECRET_KEYS = {
+    *("source", "evidence_source", "url", "username", "password", "secret", "mqtt"),
+    *("token", "access_key", "secret_key"),
+}
 _NAMING_KEYS = ("id", "use")  # a member of a list is called by these
 _NAME = re.compile(ID_PATTERN.replace(r"\z", r"\Z"))
 

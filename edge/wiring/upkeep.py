@@ -17,7 +17,7 @@ from edge.clock import SystemClock
 from edge.config.evidence import EvidenceConfig
 from edge.config.loader import Site
 from edge.core.types import seconds_to_ns
-from edge.errors import EvidenceError, StateError
+from edge.errors import EvidenceError, StateError, UsageError
 from edge.evidence.keys import gateway_key
 from edge.evidence.retention import DISMISSED, OPEN, WAITING, Bounds
 from edge.evidence.upkeep import Pruned, prune, tidy
@@ -70,7 +70,10 @@ def prune_evidence(
     dry_run: bool = False,
     still_wanted: Callable[[], bool] = lambda: True,
 ) -> Pruned:
-    """Give up what the site's bounds say. Raises EvidenceError or StateError where nothing can be done at all."""
+    """Give up what the site's bounds say. Raises EvidenceError or StateError where nothing can be done at all, and
+    UsageError where no gateway has ever kept its state: only that knows which cases are open."""
+    if not (folder / DATABASE).is_file():
+        raise UsageError(f"{folder}: is no state folder of a gateway: there is no {DATABASE}; name it with --state")
     config = site.config.evidence
     with sole_holder(folder / LOCK, what="the upkeep of this evidence"):
         pruned = prune(
