@@ -32,6 +32,17 @@ def test_a_damaged_database_is_set_aside(tmp_path: Path, damage: bytes | None) -
     assert _make_database(path, wall_ns=WALL_NS) == ""
 
 
+def test_numbers_go_on_from_the_clock_where_the_database_is_gone_and_its_evidence_is_there(tmp_path: Path) -> None:
+    new, robbed = tmp_path / "new", tmp_path / "robbed"
+    for folder in (new, robbed):
+        folder.mkdir()
+    (robbed / "chain.json").write_text("{}")
+    for folder, number in ((new, 1), (robbed, WALL_NS // NS_PER_S + 1)):
+        assert _make_database(folder / "edge.db", wall_ns=WALL_NS) == ""
+        with Database.open(folder / "edge.db") as database:
+            assert database.commit(a_change(), alert_of(a_change()), "topic") == number
+
+
 def test_another_programs_database_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "edge.db"
     with sqlite3.connect(path) as other:

@@ -49,9 +49,11 @@ def site_file(folder: Path, polygon: object, scenario: str) -> Path:
 
 
 def replayed(clip: Path, site: Path, out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What its alerts say, but for those that bring the clip of a case, and its summary."""
     assert run(["replay", str(clip), "--config", str(site), "--out", str(out)]) == 0
     lines = (out / "alerts.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["data"] for line in lines], json.loads((out / "summary.json").read_text())
+    told = [json.loads(line)["data"] for line in lines]
+    return [data for data in told if data.get("reason") != "clip"], json.loads((out / "summary.json").read_text())
 
 
 def frames_of(path: Path) -> Iterator[Picture]:

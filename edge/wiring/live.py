@@ -31,6 +31,7 @@ from edge.detect.manifest import ModelManifest
 from edge.errors import EvidenceError, OutputError, StateError
 from edge.evidence.chain import SharedChain
 from edge.evidence.keys import gateway_key
+from edge.evidence.store import CHAIN
 from edge.runtime.board import Board
 from edge.runtime.detector import DetectorLink
 from edge.runtime.headroom import check_memory
@@ -332,10 +333,14 @@ def _make_database(path: Path, *, wall_ns: int) -> str:
     """Make it once, not in many processes at a time. A damaged one is set aside, for nobody is there to do it.
 
     Returns its new name, "" where nothing was wrong. The new one's alerts are numbered from the present second on: a
-    number is never given twice, and the brain sees the gap.
+    number is never given twice, and the brain sees the gap. So are those of one that is gone, but not its evidence.
     """
+    lost = not path.exists() and (path.parent / CHAIN).exists()
     try:
-        Database.open(path).close()
+        with Database.open(path) as database:
+            if lost:
+                log.error("%s: is gone, and its cases and alerts with it; a new one is made", path)
+                database.number_from(wall_ns // NS_PER_S)
     except DamagedError as error:
         aside = path.with_name(f"{path.name}.damaged-{wall_ns // NS_PER_S}")
         log.error("%s; it is set aside as %s, and its cases and alerts with it", error, aside)
