@@ -107,9 +107,10 @@ def has_looked(name: str, seconds: float) -> Callable[[GatewayStatus], bool]:
 
 
 def told(gateway: RunningGateway, name: str = "cam-00") -> list[tuple[str, str]]:
-    """Kind and case of every alert of a camera."""
+    """Kind and case of every alert of a camera, but for those that bring a case's clip some seconds later."""
     own = [alert for alert in gateway.alerts() if alert["data"]["camera"]["id"] == name]
-    return [(alert["type"].split(".")[2], alert["data"]["case_id"]) for alert in own]
+    said = [alert for alert in own if alert["data"].get("reason") != "clip"]
+    return [(alert["type"].split(".")[2], alert["data"]["case_id"]) for alert in said]
 
 
 REASONS = {
