@@ -9,6 +9,7 @@ import pytest
 
 from edge.core.types import NS_PER_S
 from edge.errors import StateError
+from edge.evidence.chain import SharedChain
 from edge.runtime.health import GatewayStatus, SupervisorReport
 from edge.state.database import Database
 from edge.wiring.live import _make_database
@@ -36,7 +37,9 @@ def test_numbers_go_on_from_the_clock_where_the_database_is_gone_and_its_evidenc
     new, robbed = tmp_path / "new", tmp_path / "robbed"
     for folder in (new, robbed):
         folder.mkdir()
-    (robbed / "chain.json").write_text("{}")
+        SharedChain(folder).begin()  # as the gateway does before it makes its database
+    note = robbed / "chain.json"
+    note.write_text(note.read_text().replace('"count":0', '"count":3'))
     for folder, number in ((new, 1), (robbed, WALL_NS // NS_PER_S + 1)):
         assert _make_database(folder / "edge.db", wall_ns=WALL_NS) == ""
         with Database.open(folder / "edge.db") as database:

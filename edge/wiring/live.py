@@ -29,9 +29,8 @@ from edge.config.models import CameraConfig
 from edge.core.types import NS_PER_S
 from edge.detect.manifest import ModelManifest
 from edge.errors import EvidenceError, OutputError, StateError
-from edge.evidence.chain import SharedChain
+from edge.evidence.chain import SharedChain, read_head
 from edge.evidence.keys import gateway_key
-from edge.evidence.store import CHAIN
 from edge.runtime.board import Board
 from edge.runtime.detector import DetectorLink
 from edge.runtime.headroom import check_memory
@@ -335,7 +334,8 @@ def _make_database(path: Path, *, wall_ns: int) -> str:
     Returns its new name, "" where nothing was wrong. The new one's alerts are numbered from the present second on: a
     number is never given twice, and the brain sees the gap. So are those of one that is gone, but not its evidence.
     """
-    lost = not path.exists() and (path.parent / CHAIN).exists()
+    head = read_head(path.parent)
+    lost = not path.exists() and head is not None and head.count > 0
     try:
         with Database.open(path) as database:
             if lost:
