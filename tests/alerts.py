@@ -11,7 +11,7 @@ import numpy as np
 from edge.core.types import NS_PER_S, OPENED, Case, CaseChange
 from edge.delivery import message
 from edge.delivery.schema import alert_schema
-from edge.ports import EvidenceFile
+from edge.ports import EvidenceFile, Outbox
 
 START_WALL_NS = 1_777_858_200 * NS_PER_S + 123_456_789  # 2026-05-04T09:30:00.123 in Shanghai
 MONO_TO_WALL = START_WALL_NS - 4 * NS_PER_S
@@ -93,6 +93,13 @@ def alert_of(change: CaseChange, **changes: Any) -> dict[str, Any]:
 
 def topic_of(change: CaseChange) -> str:
     return message.Topics("xiaohe", "gw-01").alert(change.case.camera, change.case.scenario)
+
+
+def fill(outbox: Outbox, count: int, *, first: int = 1) -> None:
+    """So many alerts, each of a case of its own."""
+    for number in range(first, first + count):
+        change = a_change(number)
+        outbox.commit(change, alert_of(change), topic_of(change))
 
 
 def closed_schema(schema: dict[str, Any] | None = None) -> dict[str, Any]:

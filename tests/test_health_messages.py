@@ -30,7 +30,7 @@ from edge.runtime.board import SUPERVISOR_ROW
 from edge.runtime.health import CAMERA, OFF, STOPPED
 from edge.state.database import Database
 from edge.state.mode import EMERGENCY
-from tests.alerts import SHANGHAI, START_WALL_NS, a_change, alert_of, closed_schema, topic_of
+from tests.alerts import SHANGHAI, START_WALL_NS, closed_schema, fill
 from tests.boards import BROKER, Gateway, a_camera_report
 from tests.brokers import WAIT_S, Embedded, Mosquitto, StreetBroker, free_port
 from tests.conftest import need_program
@@ -409,12 +409,6 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 def outbox(tmp_path: Path) -> Iterator[Database]:
     with Database.open(tmp_path / "edge.db") as opened:
         yield opened
-
-
-def fill(outbox: Database, count: int, *, first: int = 1) -> None:
-    for number in range(first, first + count):
-        change = a_change(number)
-        outbox.commit(change, alert_of(change), topic_of(change))
 
 
 def courier_of(gateway: Gateway, outbox: Database, url: str, **options: Any) -> Courier:

@@ -19,7 +19,7 @@ from edge.delivery.mqtt import BrokerAddress, MqttPublisher
 from edge.delivery.subscriber import Subscriber
 from edge.errors import DeliveryError, StateError
 from edge.state.database import Database
-from tests.alerts import a_change, alert_of, topic_of
+from tests.alerts import a_change, fill, topic_of
 from tests.brokers import WAIT_S, Embedded, Inbox, Mosquitto, free_port
 from tests.conftest import need_program
 
@@ -285,12 +285,6 @@ class FakePublisher:
 
     def close(self) -> None:
         pass
-
-
-def fill(outbox: Database, count: int, *, first: int = 1) -> None:
-    for number in range(first, first + count):
-        change = a_change(number)
-        outbox.commit(change, alert_of(change), topic_of(change))
 
 
 @pytest.fixture

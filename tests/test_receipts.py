@@ -24,7 +24,7 @@ from edge.delivery.subscriber import Subscriber
 from edge.errors import DeliveryError
 from edge.state.database import Database
 from edge.state.outbox import append
-from tests.alerts import a_change, alert_of, topic_of
+from tests.alerts import a_change, alert_of, fill, topic_of
 from tests.brokers import WAIT_S, Embedded, Mosquitto, StreetBroker
 
 pytestmark = pytest.mark.delivery
@@ -37,12 +37,6 @@ IDS = [uuid5_of("alert", str(number)) for number in range(3)]
 def outbox(tmp_path: Path) -> Iterator[Database]:
     with Database.open(tmp_path / "edge.db") as opened:
         yield opened
-
-
-def fill(outbox: Database, count: int, *, first: int = 1) -> None:
-    for number in range(first, first + count):
-        change = a_change(number)
-        outbox.commit(change, alert_of(change), topic_of(change))
 
 
 def received(body: bytes | str) -> Received:

@@ -20,7 +20,7 @@ from edge.delivery.message import ALL_ALERTS, Topics
 from edge.delivery.mqtt import MqttPublisher
 from edge.delivery.subscriber import Subscriber
 from edge.state.database import Database
-from tests.alerts import a_change, alert_of, closed_schema, topic_of
+from tests.alerts import a_change, closed_schema, fill, topic_of
 from tests.brokers import WAIT_S, Embedded, Inbox, Mosquitto, StreetBroker
 from tests.conftest import need_program
 
@@ -37,12 +37,6 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StreetBro
 def outbox(tmp_path: Path) -> Iterator[Database]:
     with Database.open(tmp_path / "edge.db") as opened:
         yield opened
-
-
-def fill(outbox: Database, count: int, *, first: int = 1) -> None:
-    for number in range(first, first + count):
-        change = a_change(number)
-        outbox.commit(change, alert_of(change), topic_of(change))
 
 
 def a_publisher(broker: StreetBroker, client_id: str = "gw-01") -> MqttPublisher:
