@@ -36,6 +36,7 @@ from tests.clips import picture, regular_times, write_clip
 
 INFO = SourceInfo(width_px=8, height_px=6, fps=0.0, codec="h264", duration_s=0.0, frames_declared=0, created_wall_ns=0)
 LIMIT_S = 30.0
+RECONNECTS = int(os.environ.get("EDGE_RECONNECTS", "40"))  # hundreds by hand
 
 
 class HandClock:
@@ -354,26 +355,26 @@ def test_damaged_units_are_withheld_and_counted(cameras: StreetCameras, streams:
 
 
 @pytest.mark.slow
-def test_a_hundred_reconnects_leak_nothing(cameras: StreetCameras, streams: dict[str, Stream]) -> None:
+def test_many_reconnects_leak_nothing(cameras: StreetCameras, streams: dict[str, Stream]) -> None:
     capture = watch(cameras.add("/gate", streams["h264"]), retry_s=0.0)
     frames = iter(capture)
     waits_ms = []
     held = {}
-    for turn in range(110):
+    for turn in range(10 + RECONNECTS):
         take(frames, 2)
         cameras.drop("/gate")
         begin_ns = time.monotonic_ns()
         assert next(frame for frame in frames if frame.resumed).keyframe
         waits_ms.append((time.monotonic_ns() - begin_ns) / 1e6)
-        if turn in (9, 109):
+        if turn in (9, 9 + RECONNECTS):
             gc.collect()
             held[turn] = (len(os.listdir("/proc/self/fd")), threading.active_count(), _private_mib())
-    before, after = held[9], held[109]
-    print(f"100 reconnects, {np.median(waits_ms):.0f} ms each: fd, threads, MiB {before} -> {after}")
+    before, after = held[9], held[9 + RECONNECTS]
+    print(f"{RECONNECTS} reconnects, {np.median(waits_ms):.0f} ms each: fd, threads, MiB {before} -> {after}")
     assert after[0] <= before[0] + 1
     assert after[1] <= before[1]
     assert after[2] < before[2] + 5
-    assert capture.counts.reconnects >= 110
+    assert capture.counts.reconnects >= 10 + RECONNECTS
 
 
 def test_stopping_ends_the_frames_promptly_even_in_a_pause() -> None:

@@ -228,9 +228,9 @@ def test_memory_and_descriptors_do_not_grow_with_reconnects(tmp_path: Path, medi
 
 
 def test_damaged_streams_crash_nothing_and_make_no_case(tmp_path: Path, media: Path) -> None:
-    damage = damage_drill(tmp_path / "gateway", media, mutated=10_000)
+    damage = damage_drill(tmp_path / "gateway", media, mutated=3_000)  # scripts/soak: 10,000
     print(damage)
-    assert damage.mutated >= 10_000
+    assert damage.mutated >= 3_000
 
 
 def test_a_hung_camera_is_blind_and_its_case_goes_on(place: Street) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,7 @@ from tests.street import KERB, Street, Thing, parking_rule, texture
 
 PLAZA = configs_dir() / "demo" / "plaza.mp4"
 SOON = SightSettings(learn_ns=3 * NS_PER_S)  # clips are short
+STILLS_STEP = int(os.environ.get("EDGE_SIGHT_STEP", "6"))  # of the pictures one in six; 2 by hand
 HAND_HELD = {"fall_and_helpers", "ltb2k_parallel_park"}
 Change = Callable[[UInt8, np.random.Generator], UInt8]
 
@@ -187,10 +189,11 @@ PUSHED = ((0.15, 0, 0.75), (0.15, 0.15, 0.97), (0.3, 0, 0.85), (0.3, 0.3, 0.93),
 
 def stills(media: Path) -> list[UInt8]:
     read = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted((media / "coco_val128").glob("*.jpg"))]
-    wide = [picture for picture in read if picture is not None and picture.shape[1] >= 600][::2]
-    assert len(wide) >= 40
+    wide = [picture for picture in read if picture is not None and picture.shape[1] >= 600]
+    assert len(wide) >= 80
     return [
-        np.asarray(cv2.resize(picture, (640, 480 if picture.shape[0] > 400 else 360)), np.uint8) for picture in wide
+        np.asarray(cv2.resize(picture, (640, 480 if picture.shape[0] > 400 else 360)), np.uint8)
+        for picture in wide[::STILLS_STEP]
     ]
 
 
