@@ -27,7 +27,8 @@ ALLOWED = {
     "runtime": {"core", "__init__", *GROUND, *ADAPTERS},
     "console": {"core", "runtime", "__init__", *GROUND, *ADAPTERS},
     "wiring": {"core", "config", "runtime", "console", "__init__", *GROUND, *ADAPTERS},
-    "cli": {"core", "config", "runtime", "console", "wiring", "__init__", *GROUND, *ADAPTERS},
+    "bench": {"core", "config", "runtime", "wiring", "__init__", *GROUND, *ADAPTERS},
+    "cli": {"core", "config", "runtime", "console", "wiring", "bench", "__init__", *GROUND, *ADAPTERS},
 }
 CORE_OUTSIDE = {"numpy", "cv2"}
 STANDARD_IN_CORE = {"__future__", "collections", "dataclasses", "typing", "uuid", "math", "functools", "itertools"}

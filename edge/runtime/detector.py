@@ -75,7 +75,7 @@ def serve(  # every part of the loop, by name
     `report` gets a copy of the counts twice a second, `beat` is called at least as often. Raises ModelError when the
     model refuses a batch or does not fit its slots.
     """
-    desk = _Desk(
+    desk = Desk(
         session,
         control,
         batch_max=min(batch_max, session.batch_max),
@@ -91,7 +91,7 @@ def serve(  # every part of the loop, by name
                 report(desk.counts())
 
 
-class _Desk:
+class Desk:
     """The slots that were adopted and the queue of cameras that wait."""
 
     def __init__(

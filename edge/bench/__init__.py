@@ -1,0 +1,1 @@
+"""What `edge bench` measures: the parts of the program, timed on this machine."""
