@@ -71,6 +71,8 @@ CAR_LABELS = ("car", "van", "bus", "truck", "train")  # a bus may pass for a tra
 TWO_WHEELER_LABELS = ("motorcycle", "motor", "bicycle", "tricycle", "awning-tricycle")
 PLATE_LABELS = ("license plate", "plate")
 
+KEYFRAMES_APART_NS = 2 * NS_PER_S  # as most cameras send them
+
 _MB = 1_000_000
 
 
@@ -317,6 +319,18 @@ def rule_for(site: Site, camera: CameraConfig, row: int, models: CameraModels) -
             and not _is_fixed_by_kind(field, use)
         },
     )
+
+
+def names_that_need_motion(
+    site: Site, camera: CameraConfig, models: CameraModels, *, look_ns: int = KEYFRAMES_APART_NS
+) -> tuple[str, ...]:
+    """Those of the camera's scenarios and measures that need every analysed frame, once each; () where looks `look_ns`
+    apart show the same. Which those are is each rule's to say."""
+    rules: list[tuple[str, Rule | MeasureRule]] = [
+        (use.name, rule_for(site, camera, row, models)) for row, use in scenarios_of(camera).items()
+    ]
+    rules += [(use.name, measure_rule_for(site, camera, use, models)) for use in site.measures[camera.id]]
+    return tuple(dict.fromkeys(name for name, rule in rules if rule.look_max_ns < look_ns))
 
 
 def measure_rule_for(site: Site, camera: CameraConfig, use: MeasureUse, models: CameraModels) -> MeasureRule:

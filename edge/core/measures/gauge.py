@@ -30,6 +30,11 @@ class MeasureRule:
     score_min: float
     anchor: str = BOTTOM
 
+    @property
+    def look_max_ns(self) -> int:
+        """As of a scenario's rule. Measures count those that pass, who are gone by the next keyframe."""
+        return 0
+
 
 class Gauge:
     """Reads one measure off the scenes of one camera. `read` each scene, in time order."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from edge.core import boxes
 from edge.core.carrying import rows_again
-from edge.core.scenarios.rule import ZONE, Rule, Scenario, wanted
+from edge.core.scenarios.rule import ZONE, Rule, Scenario, three_looks_in, wanted
 from edge.core.scene import Scene
 from edge.core.types import Bool, Findings, Float32, Tracks
 
@@ -32,6 +32,11 @@ class AbsenceRule(Rule):
 
     stay_ns: int
     moving: bool
+
+    @property
+    def look_max_ns(self) -> int:
+        """Who walks past between two looks is a sign of life that nobody saw; who sits there for `stay_ns` is seen."""
+        return 0 if self.moving else min(self.stay_ns, three_looks_in(self.after_ns))
 
 
 class Absence(Scenario):

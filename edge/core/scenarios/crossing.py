@@ -30,6 +30,11 @@ class CrossingRule(Rule):
     after_ns: int = 0  # a moment has no dwell
     repeat_ns: int = 0
 
+    @property
+    def look_max_ns(self) -> int:
+        """On which side somebody was, and then is, must be seen of one track: a car is past in a second."""
+        return 0
+
 
 class Crossing(Scenario):
     def __init__(self, rule: CrossingRule, zones: Sequence[Float32]) -> None:

@@ -24,6 +24,11 @@ class LoiteringRule(Rule):
     sum_visits_within_ns: int = 0  # 0: not summed
 
     @property
+    def look_max_ns(self) -> int:
+        """Who walks is two steps further on after a second: from look to look it might be anybody."""
+        return 0
+
+    @property
     def waits_ns(self) -> int:
         return self.sum_visits_within_ns
 

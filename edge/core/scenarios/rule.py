@@ -23,6 +23,9 @@ SPOT = "spot"  # by the ground that both share, whatever stands on it and howeve
 ZONE = "zone"  # the zone is the place: nobody came, too many bicycles
 MOMENT = "moment"  # it was over when it was seen: somebody crossed a line
 
+# What a camera's keyframes are apart, at most, for the rules that are content with them; tests hold it up to here.
+LOOK_MAX_NS = 4 * NS_PER_S
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rule:
@@ -57,6 +60,11 @@ class Rule:
         return 3 * NS_PER_S
 
     @property
+    def look_max_ns(self) -> int:
+        """How far apart looks may be for the same cases to be found; 0: it needs every analysed frame."""
+        return three_looks_in(self.after_ns)
+
+    @property
     def waits_ns(self) -> int:
         """For how long somebody in the making who stepped out of the zone, and is still followed, is waited for."""
         return 0
@@ -78,6 +86,11 @@ class Rule:
         mask = np.zeros(len(self.zone_names), np.bool_)
         mask[list(self.zones)] = True
         return mask
+
+
+def three_looks_in(dwell_ns: int) -> int:
+    """How far apart looks may be to tell what stays from what passes: it must be met again, twice."""
+    return min(dwell_ns // 2, LOOK_MAX_NS)
 
 
 class Scenario:
