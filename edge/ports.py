@@ -23,6 +23,7 @@ class SourceInfo:
     duration_s: float
     frames_declared: int
     created_wall_ns: int  # the container's creation time, 0 if it has none
+    decoder: str = "software"  # or a device, or "software: " and why not the device that was asked for
 
 
 @dataclass(slots=True)

@@ -103,6 +103,16 @@ def test_everything_is_told_first_and_then_numbers_every_ten_seconds_only() -> N
     assert count == 9, "cam-01 alone has news, every 10 s"
 
 
+def test_a_camera_whose_device_does_not_decode_says_why_and_one_as_usual_says_nothing() -> None:
+    timed = Timed()
+    why = "software: vaapi: no such device can be opened here"
+    timed.gateway.tell(CAMERA, "cam-01", a_camera_report(decoder=why))
+    timed.gateway.tell(CAMERA, "cam-02", a_camera_report(decoder="software"))
+    timed.ask()
+    assert timed.told(TOPICS.health("cam-01"))["decoder"] == why
+    assert "decoder" not in timed.told(TOPICS.health("cam-02"))
+
+
 def test_a_change_of_state_is_told_at_once_and_words_that_count_seconds_are_not() -> None:
     timed = Timed()
     timed.ask()

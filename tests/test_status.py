@@ -435,6 +435,16 @@ def test_chinese_names_keep_the_columns_straight() -> None:
     assert len({cell_len(line[: line.index("1920x1080")]) for line in lines}) == 1
 
 
+@pytest.mark.parametrize("decoder", ["software", "cuda", "software: cuda: no such device can be opened here"])
+def test_only_a_device_that_does_not_decode_is_spoken_of(decoder: str) -> None:
+    found = gateway()
+    seen = replace(found.cameras[0], report=streaming(decoder=decoder))
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(view(Sample(replace(found, cameras=(seen, *found.cameras[1:]))), 160))
+    line = f"桥弄街-3号: decoded by {decoder}"
+    assert (line in console.export_text()) == (":" in decoder)
+
+
 def test_what_is_wrong_is_told_in_words_and_by_the_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

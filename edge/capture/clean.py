@@ -12,6 +12,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from edge.capture.hardware import Decoders
 from edge.capture.numbering import Numbering
 from edge.capture.packets import VideoPacket
 from edge.ports import CaptureCounts
@@ -40,14 +41,21 @@ class CleanDecoder:
     """
 
     def __init__(
-        self, context: VideoCodecContext, counts: CaptureCounts, *, keyframes_only: bool, strict: bool
+        self,
+        context: VideoCodecContext,
+        counts: CaptureCounts,
+        *,
+        keyframes_only: bool,
+        strict: bool,
+        decoders: Decoders | None = None,
     ) -> None:
-        self._extradata = context.extradata
-        self._codec = context.codec
+        """`decoders` make the stream's decoders; without, the software does."""
+        self._decoders = decoders or Decoders(context)
+        self._codec = context.name
         self._can_be_strict = strict and context.name in _STRICT
         self._strict = self._can_be_strict
         self._joins_at_keyframes = strict
-        self._context = self._prepare(context)
+        self._context = self._prepare(self._decoders.first())
         self._counts = counts
         self._keyframes_only = keyframes_only
         self._numbering = Numbering(context.extradata) if context.name == "h264" and not keyframes_only else None
@@ -130,7 +138,7 @@ class CleanDecoder:
         return pictures
 
     def _true_pictures(self, packet: VideoPacket | None) -> Sequence[VideoFrame]:
-        if packet is not None and self._context.name == "mjpeg" and not _is_whole_jpeg(bytes(packet)):
+        if packet is not None and self._codec == "mjpeg" and not _is_whole_jpeg(bytes(packet)):
             self._start_afresh()
             return []
         try:
@@ -138,6 +146,7 @@ class CleanDecoder:
         except EOFError:
             return []
         except av.FFmpegError:
+            self._decoders.refused(keyframe=packet is not None and packet.is_keyframe)
             self._start_afresh()
             return []
         if (packet is not None and packet.is_corrupt) or any(picture.is_corrupt for picture in pictures):
@@ -145,6 +154,7 @@ class CleanDecoder:
             return []
         if pictures:
             self._damaged = False
+            self._decoders.showed(self._context)
         return pictures
 
     def _try_strictly(self, packet: VideoPacket) -> None:
@@ -179,16 +189,13 @@ class CleanDecoder:
         self._context = self._new_context()
 
     def _new_context(self) -> VideoCodecContext:
-        context = av.CodecContext.create(self._codec, "r")
-        assert isinstance(context, VideoCodecContext)
-        context.extradata = self._extradata
-        return self._prepare(context)
+        return self._prepare(self._decoders.fresh())
 
     def _prepare(self, context: VideoCodecContext) -> VideoCodecContext:
         context.thread_count = _THREADS
         context.thread_type = "SLICE"
         if self._strict:
-            context.options = _STRICT[context.name]
+            context.options = _STRICT[self._codec]
         return context
 
 

@@ -18,8 +18,9 @@ from av.video.reformatter import VideoReformatter
 
 from edge.capture import sources
 from edge.capture.clean import CleanDecoder
+from edge.capture.hardware import NONE
 from edge.capture.lag import Lag
-from edge.capture.packets import VideoPacket, info_of, open_video
+from edge.capture.packets import VideoPacket, decoders_of, info_of, open_video
 from edge.capture.reel import Reel
 from edge.capture.timeline import interval_ns
 from edge.core.types import NS_PER_S, UInt8
@@ -85,6 +86,7 @@ class PacketConnection:
         strict: bool = True,
         reel: Reel | None = None,
         undecoded: bool = False,
+        hwaccel: str = NONE,
     ) -> None:
         """`reel` takes every packet, shown or not. `undecoded`: a picture for each packet that only has its time."""
         _listen_to_ffmpeg()
@@ -93,14 +95,21 @@ class PacketConnection:
         self._mono_ns = mono_ns
         self._keyframes_only = keyframes_only
         self._container, self._stream = open_video(source, transport=transport)
-        self.info = info_of(source, self._container, self._stream)
+        self._decoders = decoders_of(source, self._container, self._stream, NONE if undecoded else hwaccel)
+        self.info = replace(info_of(source, self._container, self._stream), decoder=self._decoders.runs_on)
         if sources.is_url(source):
             self.info = replace(self.info, fps=0.0)  # opening quickly leaves FFmpeg a guess: 30 for 15
         self.camera_ns: int | None = None
         self.behind_ns = 0
         self._lag = Lag() if sources.is_url(source) else None
         self._catching_up = False
-        self._decoder = CleanDecoder(self._stream.codec_context, counts, keyframes_only=keyframes_only, strict=strict)
+        self._decoder = CleanDecoder(
+            self._stream.codec_context,
+            counts,
+            keyframes_only=keyframes_only,
+            strict=strict,
+            decoders=self._decoders,
+        )
         self._converter = VideoReformatter()
         self._quarter_turns: int | None = None  # by the file's header; only its first decoder knows
         self._untimed = self._container.format.name in _UNTIMED
@@ -172,6 +181,8 @@ class PacketConnection:
         size_px = (picture.width, picture.height)
         if size_px != (self.info.width_px, self.info.height_px):
             self.info = replace(self.info, width_px=picture.width, height_px=picture.height)
+        if self.info.decoder != self._decoders.runs_on:
+            self.info = replace(self.info, decoder=self._decoders.runs_on)
         return Picture(
             stamp_ns=self._stamp_ns(picture),
             keyframe=bool(picture.key_frame),
@@ -230,6 +241,7 @@ class PacedFile(PacketConnection):
         pause: Callable[[float], bool],
         reel: Reel | None = None,
         undecoded: bool = False,
+        hwaccel: str = NONE,
     ) -> None:
         super().__init__(
             source,
@@ -240,6 +252,7 @@ class PacedFile(PacketConnection):
             strict=False,
             reel=reel,
             undecoded=undecoded,
+            hwaccel=hwaccel,
         )
         self._pause = pause
 

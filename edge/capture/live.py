@@ -17,6 +17,7 @@ from typing import Protocol
 from edge.capture import sources
 from edge.capture.arrival import Arrivals
 from edge.capture.connection import BrokenOffError, Connection, PacedFile, PacketConnection, Picture
+from edge.capture.hardware import HWACCELS, NONE, SOFTWARE
 from edge.capture.look_up import LookUp
 from edge.capture.opencv import DeviceConnection
 from edge.capture.packets import ALL, AUTO, KEYFRAMES, TCP, UDP
@@ -57,7 +58,7 @@ class LiveCapture:
     `fps` thins by time, `decode` is all, keyframes, or auto (all, for now), `transport` is tcp or udp. `changed` is
     called in the iterating thread with each new `state`. `pause(seconds)` waits and says whether to stop; `open_with`
     and `find_reason` stand for the network in tests. `reel` keeps the last packets; with
-    `undecoded` that is all: there are no frames.
+    `undecoded` that is all: there are no frames. `hwaccel`: see `hardware.py`.
     """
 
     def __init__(
@@ -76,11 +77,14 @@ class LiveCapture:
         find_reason: FindReason = find_reason,
         reel: Reel | None = None,
         undecoded: bool = False,
+        hwaccel: str = NONE,
     ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
         if transport not in (TCP, UDP):
             raise ValueError(f"transport must be tcp or udp, got {transport!r}")
+        if hwaccel not in HWACCELS:
+            raise ValueError(f"hwaccel must be one of {', '.join(HWACCELS)}, got {hwaccel!r}")
         self._source = source
         self._camera = camera
         self._stop = stop
@@ -93,6 +97,8 @@ class LiveCapture:
         self._find_reason = find_reason
         self._reel = reel
         self._undecoded = undecoded
+        self._hwaccel = hwaccel
+        self._said_decoder = ""
         self._retries = random.Random(camera)  # spreads the load, keeps no secret
         self._look_up = LookUp()
         self._sampler = Sampler(fps)
@@ -184,6 +190,7 @@ class LiveCapture:
             arrived_ns = self._beat()
             self._compare_clocks(connection.camera_ns)
             self._speak_of_skipping()
+            self._speak_of_decoder(connection.info.decoder)
             if picture is not None:
                 self.counts.decoded += 1
                 self.seen_ns = arrived_ns
@@ -206,6 +213,13 @@ class LiveCapture:
                 "lower its rate or size, or set decode: keyframes",
                 self._camera,
             )
+
+    def _speak_of_decoder(self, decoder: str) -> None:
+        """Once for each answer to `hwaccel`, and not at every new connection."""
+        if self._hwaccel != NONE and decoder != self._said_decoder and not self._undecoded:
+            self._said_decoder = decoder
+            level = logging.WARNING if decoder.startswith(SOFTWARE) else logging.INFO
+            log.log(level, "camera %s, hwaccel %s: decoded by %s", self._camera, self._hwaccel, decoder)
 
     def _place(self, picture: Picture, arrived_ns: int) -> int:
         mono_ns = self._arrivals.place(picture.stamp_ns, arrived_ns)
@@ -252,6 +266,7 @@ class LiveCapture:
                 mono_ns=self._clock.mono_ns,
                 reel=self._reel,
                 undecoded=self._undecoded,
+                hwaccel=self._hwaccel,
             )
         return PacedFile(
             self._source,
@@ -261,6 +276,7 @@ class LiveCapture:
             pause=self._pause,
             reel=self._reel,
             undecoded=self._undecoded,
+            hwaccel=self._hwaccel,
         )
 
     def _beat(self) -> int:

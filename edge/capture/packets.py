@@ -9,6 +9,7 @@ nothing is dropped, nothing runs ahead.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -16,11 +17,13 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from edge.capture import sources
+from edge.capture.hardware import NONE, Decoders
 from edge.capture.reading import Reading
 from edge.capture.reel import Reel
 from edge.capture.timeline import FrameOrigin
@@ -66,21 +69,28 @@ class PacketCapture(Reading[VideoFrame]):
 
     Raises CaptureError when the source cannot be opened, and while iterating when nothing in it can be decoded. A file
     that breaks off gives what it has and sets `counts.incomplete`. A frame's array belongs to who receives it. `reel`
-    keeps the last packets.
+    keeps the last packets. `hwaccel`: see `hardware.py`; `info.decoder` says what became of it.
     """
 
     def __init__(
-        self, source: str, *, camera: str, fps: float, decode: str = ALL, origin: FrameOrigin, reel: Reel | None = None
+        self,
+        source: str,
+        *,
+        camera: str,
+        fps: float,
+        decode: str = ALL,
+        origin: FrameOrigin,
+        reel: Reel | None = None,
+        hwaccel: str = NONE,
     ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
         self._keyframes_only = decode == KEYFRAMES
         self._container, self._stream = open_video(source)
-        info = info_of(source, self._container, self._stream)
+        self._decoders = decoders_of(source, self._container, self._stream, hwaccel)
+        info = replace(info_of(source, self._container, self._stream), decoder=self._decoders.runs_on)
         super().__init__(source, camera=camera, fps=fps, origin=origin, info=info)
-        self._decoder = self._stream.codec_context
-        self._decoder.thread_count = _DECODER_THREADS
-        self._decoder.thread_type = "AUTO"
+        self._decoder = self._threaded(self._decoders.first())
         self._converter = VideoReformatter()
         # AVI stores no timestamps: those of its frames follow the order of decoding, and only the packets' are in line.
         self._stamped_by_packet = self._container.format.name == "avi"
@@ -133,12 +143,26 @@ class PacketCapture(Reading[VideoFrame]):
     def _decode(self, packet: VideoPacket | None) -> Sequence[VideoFrame]:
         """The pictures that become ready with this packet, or at the end (None); none when the decoder refuses it."""
         try:
-            return self._decoder.decode(packet)
+            pictures = self._decoder.decode(packet)
         except EOFError:
             return []
         except av.FFmpegError:
             self.counts.corrupt += 1
-            return []
+            if packet is None or not self._decoders.refused(keyframe=packet.is_keyframe):
+                return []
+            self._decoder = self._threaded(self._decoders.fresh())
+            self.info = replace(self.info, decoder=self._decoders.runs_on)
+            return self._decode(packet)
+        if pictures and self._decoders.on_device:
+            self._decoders.showed(self._decoder)
+            self.info = replace(self.info, decoder=self._decoders.runs_on)
+        return pictures
+
+    def _threaded(self, decoder: VideoCodecContext) -> VideoCodecContext:
+        """A device gains nothing by threads, which tell of a refusal one packet late."""
+        decoder.thread_count = 1 if self._decoders.on_device else _DECODER_THREADS
+        decoder.thread_type = "AUTO"
+        return decoder
 
     def _decode_alone(self, packet: VideoPacket) -> Iterator[VideoFrame]:
         # Fed with nothing but keyframes a decoder holds back one or two for B-frames that never come.
@@ -203,9 +227,18 @@ def open_video(source: str, *, transport: str = TCP) -> tuple[InputContainer, Vi
     return container, tracks[0]
 
 
+def decoders_of(source: str, container: InputContainer, stream: VideoStream, hwaccel: str) -> Decoders:
+    """A clip that is stored turned is for the software: only the stream's own decoder knows how."""
+    turnable = not sources.is_url(source) and bool(_formats(container) & _STORES_ROTATION)
+    decoders = Decoders(stream.codec_context, hwaccel)
+    if decoders.on_device and turnable and _rotation(source):
+        decoders.go_without("the clip is stored turned")
+    return decoders
+
+
 def info_of(source: str, container: InputContainer, stream: VideoStream) -> SourceInfo:
     width_px, height_px = stream.codec_context.width, stream.codec_context.height
-    if not sources.is_url(source) and _formats(container) & _STORES_ROTATION and _lies_on_its_side(source):
+    if not sources.is_url(source) and _formats(container) & _STORES_ROTATION and round(_rotation(source) / 90) % 2:
         width_px, height_px = height_px, width_px
     return SourceInfo(
         width_px=width_px,
@@ -264,11 +297,11 @@ def _created_wall_ns(metadata: Mapping[str, str]) -> int:
     return (since // timedelta(microseconds=1)) * 1000
 
 
-def _lies_on_its_side(source: str) -> bool:
-    """Whether the first picture is shown turned by a quarter: only a decoded frame tells."""
+def _rotation(source: str) -> int:
+    """Degrees by which the first picture is shown turned: only a decoded frame tells."""
     try:
         with av.open(sources.check_source(source)) as container:
             first = next(container.decode(video=0), None)
-            return first is not None and round(first.rotation / 90) % 2 == 1
+            return 0 if first is None else round(first.rotation)
     except (av.FFmpegError, OSError):
-        return False
+        return 0

@@ -102,6 +102,12 @@ def _why(status: GatewayStatus) -> Iterator[RenderableType]:
     if blind:
         yield ""
     yield from (Text.assemble((camera.camera, "bold"), f": {camera.report.words}") for camera in blind)
+    # In a word "software" is as it should be; more of them say why the device that was asked for does not decode.
+    yield from (
+        Text.assemble((camera.camera, "bold"), (f": decoded by {camera.report.decoder}", "yellow"))
+        for camera in status.cameras
+        if camera.report.decoder.startswith("software:")
+    )
 
 
 def _courier(report: CourierReport | None, sample: Sample) -> Iterator[Text]:

@@ -122,6 +122,9 @@ class ReviewConfig(Strict):
 
 class SamplingConfig(Strict):
     decode: Literal["auto", "all", "keyframes"] = "auto"
+    hwaccel: Literal["none", "auto", "cuda", "vaapi", "v4l2m2m"] = Field(
+        default="none", description="Device that decodes; where it cannot, the software does, and health says so"
+    )
     fps: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Frames analysed a second, at most")
     input_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] | None = Field(
         default=None,

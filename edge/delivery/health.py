@@ -63,6 +63,7 @@ class CameraHealth:
     frame_age_s: float | None  # None: no picture yet
     frame_px: tuple[int, int] | None  # width, height
     codec: str
+    decoder: str  # "software" is not told
     frames: Mapping[str, int]  # by what became of them
     reconnects: int
     repaired: int
@@ -188,6 +189,7 @@ class HealthNotices:
             "frame_age_s": None if health.frame_age_s is None else round(health.frame_age_s, 1),
             "frame_px": None if health.frame_px is None else list(health.frame_px),
             "codec": health.codec,
+            **({"decoder": health.decoder} if health.decoder not in ("", "software") else {}),
             "frames": dict(health.frames),
             "reconnects": health.reconnects,
             "repaired": health.repaired,

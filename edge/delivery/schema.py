@@ -268,6 +268,7 @@ def _health() -> dict[str, object]:
             "frame_age_s": _or_null(_SECONDS),
             "frame_px": _or_null(_PIXELS),
             "codec": _TEXT,
+            "decoder": _TEXT,
             "frames": _object(dict.fromkeys(outcomes, _COUNT)),
             "reconnects": _COUNT,
             "repaired": _COUNT,
@@ -279,7 +280,7 @@ def _health() -> dict[str, object]:
             "stages_ms": {"type": "object", "additionalProperties": _NUMBER},
             "main_stream": _NAME,
         },
-        optional={"main_stream"},
+        optional={"decoder", "main_stream"},
     )
 
 

@@ -205,6 +205,7 @@ def camera_health(status: CameraStatus) -> CameraHealth:
         frame_age_s=status.frame_age_s,
         frame_px=(report.width_px, report.height_px) if report.width_px and report.height_px else None,
         codec=report.codec,
+        decoder=report.decoder,
         frames=frames_by_outcome(status),
         reconnects=report.reconnects,
         repaired=report.repaired,

@@ -54,6 +54,7 @@ class CameraReport:
     width_px: int = 0
     height_px: int = 0
     codec: str = ""
+    decoder: str = ""  # software, or a device; where the device that was asked for cannot, "software: " and why
     clock_offset_s: float | None = None  # the camera's clock minus ours; None: it does not tell
     main_stream: str = ""  # that evidence comes from: streaming, or why not; "" where none is configured
     read: int = 0  # packets or pictures that came

@@ -404,6 +404,7 @@ class LiveCamera:
             width_px=size_px[0],
             height_px=size_px[1],
             codec=self._capture.info.codec,
+            decoder=short(self._capture.info.decoder),
             clock_offset_s=self._capture.clock_offset_s,
             main_stream="" if self._main_stream is None else self._main_stream.state(now_ns),
             read=before.read + counts.read,

@@ -164,6 +164,7 @@ def _live_camera(
         camera=camera.id,
         fps=camera.sampling.fps,
         decode=camera.sampling.decode,
+        hwaccel=camera.sampling.hwaccel,
         transport=camera.transport,
         clock=clock,
         stop=stop,

@@ -382,7 +382,13 @@ def _moment(text: str, timezone: ZoneInfo) -> int:
 def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig, reel: Reel | None) -> PacketCapture:
     sampling = camera.sampling
     return PacketCapture(
-        str(clip.path), camera=camera.id, fps=sampling.fps, decode=sampling.decode, origin=origin, reel=reel
+        str(clip.path),
+        camera=camera.id,
+        fps=sampling.fps,
+        decode=sampling.decode,
+        origin=origin,
+        reel=reel,
+        hwaccel=sampling.hwaccel,
     )
 
 
