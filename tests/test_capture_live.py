@@ -27,6 +27,7 @@ from edge.capture.connection import BrokenOffError, Picture
 from edge.capture.live import LiveCapture
 from edge.capture.packets import VideoPacket
 from edge.capture.sampling import Sampler
+from edge.core.pixels import Plain
 from edge.core.types import NS_PER_S, Frame, UInt8
 from edge.errors import CaptureError
 from edge.ports import CameraCapture, CaptureCounts, CaptureState, SourceInfo
@@ -75,7 +76,9 @@ class Script:
             if isinstance(step, CaptureError):
                 raise step
             self._clock.now_ns += round(step * NS_PER_S)
-            yield Picture(stamp_ns=None, keyframe=False, size_px=(8, 6), bgr=lambda: np.zeros((6, 8, 3), np.uint8))
+            yield Picture(
+                stamp_ns=None, keyframe=False, size_px=(8, 6), pixels=lambda: Plain(np.zeros((6, 8, 3), np.uint8))
+            )
 
     def close(self) -> None:
         self.closed = True

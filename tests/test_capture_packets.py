@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from edge.capture.opencv import OpenCvCapture
 from edge.capture.packets import PacketCapture, inspect
+from edge.capture.pixels import Converter
 from edge.capture.timeline import FrameOrigin
-from edge.core.types import NS_PER_S, Frame
+from edge.core.types import NS_PER_S, Frame, UInt8
 from edge.errors import CaptureError
 from tests.clips import cut_end, picture, regular_times, spoil, turn, write_clip, write_sound
 
@@ -106,20 +108,24 @@ def test_a_wrong_way_of_decoding_is_a_programming_error(tmp_path: Path) -> None:
         PacketCapture(str(four_seconds(tmp_path / "a.mp4")), camera="gate", fps=5, decode="some", origin=ORIGIN)
 
 
-def test_frames_are_converted_only_where_they_are_analysed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    converted = 0
-    upright = PacketCapture._bgr
+def test_frames_are_converted_only_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    converted: list[tuple[str, tuple[int, int]]] = []
+    convert = Converter.convert
 
-    def counting(self: PacketCapture, shown: object) -> object:
-        nonlocal converted
-        converted += 1
-        return upright(self, shown)  # type: ignore[arg-type]
+    def counting(self: Converter, picture: VideoFrame, pixel_format: str, size_px: tuple[int, int]) -> UInt8:
+        converted.append((pixel_format, size_px))
+        return convert(self, picture, pixel_format, size_px)
 
-    monkeypatch.setattr(PacketCapture, "_bgr", counting)
+    monkeypatch.setattr(Converter, "convert", counting)
     capture = PacketCapture(str(four_seconds(tmp_path / "a.mp4")), camera="gate", fps=5, origin=ORIGIN)
     frames: list[Frame] = list(capture)
-    assert converted == len(frames) == 20
+    assert len(frames) == 20
     assert capture.counts.decoded == 100
+    assert len(converted) == 1  # whether it can be done at all is tried with the first
+    assert frames[7].size_px == (320, 240)
+    assert frames[7].scaled((64, 48)).shape == (48, 64, 3)
+    assert frames[7].bgr.shape == (240, 320, 3)
+    assert converted[1:] == [("bgr24", (64, 48)), ("bgr24", (320, 240))]
 
 
 CLOSE_EARLY = """

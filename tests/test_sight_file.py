@@ -85,9 +85,9 @@ def seen(number: int) -> Float32:
     sight = Sight()
     noise = np.random.default_rng(0)
     for second in range(70):
-        frame = street(number)
-        frame.bgr[:] = np.clip(frame.bgr + noise.normal(0, 3, frame.bgr.shape), 0, 255)  # else it would be frozen
-        sight.judge(replace(frame, mono_ns=second * NS_PER_S))
+        bgr = street(number).bgr
+        noisy = np.clip(bgr + noise.normal(0, 3, bgr.shape), 0, 255).astype(np.uint8)  # else it would be frozen
+        sight.judge(Frame("gate", 0, second * NS_PER_S, 0, noisy))
     assert sight.view is not None
     return sight.view
 
@@ -98,7 +98,7 @@ def test_another_source_is_the_same_street_if_it_is_recognised(tmp_path: Path, c
         keep(tmp_path / str(same), seen(1))
         sight = Sight()
         file = SightFile(tmp_path / str(same), a_camera(**changes), sight, clock=HandClock())
-        black = replace(picture, bgr=np.zeros_like(picture.bgr))
+        black = replace(picture, picture=np.zeros_like(picture.bgr))
         assert file.same_street(black) is None
         assert file.same_street(picture) is same
         assert (sight.view is not None) is same

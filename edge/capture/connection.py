@@ -12,18 +12,18 @@ from typing import Protocol
 
 import av
 import av.logging
-import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from edge.capture import sources
 from edge.capture.clean import CleanDecoder
 from edge.capture.hardware import NONE
 from edge.capture.lag import Lag
 from edge.capture.packets import VideoPacket, decoders_of, info_of, open_video
+from edge.capture.pixels import Converter
 from edge.capture.reel import Reel
 from edge.capture.timeline import interval_ns
-from edge.core.types import NS_PER_S, UInt8
+from edge.core.pixels import Pixels
+from edge.core.types import NS_PER_S
 from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, SourceInfo
 
@@ -49,12 +49,13 @@ class BrokenOffError(CaptureError):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One true picture, not yet converted. Valid until the next one is asked for."""
+    """One true picture, not yet converted. `pixels` is asked before the next one is, and is valid for as long as it is
+    held."""
 
     stamp_ns: int | None  # the source's own time, None where it has none
     keyframe: bool
     size_px: tuple[int, int]
-    bgr: Callable[[], UInt8]  # (H, W, 3), owned by the receiver
+    pixels: Callable[[], Pixels]  # as a player would show it. Raises CaptureError
 
 
 class Connection(Protocol):
@@ -110,8 +111,7 @@ class PacketConnection:
             strict=strict,
             decoders=self._decoders,
         )
-        self._converter = VideoReformatter()
-        self._quarter_turns: int | None = None  # by the file's header; only its first decoder knows
+        self._converter = Converter(source)
         self._untimed = self._container.format.name in _UNTIMED
         self._reel = reel
         self._undecoded = undecoded
@@ -187,7 +187,7 @@ class PacketConnection:
             stamp_ns=self._stamp_ns(picture),
             keyframe=bool(picture.key_frame),
             size_px=size_px,
-            bgr=lambda: self._bgr(picture),
+            pixels=lambda: self._pixels(picture),
         )
 
     def _unseen(self, packet: VideoPacket) -> Picture | None:
@@ -198,7 +198,7 @@ class PacketConnection:
             return None
         self._latest_ns = stamp_ns
         size_px = (self.info.width_px, self.info.height_px)
-        return Picture(stamp_ns, packet.is_keyframe, size_px, bgr=lambda: np.zeros((1, 1, 3), np.uint8))
+        return Picture(stamp_ns, packet.is_keyframe, size_px, pixels=_no_pixels)
 
     def _sent_ns(self, packet: VideoPacket) -> int | None:
         """In the order of sending; that of showing goes to and fro."""
@@ -212,20 +212,21 @@ class PacketConnection:
             return None
         return round(stamp * self._stream.time_base * NS_PER_S)
 
-    def _bgr(self, picture: VideoFrame) -> UInt8:
+    def _pixels(self, picture: VideoFrame) -> Pixels:
         try:
-            bgr = self._converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
-        except (av.FFmpegError, ValueError) as error:
-            raise BrokenOffError(str(sources.broke_off(self._source, str(error))), reason="broke-off") from error
-        if self._quarter_turns is None:
-            self._quarter_turns = round(picture.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(bgr, self._quarter_turns), dtype=np.uint8)
+            return self._converter.pixels(picture)
+        except CaptureError as error:
+            raise BrokenOffError(str(error), reason="broke-off") from error
 
     def _broken_off(self, error: Exception) -> BrokenOffError:
         if isinstance(error, av.ExitError | TimeoutError):
             where = redact(self._source)
             return BrokenOffError(f"{where}: sent nothing more; check the camera and its network", reason="no-data")
         return BrokenOffError(str(sources.broke_off(self._source, str(error))), reason="broke-off")
+
+
+def _no_pixels() -> Pixels:
+    raise CaptureError("a packet that was not decoded has no pixels; give `undecoded` up to have some")
 
 
 class PacedFile(PacketConnection):

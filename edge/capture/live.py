@@ -25,7 +25,8 @@ from edge.capture.probe import find_reason
 from edge.capture.reel import Reel
 from edge.capture.sampling import Sampler
 from edge.clock import SystemClock
-from edge.core.types import NS_PER_S, Frame, UInt8
+from edge.core.pixels import Pixels
+from edge.core.types import NS_PER_S, Frame
 from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, CaptureState, SourceInfo
 
@@ -201,7 +202,7 @@ class LiveCapture:
                 if not self.state.connected:
                     self._tell(connected=True, reason="", words="")
                 if not self._undecoded and self._sampler.takes(mono_ns):
-                    yield self._frame(picture, mono_ns, picture.bgr())
+                    yield self._frame(picture, mono_ns, picture.pixels())
             if self._stop.is_set():
                 return
 
@@ -229,14 +230,14 @@ class LiveCapture:
         self._placed_ns = mono_ns
         return mono_ns
 
-    def _frame(self, picture: Picture, mono_ns: int, bgr: UInt8) -> Frame:
+    def _frame(self, picture: Picture, mono_ns: int, pixels: Pixels) -> Frame:
         frame = Frame(
             camera=self._camera,
             index=self.counts.yielded,
             mono_ns=mono_ns,
             # Both clocks are read now: a step of the wall clock is followed with the next frame.
             wall_ns=mono_ns + self._clock.wall_ns() - self._clock.mono_ns(),
-            bgr=bgr,
+            picture=pixels,
             keyframe=picture.keyframe,
             resumed=self._resumed,
         )

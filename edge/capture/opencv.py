@@ -18,7 +18,8 @@ from edge.capture import sources
 from edge.capture.connection import BrokenOffError, Picture
 from edge.capture.reading import Reading
 from edge.capture.timeline import FrameOrigin
-from edge.core.types import NS_PER_S, UInt8
+from edge.core.pixels import Pixels, Plain
+from edge.core.types import NS_PER_S
 from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, SourceInfo
 
@@ -63,11 +64,11 @@ class OpenCvCapture(Reading[None]):
         unknown = stamp_ms == 0 and self.counts.decoded > 1  # OpenCV says 0 where a frame has no time
         return None if unknown else round(stamp_ms * _NS_PER_MS)
 
-    def _bgr(self, picture: None) -> UInt8:
+    def _pixels(self, picture: None) -> Pixels:
         taken, bgr = self._video.retrieve()
         if not taken:
             raise sources.broke_off(self._source, "OpenCV could not convert a frame")
-        return np.ascontiguousarray(bgr, dtype=np.uint8)
+        return Plain(np.ascontiguousarray(bgr, dtype=np.uint8))
 
     def _was_cut(self) -> bool:
         return sources.ended_early(
@@ -95,17 +96,17 @@ class DeviceConnection:
         while self._video.grab():
             self._counts.read += 1
             size_px = (self.info.width_px, self.info.height_px)
-            yield Picture(stamp_ns=None, keyframe=False, size_px=size_px, bgr=self._bgr)
+            yield Picture(stamp_ns=None, keyframe=False, size_px=size_px, pixels=self._pixels)
         raise BrokenOffError(f"{self._source}: gives no more pictures; check its plug", reason="no-data")
 
     def close(self) -> None:
         self._video.release()
 
-    def _bgr(self) -> UInt8:
+    def _pixels(self) -> Pixels:
         taken, bgr = self._video.retrieve()
         if not taken:
             raise BrokenOffError(f"{self._source}: gave a picture that cannot be converted", reason="broke-off")
-        return np.ascontiguousarray(bgr, dtype=np.uint8)
+        return Plain(np.ascontiguousarray(bgr, dtype=np.uint8))
 
 
 def _open(source: str) -> cv2.VideoCapture:

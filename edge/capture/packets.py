@@ -1,8 +1,8 @@
 """The default capture: packets, decoding and true timestamps through PyAV (FFmpeg's libraries).
 
-    file -> demux -> packet -> decode -> sample by time -> turn upright, to BGR -> Frame
+    file -> demux -> packet -> decode -> sample by time -> Frame
 
-Only frames that are analysed are converted; decoding the rest costs no copy. The file is read at the reader's pace:
+Nothing is converted here: a frame's pixels are when somebody asks for them. The file is read at the reader's pace:
 nothing is dropped, nothing runs ahead.
 """
 
@@ -14,20 +14,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from edge.capture import sources
 from edge.capture.hardware import NONE, Decoders
+from edge.capture.pixels import Converter, DecodedPixels
 from edge.capture.reading import Reading
 from edge.capture.reel import Reel
 from edge.capture.timeline import FrameOrigin
-from edge.core.types import NS_PER_S, UInt8
+from edge.core.types import NS_PER_S
 from edge.ports import SourceInfo
 
 ALL = "all"
@@ -68,8 +67,8 @@ class PacketCapture(Reading[VideoFrame]):
     """One clip's frames, thinned to `fps`. `decode`: all, keyframes, or auto, which decodes all for now.
 
     Raises CaptureError when the source cannot be opened, and while iterating when nothing in it can be decoded. A file
-    that breaks off gives what it has and sets `counts.incomplete`. A frame's array belongs to who receives it. `reel`
-    keeps the last packets. `hwaccel`: see `hardware.py`; `info.decoder` says what became of it.
+    that breaks off gives what it has and sets `counts.incomplete`. `reel` keeps the last packets.
+    `hwaccel`: see `hardware.py`; `info.decoder` says what became of it.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class PacketCapture(Reading[VideoFrame]):
         info = replace(info_of(source, self._container, self._stream), decoder=self._decoders.runs_on)
         super().__init__(source, camera=camera, fps=fps, origin=origin, info=info)
         self._decoder = self._threaded(self._decoders.first())
-        self._converter = VideoReformatter()
+        self._converter = Converter(source)
         # AVI stores no timestamps: those of its frames follow the order of decoding, and only the packets' are in line.
         self._stamped_by_packet = self._container.format.name == "avi"
         self._reel = reel
@@ -180,14 +179,8 @@ class PacketCapture(Reading[VideoFrame]):
             return None
         return round(stamp * self._stream.time_base * NS_PER_S)
 
-    def _bgr(self, picture: VideoFrame) -> UInt8:
-        """(H, W, 3) BGR as a player would show it."""
-        try:
-            bgr = self._converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
-        except (av.FFmpegError, ValueError) as error:
-            raise sources.broke_off(self._source, f"a picture cannot be converted: {error}") from error
-        quarter_turns = round(picture.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(bgr, quarter_turns), dtype=np.uint8)
+    def _pixels(self, picture: VideoFrame) -> DecodedPixels:
+        return self._converter.pixels(picture)
 
     def _was_cut(self) -> bool:
         if not _declares_length(self._container):

@@ -1,7 +1,7 @@
 """What every reader of recordings shares: read once, each picture placed in time, and thinned to the analysis rate.
 
-A reader says where its pictures come from, what stamp each claims, and how one that is taken becomes BGR; the rest is
-here. It opens nothing and decodes nothing itself.
+A reader says where its pictures come from, what stamp each claims, and what the pixels of one that is taken are; the
+rest is here. It opens nothing and decodes nothing itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 from edge.capture import sources
 from edge.capture.sampling import Sampler
 from edge.capture.timeline import FrameOrigin, Timeline, interval_ns
-from edge.core.types import Frame, UInt8
+from edge.core.pixels import Pixels
+from edge.core.types import Frame
 from edge.errors import CaptureError, redact
 from edge.ports import CaptureCounts, SourceInfo
 
@@ -66,7 +67,7 @@ class Reading(ABC, Generic[Picture]):
                     index=self._origin.index + self.counts.yielded,
                     mono_ns=self._origin.mono_ns + media_ns,
                     wall_ns=self._origin.wall_ns + media_ns,
-                    bgr=self._bgr(picture),
+                    picture=self._pixels(picture),
                     keyframe=self._is_keyframe(picture),
                     media_ns=media_ns,
                 )
@@ -98,8 +99,8 @@ class Reading(ABC, Generic[Picture]):
         """The time that the source claims for a picture, None where it claims none."""
 
     @abstractmethod
-    def _bgr(self, picture: Picture) -> UInt8:
-        """(H, W, 3), owned by the receiver."""
+    def _pixels(self, picture: Picture) -> Pixels:
+        """As a player would show it; valid for as long as it is held. Raises CaptureError."""
 
     @abstractmethod
     def _was_cut(self) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import numpy.typing as npt
 
+from edge.core.pixels import Picture, Pixels, pixels_of
+
 Float32 = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
 Int16 = npt.NDArray[np.int16]
@@ -40,26 +42,43 @@ def _expect(name: str, array: npt.NDArray[np.generic], dtype: type[np.generic], 
 class Frame:
     """One decoded picture with its time.
 
-    `mono_ns` never goes back within one worker; `media_ns` is the position in its file, -1 for a live camera.
-    `resumed`: the first frame after a time in which the camera could not be seen; what was between is unknown.
+    It holds the decoder's own picture and what was made of it: some 3 MB at 1080p, 6 more once `bgr` was asked for. Who
+    keeps frames keeps that. `mono_ns` never goes back within one worker; `media_ns` is the position in its file, -1 for
+    a live camera. `resumed`: the first frame after a time in which the camera could not be seen; what was between is
+    unknown.
     """
 
     camera: str
     index: int
     mono_ns: int
     wall_ns: int
-    bgr: UInt8  # (H, W, 3)
+    picture: Picture  # pixels, or (H, W, 3) uint8 BGR, of which pixels are made
     keyframe: bool = False
     media_ns: int = -1
     resumed: bool = False
 
     def __post_init__(self) -> None:
-        _expect("Frame.bgr", self.bgr, np.uint8, None, None, 3)
+        if isinstance(self.picture, np.ndarray):
+            _expect("Frame.picture", self.picture, np.uint8, None, None, 3)
+            object.__setattr__(self, "picture", pixels_of(self.picture))
+
+    @property
+    def pixels(self) -> Pixels:
+        return pixels_of(self.picture)
 
     @property
     def size_px(self) -> tuple[int, int]:
         """(width, height) in pixels."""
-        return int(self.bgr.shape[1]), int(self.bgr.shape[0])
+        return self.pixels.size_px
+
+    @property
+    def bgr(self) -> UInt8:
+        """(H, W, 3), the whole picture: converted when it is first asked for."""
+        return self.pixels.bgr()
+
+    def scaled(self, size_px: tuple[int, int]) -> UInt8:
+        """(height, width, 3) BGR of that (width, height)."""
+        return self.pixels.scaled(size_px)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,89 @@
+"""One picture, made into what is asked for: as a whole, smaller, or only how bright it is.
+
+Most looks need a small picture and none needs it in colour and full size but the evidence of a case: so a frame carries
+its pixels as they came, and this is how they are asked for. What was made is kept for whoever asks for the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from edge.core.types import UInt8
+
+SIZES_MAX = 4  # sizes of one picture that are kept at once
+
+
+class Pixels(Protocol):
+    """A picture in whatever form. What it answers with is shared by all who ask: nobody writes into it."""
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height); nothing is converted for it."""
+        ...
+
+    def bgr(self) -> UInt8:
+        """(H, W, 3), the whole picture as a player would show it."""
+        ...
+
+    def scaled(self, size_px: tuple[int, int]) -> UInt8:
+        """(height, width, 3) BGR of that (width, height), each pixel the mean of what it covers."""
+        ...
+
+    def luma(self) -> UInt8:
+        """(H, W) how bright each pixel is, 0 black .. 255 white."""
+        ...
+
+
+class Plain:
+    """A picture that is BGR already: of a test, a snapshot, a reader that converts by itself."""
+
+    def __init__(self, bgr: UInt8) -> None:
+        """(H, W, 3), not copied."""
+        self._bgr = bgr
+        self._luma: UInt8 | None = None
+        self._scaled: dict[tuple[int, int], UInt8] = {}
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        return int(self._bgr.shape[1]), int(self._bgr.shape[0])
+
+    def bgr(self) -> UInt8:
+        return self._bgr
+
+    def scaled(self, size_px: tuple[int, int]) -> UInt8:
+        if size_px == self.size_px:
+            return self._bgr
+        return kept(self._scaled, size_px, lambda: resized(self._bgr, size_px))
+
+    def luma(self) -> UInt8:
+        if self._luma is None:
+            self._luma = np.asarray(cv2.cvtColor(self._bgr, cv2.COLOR_BGR2GRAY), np.uint8)
+        return self._luma
+
+
+def kept(known: dict[tuple[int, int], UInt8], size_px: tuple[int, int], make: Callable[[], UInt8]) -> UInt8:
+    """What `known` has of that size; else it is made, and the oldest goes where there are too many."""
+    if size_px not in known:
+        if len(known) >= SIZES_MAX:
+            del known[next(iter(known))]
+        known[size_px] = make()
+    return known[size_px]
+
+
+def resized(picture: UInt8, size_px: tuple[int, int]) -> UInt8:
+    """(H, W, 3) -> (height, width, 3): the mean of what each pixel covers, or where it grows, in between."""
+    shrinks = size_px[0] <= picture.shape[1] and size_px[1] <= picture.shape[0]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, size_px, interpolation=how), np.uint8)
+
+
+Picture: TypeAlias = "Pixels | UInt8"  # an array is (H, W, 3) BGR
+
+
+def pixels_of(picture: Picture) -> Pixels:
+    return Plain(picture) if isinstance(picture, np.ndarray) else picture
