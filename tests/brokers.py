@@ -81,6 +81,11 @@ class Mosquitto:
                 return
         raise AssertionError("mosquitto ended: " + "".join(said))
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def send(self, number: signal.Signals) -> None:
         """A signal, such as SIGSTOP for a broker that hangs."""
         assert self._process is not None

@@ -179,7 +179,7 @@ class StreetCameras:
         self._ask("clean", path=path)
 
     def stats(self, path: str) -> dict[str, Any]:
-        """clients, connections, pushed, mutated, mutated_by_kind and overflowed of one camera."""
+        """clients, connections, pushed, mutated, mutated_by_kind, overflowed and switched_ns of one camera."""
         return dict(self._ask("stats")["mounts"][path])
 
     def client_count(self) -> int:

@@ -5,6 +5,7 @@ Runs in the system's Python, which alone has `gi`.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import json
@@ -44,8 +45,9 @@ class Media:
     units: list[Unit]
 
     @classmethod
+    @functools.cache
     def load(cls, index: str) -> Media:
-        """Reads what streams.py wrote. Errors: OSError, KeyError or ValueError."""
+        """Reads what streams.py wrote, once for all cameras that show it. Errors: OSError, KeyError or ValueError."""
         written = json.loads(Path(index).read_text(encoding="utf-8"))
         data = Path(index).with_name(written["file"]).read_bytes()
         units = [Unit(data[at : at + size], pts, dts, bool(key)) for at, size, pts, dts, key in written["units"]]
@@ -75,6 +77,7 @@ class Mount:
     media: Media
     pace: float
     begun_ns: int
+    switched_ns: int = 0  # monotonic: when the first picture of a switched view was due, of the last client to see it
     paused: bool = False
     still: bytes | None = None  # the keyframe that a frozen camera repeats
     corruption: Corruption | None = None
@@ -97,6 +100,7 @@ class Mount:
             "mutated": sum(self.mutated.values()),
             "mutated_by_kind": self.mutated,
             "overflowed": self.overflowed,
+            "switched_ns": self.switched_ns,
         }
 
 
@@ -146,6 +150,7 @@ class Feed:
         """A scene that changes in front of the camera does so at a keyframe, without a new connection."""
         if self._media is not self.mount.media and self._media.unit(self._number).is_key:
             self._media, self._number = self.mount.media, 0
+            self.mount.switched_ns = self.due_ns
 
     def _buffers(self, corruption: Corruption | None) -> list[Gst.Buffer]:
         """What leaves now: none, the unit that is due, or it and the one that it overtook."""

@@ -263,6 +263,15 @@ def _descriptors(pid: int) -> int:
         return 0
 
 
+def uss_bytes(pid: int) -> int:
+    """What would be free again if this process alone ended; 0 for one that is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
+
+
 def _pss_bytes(pid: int) -> tuple[int, int]:
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -45,6 +45,7 @@ class Recipe:
     there_and_back: bool = False  # then played backwards, so that the loop has no jump
     crop: str = ""  # ffmpeg's width:height:x:y, before scaling
     view: str = ""  # more ffmpeg filters, after scaling
+    kbit_s: int = 0  # as a camera with bitrate control sends; 0 for whatever a steady quality takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,9 @@ def _encode(recipe: Recipe, coded: Path) -> None:
     command = [need_program("ffmpeg"), "-v", "error", "-nostdin", "-y", "-filter_threads", "1"]
     command += ["-ss", str(recipe.start_s), "-t", str(recipe.duration_s), "-i", str(recipe.source)]
     command += ["-an", "-filter_complex", f"[0:v]{_filters(recipe)}[out]", "-map", "[out]", "-pix_fmt", "yuv420p"]
-    command += ["-c:v", encoder, "-preset", "ultrafast", "-crf", "26", "-threads", "1"]
+    command += ["-c:v", encoder, "-preset", "ultrafast", "-threads", "1"]
+    rate = f"{recipe.kbit_s}k"
+    command += ["-b:v", rate, "-maxrate", rate, "-bufsize", rate] if recipe.kbit_s else ["-crf", "26"]
     command += [
         f"-{encoder.removeprefix('lib')}-params",
         settings,
