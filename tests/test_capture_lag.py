@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.capture.lag import Lag
+from edge.capture.timeline import Ticks
 from edge.core.types import NS_PER_S
 
 
@@ -76,3 +81,41 @@ def test_a_network_that_delivers_in_bursts_is_not_behind() -> None:
 def test_no_stamps_no_lag() -> None:
     lag = Lag()
     assert [lag.of(None, now_ns=n * 10**9, waited_ns=0) for n in range(5)] == [0] * 5
+
+
+def test_who_rests_between_packets_is_not_behind_and_whom_a_stall_held_up_is() -> None:
+    """Packets are read at once every 0.2 s; the camera's clock is a thousandth slow; for ten seconds nobody could."""
+    lag, told, now = Lag(), [], 0.0
+    for number in range(25 * 600):
+        taken = number / 25
+        asked, rested = now, 0.0
+        if taken >= asked:  # nothing is there yet: what comes is left to gather
+            rested = 0.2
+        now = max(asked + rested, taken) + 0.0003
+        now = 310.0 if 300.0 <= now < 310.0 else now
+        answer = lag.of(
+            round(taken * 0.999 * NS_PER_S),
+            now_ns=round(now * NS_PER_S),
+            waited_ns=round((now - asked - rested) * NS_PER_S),
+            rested_ns=round(rested * NS_PER_S),
+        )
+        told.append((taken, answer / NS_PER_S))
+    told_s = np.array(told)
+    held_up = (told_s[:, 0] > 300.5) & (told_s[:, 0] < 309)
+    print(f"at rest {told_s[told_s[:, 0] < 299, 1].max():.2f} s behind, after a stall {told_s[held_up, 1].max():.2f} s")
+    assert told_s[told_s[:, 0] < 299, 1].max() < 0.25
+    assert told_s[held_up, 1].max() > 8
+    assert told_s[told_s[:, 0] > 312, 1].max() < 0.25
+
+
+@given(
+    st.integers(-(10**13), 10**13),
+    st.fractions(min_value=Fraction(1, 10**7), max_value=2, max_denominator=10**7),
+)
+def test_ticks_are_rounded_as_fractions_are(ticks: int, time_base: Fraction) -> None:
+    assert Ticks(time_base).ns(ticks) == round(ticks * time_base * NS_PER_S)
+
+
+def test_a_half_nanosecond_goes_to_the_even_one() -> None:
+    base = Fraction(1, 2 * NS_PER_S)
+    assert [Ticks(base).ns(ticks) for ticks in (1, 3, 5, -1, -3)] == [0, 2, 2, 0, -2]

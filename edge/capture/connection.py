@@ -21,7 +21,7 @@ from edge.capture.lag import Lag
 from edge.capture.packets import VideoPacket, decoders_of, info_of, open_video
 from edge.capture.pixels import Converter
 from edge.capture.reel import Reel
-from edge.capture.timeline import interval_ns
+from edge.capture.timeline import Ticks, interval_ns
 from edge.core.pixels import Pixels
 from edge.core.types import NS_PER_S
 from edge.errors import CaptureError, redact
@@ -36,6 +36,11 @@ _REPORT_BYTES = 12  # of AVProducerReferenceTime: microseconds since 1970 as int
 _LATE_NS = 2 * NS_PER_S  # from here on packets are left out, up to a keyframe that is no later than the next number
 _CAUGHT_UP_NS = NS_PER_S
 _REORDERED_NS = NS_PER_S  # further back is another count of time
+_REPORT_EVERY = 16  # packets: the camera's clock drifts slowly, and to look for its word in each costs time
+# Who wants keyframes alone is in no hurry. To be woken for every packet costs more than to read it, so what comes
+# within this time is read at once. The kernel holds it meanwhile: no more than a radio link holds back now and then.
+_REST_S = 0.16
+_WAITED_NS = NS_PER_S // 250  # to have waited that long for a packet means that no other is there yet
 _UNTIMED = {"mpjpeg"}  # its stamps count pictures; only their arrival tells the time
 
 
@@ -88,8 +93,10 @@ class PacketConnection:
         reel: Reel | None = None,
         undecoded: bool = False,
         hwaccel: str = NONE,
+        rest: Callable[[float], object] | None = None,
     ) -> None:
-        """`reel` takes every packet, shown or not. `undecoded`: a picture for each packet that only has its time."""
+        """`reel` takes every packet, shown or not. `undecoded`: a picture for each packet that only has its time.
+        `rest(seconds)` waits, so that packets may gather; None where each is wanted at once."""
         _listen_to_ffmpeg()
         self._source = source
         self._counts = counts
@@ -113,8 +120,11 @@ class PacketConnection:
         )
         self._converter = Converter(source)
         self._untimed = self._container.format.name in _UNTIMED
+        base = self._stream.time_base
+        self._ticks = None if self._untimed or base is None else Ticks(base)
         self._reel = reel
         self._undecoded = undecoded
+        self._rest = None if self._untimed else rest
         self._latest_ns: int | None = None  # stamp of an undecoded stream
         if reel is not None:
             reel.begin(self._stream, untimed=self._untimed)
@@ -156,6 +166,7 @@ class PacketConnection:
     def _packets(self) -> Iterator[tuple[VideoPacket, bool]]:
         """Packets, each with whether something before it was lost on the way."""
         waiting = self._container.demux(self._stream)
+        rested_ns = 0
         while True:
             asked_ns = self._mono_ns()
             with av.logging.Capture() as said:
@@ -167,15 +178,32 @@ class PacketConnection:
                 return
             if packet.size == 0:  # PyAV's own sign of the end
                 continue
+            now_ns = self._mono_ns()
             self._counts.read += 1
             self._counts.bytes += packet.size
-            self.camera_ns = _camera_ns(packet)
+            self.camera_ns = _camera_ns(packet) if self._counts.read % _REPORT_EVERY == 0 else None
             if self._reel is not None:
-                self._reel.add(packet, mono_ns=self._mono_ns())
+                self._reel.add(packet, mono_ns=now_ns)
+            waited_ns = now_ns - asked_ns
             if self._lag is not None:
-                now_ns = self._mono_ns()
-                self.behind_ns = self._lag.of(self._sent_ns(packet), now_ns=now_ns, waited_ns=now_ns - asked_ns)
-            yield packet, any(_LOST in message for _, _, message in said)
+                self.behind_ns = self._lag.of(
+                    self._sent_ns(packet), now_ns=now_ns, waited_ns=waited_ns, rested_ns=rested_ns
+                )
+            yield packet, bool(said) and any(_LOST in message for _, _, message in said)
+            rested_ns = self._gather(waited_ns)
+
+    def _gather(self, waited_ns: int) -> int:
+        """Let packets gather where nobody waits for them; returns for how long."""
+        if self._rest is None or waited_ns < _WAITED_NS or not self._is_patient:
+            return 0
+        begin_ns = self._mono_ns()
+        self._rest(_REST_S)
+        return self._mono_ns() - begin_ns
+
+    @property
+    def _is_patient(self) -> bool:
+        """Whether pictures are so rare that nobody minds when they come a little later."""
+        return self._keyframes_only or self._undecoded
 
     def _show(self, picture: VideoFrame) -> Picture:
         size_px = (picture.width, picture.height)
@@ -208,9 +236,7 @@ class PacketConnection:
         return self._in_ns(picture.pts)
 
     def _in_ns(self, stamp: int | None) -> int | None:
-        if self._untimed or stamp is None or self._stream.time_base is None:
-            return None
-        return round(stamp * self._stream.time_base * NS_PER_S)
+        return None if stamp is None or self._ticks is None else self._ticks.ns(stamp)
 
     def _pixels(self, picture: VideoFrame) -> Pixels:
         try:

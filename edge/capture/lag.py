@@ -21,34 +21,43 @@ class Lag:
     """Feed it every packet of one connection."""
 
     def __init__(self) -> None:
-        self._window: deque[tuple[int, int, int, int]] = deque()  # when, its delay, time taken, of that waited
+        self._window: deque[tuple[int, int, int]] = deque()  # when, time taken, of that waited
+        self._least: deque[tuple[int, int]] = deque()  # when, and a delay that none after it in the window is below
         self._taken_ns = self._waited_ns = 0
         self._least_ns: int | None = None
         self._stamp_ns: int | None = None
 
-    def of(self, stamp_ns: int | None, *, now_ns: int, waited_ns: int) -> int:
-        """How late this packet is read, in ns; 0 where that cannot be told. `waited_ns`: how long it let us wait."""
+    def of(self, stamp_ns: int | None, *, now_ns: int, waited_ns: int, rested_ns: int = 0) -> int:
+        """How late this packet is read, in ns; 0 where that cannot be told. `waited_ns`: how long it let us wait, after
+        `rested_ns` in which we did not ask for it although there was nothing else to do."""
         if stamp_ns is None:
             return 0
-        self._note(stamp_ns, now_ns, waited_ns)
+        self._note(stamp_ns, now_ns, waited_ns, rested_ns)
         delay_ns = now_ns - stamp_ns
         if self._least_ns is None:
             self._least_ns = delay_ns
         is_idle = self._waited_ns >= _IDLE_SHARE * self._taken_ns
         if is_idle and now_ns - self._window[0][0] >= _WINDOW_NS // 2:
-            self._least_ns = min(delay for _, delay, _, _ in self._window)
+            self._least_ns = self._least[0][1]
         self._least_ns = min(self._least_ns, delay_ns)
         return 0 if is_idle else delay_ns - self._least_ns
 
-    def _note(self, stamp_ns: int, now_ns: int, waited_ns: int) -> None:
+    def _note(self, stamp_ns: int, now_ns: int, waited_ns: int, rested_ns: int) -> None:
         """A wait counts for as long as the camera's own step takes: the rest was a stall, and what waits is late."""
         step_ns = 0 if self._stamp_ns is None else min(max(stamp_ns - self._stamp_ns, 0), _STEP_MAX_NS)
         taken_ns = now_ns - self._window[-1][0] if self._window else 0
         self._stamp_ns = stamp_ns
-        self._window.append((now_ns, now_ns - stamp_ns, taken_ns, min(waited_ns, step_ns, taken_ns)))
-        self._taken_ns += self._window[-1][2]
-        self._waited_ns += self._window[-1][3]
+        waited_ns = min(min(waited_ns, step_ns) + rested_ns, taken_ns)
+        self._window.append((now_ns, taken_ns, waited_ns))
+        self._taken_ns += taken_ns
+        self._waited_ns += waited_ns
+        delay_ns = now_ns - stamp_ns
+        while self._least and self._least[-1][1] >= delay_ns:
+            self._least.pop()
+        self._least.append((now_ns, delay_ns))
         while len(self._window) > 1 and (now_ns - self._window[0][0] > _WINDOW_NS or len(self._window) > _PACKETS_MAX):
-            _, _, taken_ns, waited_ns = self._window.popleft()
+            _, taken_ns, waited_ns = self._window.popleft()
             self._taken_ns -= taken_ns
             self._waited_ns -= waited_ns
+        while self._least[0][0] < self._window[0][0]:
+            self._least.popleft()

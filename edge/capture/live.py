@@ -37,7 +37,7 @@ _REFUSED_RETRY_S = (60.0, 600.0)  # doubling from the first to the second: camer
 _BEAT_S = 5.0
 _UNSEEN_NS = 5 * NS_PER_S  # a longer gap between true pictures makes what was in it unknown
 _UNSEEN_KEYFRAMES_NS = 30 * NS_PER_S  # recorders write a keyframe as rarely as every 25 s
-_OFFSET_DECAY_S = 0.0001  # a packet: so the comparison of clocks follows one that drifts
+_OFFSET_DECAY_S = 0.0005  # a report: so the comparison of clocks follows one that drifts
 _NOTHING_KNOWN = SourceInfo(
     width_px=0, height_px=0, fps=0.0, codec="", duration_s=0.0, frames_declared=0, created_wall_ns=0
 )
@@ -268,6 +268,7 @@ class LiveCapture:
                 reel=self._reel,
                 undecoded=self._undecoded,
                 hwaccel=self._hwaccel,
+                rest=self._pause if self._transport == TCP else None,  # the kernel holds few datagrams
             )
         return PacedFile(
             self._source,

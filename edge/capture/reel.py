@@ -24,6 +24,7 @@ from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from edge.capture.timeline import Ticks
 from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError
 from edge.ports import ANALYSED, Footage, Shot
@@ -69,11 +70,12 @@ class _Run:
     holder: OutputContainer  # keeps `template` alive, beyond the connection that it is a copy of
     template: VideoStream
     time_base: Fraction
+    ticks: Ticks
     parameters: bytes  # as found in the stream itself, b"" where the template alone has them
     size_px: tuple[int, int] | None = None  # of its pictures, once one was decoded
 
     def ns(self, ticks: int) -> int:
-        return round(ticks * self.time_base * NS_PER_S)
+        return self.ticks.ns(ticks)
 
 
 @dataclass(slots=True, eq=False)
@@ -129,7 +131,7 @@ class Reel:
             return
         self._untimed = untimed
         base = _UNTIMED_BASE if untimed or stream.time_base is None else stream.time_base
-        self._start_run(_Run(holder, template, base, b""))
+        self._start_run(_Run(holder, template, base, Ticks(base), b""))
 
     def add(self, packet: VideoPacket, *, mono_ns: int = 0) -> None:
         """The next packet in the order of sending. `mono_ns`: its arrival, for packets without times of their own."""
@@ -143,7 +145,7 @@ class Reel:
             return
         if (found and run.parameters and found != run.parameters) or self._leaps(run, sent):
             size_px = run.size_px if found == run.parameters else None
-            run = _Run(run.holder, run.template, run.time_base, found or run.parameters, size_px)
+            run = _Run(run.holder, run.template, run.time_base, run.ticks, found or run.parameters, size_px)
             self._start_run(run)
         run.parameters = found or run.parameters
         self._newest = sent

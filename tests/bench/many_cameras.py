@@ -23,7 +23,7 @@ import numpy as np
 
 from edge.core.types import NS_PER_S
 from edge.delivery.subscriber import Subscriber
-from edge.runtime.health import CameraStatus, GatewayStatus
+from edge.runtime.health import GatewayStatus
 from tests.bench.bays import kind_of
 from tests.bench.cameras import StreetCameras
 from tests.bench.drills import check_accounts, cpu_s
@@ -61,6 +61,17 @@ class Visit:
     camera: str
     came_ns: int
     opened_ns: int = 0  # when a subscriber had the alert; 0 for never
+
+    def delay_s(self, plan: Plan) -> float:
+        return self.due_s(self.opened_ns, plan)
+
+    def due_s(self, moment_ns: int, plan: Plan) -> float:
+        """How long its case has been due at a moment."""
+        return (moment_ns - self.came_ns) / NS_PER_S - plan.after_s
+
+    def explains(self, camera: str, moment_ns: int, plan: Plan) -> bool:
+        """Whether a case that was told then can be of this car: a second early at most, and before the next one."""
+        return self.camera == camera and -1.0 <= self.due_s(moment_ns, plan) < plan.period_s - plan.after_s
 
 
 @dataclass(frozen=True)
@@ -188,7 +199,7 @@ class _Street:
 
 
 def _run(street: _Street, plan: Plan, inbox: _Timed, start_s: float) -> ManyCameras:
-    gateway, cameras = street.gateway, street.cameras
+    gateway = street.gateway
     traffic = _Traffic(street, plan)
     begin_s, before = time.monotonic(), _Meter.read(street)
     traffic.start()
@@ -199,9 +210,7 @@ def _run(street: _Street, plan: Plan, inbox: _Timed, start_s: float) -> ManyCame
     for camera in status.cameras:
         check_accounts(camera)
     false = _match(visits, inbox.arrived, plan)
-    delays_s = [
-        (visit.opened_ns - visit.came_ns) / NS_PER_S - plan.after_s for visit in visits if visit.opened_ns
-    ] or [float("inf")]
+    delays_s = [visit.delay_s(plan) for visit in visits if visit.opened_ns] or [float("inf")]
     uss = _uss_mib(gateway)
     per_camera = [size for kind, size in uss if kind == "camera"]
     reports = [camera.report for camera in after.status.cameras]
@@ -256,12 +265,7 @@ def _match(visits: Sequence[Visit], arrived: Sequence[tuple[int, dict[str, Any]]
         if kind_of(alert) != "opened" or case in known:
             continue
         known.add(case)
-        its = [
-            visit
-            for visit in visits
-            if visit.camera == alert["data"]["camera"]["id"]
-            and -NS_PER_S <= arrived_ns - visit.came_ns - plan.after_s * NS_PER_S < (plan.period_s - plan.after_s) * NS_PER_S
-        ]
+        its = [visit for visit in visits if visit.explains(alert["data"]["camera"]["id"], arrived_ns, plan)]
         if its and not its[-1].opened_ns:
             its[-1].opened_ns = arrived_ns
         else:
