@@ -221,7 +221,7 @@ def _run(street: _Street, plan: Plan, inbox: _Timed, start_s: float) -> ManyCame
     total_s = sum(used_s.values())
 
     def counted(name: str) -> int:
-        return sum(getattr(report, name) for report in reports) - sum(getattr(report, name) for report in earlier)
+        return int(sum(getattr(report, name) for report in reports) - sum(getattr(report, name) for report in earlier))
 
     return ManyCameras(
         cameras=plan.cameras,
@@ -305,7 +305,7 @@ class _Traffic:
 
     def _timetable(self) -> list[tuple[float, str, str]]:
         plan, begin_s = self._plan, time.monotonic()
-        turns = []
+        turns: list[tuple[float, str, str]] = []
         for row, name in enumerate(self._street.names):
             for turn in itertools.count():
                 comes_s = (turn + row / plan.cameras) * plan.period_s
