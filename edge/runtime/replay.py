@@ -172,7 +172,11 @@ class Replay:
             "cpu_s": round(cpu_s, 3),
             "times_real_time": round(self._media_s / wall_s, 2) if wall_s else 0.0,
             "stages": {
-                name: {"wall_s": round(self._stopwatch.wall_s[name], 3), "count": self._stopwatch.count[name]}
+                name: {
+                    "wall_s": round(self._stopwatch.wall_s[name], 3),
+                    "cpu_s": round(self._stopwatch.cpu_s.get(name, 0.0), 3),
+                    "count": self._stopwatch.count[name],
+                }
                 for name in self._stopwatch.wall_s
             },
             "alerts": self._journal.told,
