@@ -117,6 +117,13 @@ class Tracker:
         self._mono_ns = mono_ns
         return self._tracks(detection[keep])
 
+    @property
+    def doubtful(self) -> Float32:
+        """(N, 4) px: boxes of tracks that the next look may say more of: young, not seen in the last one, or moving."""
+        table = self._table
+        rests = self._resting(np.arange(len(table)), self._mono_ns or 0)
+        return _to_corners(table["position"][~(table["confirmed"] & (table["missed"] == 0) & rests)]).astype(np.float32)
+
     def interrupt(self, mono_ns: int) -> None:
         """Nobody looked until now: what was last seen too long ago to be told from another is forgotten at once.
 

@@ -165,7 +165,7 @@ class Replay:
             "incomplete": self.incomplete,
             "started_at": iso(self._clips[0].start_wall_ns, timezone),
             "ended_at": iso(self._ended_wall_ns, timezone),
-            "frames": self._frames,
+            "frames": {**self._frames, "held": self._worker.looking.held},
             "limits": {**self._worker.limits, **limits, "timestamps_repaired": self._repaired},
             "media_s": round(self._media_s, 3),
             "wall_s": round(wall_s, 3),
