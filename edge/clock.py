@@ -26,24 +26,19 @@ class SystemClock:
 
 
 class Stopwatch:
-    """Seconds spent in each named stage of the frame path, and how often it was entered.
-
-    `cpu_s` is of the calling thread: what decoders and networks do in threads of their own is not in it.
-    """
+    """Wall seconds spent in each named stage of the frame path, and how often it was entered."""
 
     def __init__(self) -> None:
         self.wall_s: dict[str, float] = {}
-        self.cpu_s: dict[str, float] = {}
         self.count: dict[str, int] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        begin_cpu_s, begin_s = time.thread_time(), time.perf_counter()
+        begin = time.perf_counter()
         try:
             yield
         finally:
-            self.add(name, time.perf_counter() - begin_s)
-            self.cpu_s[name] = self.cpu_s.get(name, 0.0) + time.thread_time() - begin_cpu_s
+            self.add(name, time.perf_counter() - begin)
 
     def add(self, name: str, wall_s: float) -> None:
         """What was measured elsewhere."""

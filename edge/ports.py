@@ -40,6 +40,18 @@ class CaptureCounts:
     reconnects: int = 0  # a live camera's connections after its first
     reanchored: int = 0  # times at which a live camera's own timestamps stopped fitting our clock
     bytes: int = 0  # of coded pictures
+    undecoded: int = 0  # packets that were not decoded, as nothing moved
+    keyframes: int = 0  # decoded alone, as nothing moved
+    groups: int = 0  # decoded after all, as something moved in them
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """What of a camera's pictures is decoded just now, and why."""
+
+    mode: str  # all | keyframes | activity: all for as long as something moves
+    words: str
+    faulty: bool = False  # keyframes would do, if the camera sent them often enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,12 @@ class CameraCapture(Capture, Protocol):
     beat_ns: int  # mono; when the camera last gave a packet, or an attempt to reach it or a wait for one went on
     seen_ns: int  # mono; when the last true picture came, due or not; 0 before the first
     clock_offset_s: float | None  # the camera's clock minus ours, None where it does not tell
+    looks_back: bool  # whether the frame that came last had been held back, and more of it follows at once
+
+    @property
+    def decoding(self) -> Decoding:
+        """What is decoded just now, and why; of any thread."""
+        ...
 
 
 class Detector(Protocol):

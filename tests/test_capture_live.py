@@ -30,7 +30,7 @@ from edge.capture.sampling import Sampler
 from edge.core.pixels import Plain
 from edge.core.types import NS_PER_S, Frame, UInt8
 from edge.errors import CaptureError
-from edge.ports import CameraCapture, CaptureCounts, CaptureState, SourceInfo
+from edge.ports import CameraCapture, CaptureCounts, CaptureState, Decoding, SourceInfo
 from tests.bench.cameras import StreetCameras
 from tests.bench.streams import Recipe, Stream, make_stream
 from tests.clips import picture, regular_times, write_clip
@@ -67,6 +67,8 @@ class Script:
         self.info = INFO
         self.camera_ns: int | None = None
         self.behind_ns = 0
+        self.looks_back = False
+        self.decoding = Decoding("all", "")
         self.closed = False
         self._clock = clock
         self._steps = steps

@@ -69,7 +69,7 @@ def test_a_cut_in_the_last_second_shows_by_its_torn_packet(tmp_path: Path) -> No
 
 
 def test_only_the_keyframes_of_a_fully_decoded_clip_are_called_so(tmp_path: Path) -> None:
-    capture = PacketCapture(str(four_seconds(tmp_path / "a.mp4")), camera="gate", fps=100, decode="auto", origin=ORIGIN)
+    capture = PacketCapture(str(four_seconds(tmp_path / "a.mp4")), camera="gate", fps=100, decode="all", origin=ORIGIN)
     assert [frame.index for frame in capture if frame.keyframe] == [0, 25, 50, 75]
 
 

@@ -121,7 +121,18 @@ def test_frames_can_be_added_up() -> None:
     count = {
         labels["outcome"]: int(values("edge_frames_total", **labels)) for labels in values.named("edge_frames_total")
     }
-    assert set(count) == {"read", "decoded", "taken", "analysed", "dropped", "withheld", "skipped", "unseen", "corrupt"}
+    assert set(count) == {
+        "read",
+        "undecoded",
+        "decoded",
+        "taken",
+        "analysed",
+        "dropped",
+        "withheld",
+        "skipped",
+        "unseen",
+        "corrupt",
+    }
     assert count["taken"] == sum(count[end] for end in ("analysed", "dropped", "unseen"))
     assert count["read"] >= count["decoded"] >= count["taken"]
 

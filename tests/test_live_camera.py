@@ -26,7 +26,7 @@ from edge.delivery.schema import measure_schema
 from edge.errors import StateError
 from edge.evidence.chain import SharedChain
 from edge.evidence.verify import verify
-from edge.ports import CaptureCounts, CaptureState, Film, SourceInfo
+from edge.ports import CaptureCounts, CaptureState, Decoding, Film, SourceInfo
 from edge.runtime.board import Board
 from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import BLIND, STREAMING, CameraReport, read_report, write_report
@@ -76,6 +76,8 @@ class FakeCapture:
         self.state = CaptureState(True, "", "", 0)
         self.beat_ns = clock.mono_ns()
         self.clock_offset_s: float | None = None
+        self.looks_back = False
+        self.decoding = Decoding("all", "")
         self.frames: queue.Queue[Frame] = queue.Queue()
         self._stop = stop
 

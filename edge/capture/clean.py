@@ -77,11 +77,13 @@ class CleanDecoder:
             return "nothing-decodes" if self._saw_keyframe else "no-keyframe"
         return ""
 
-    def decode(self, packet: VideoPacket, *, lost: bool = False) -> Sequence[VideoFrame]:
-        """The true pictures that become ready with this packet. `lost`: something before it is missing."""
+    def decode(self, packet: VideoPacket, *, lost: bool = False, alone: bool = False) -> Sequence[VideoFrame]:
+        """The true pictures that become ready with this packet. `lost`: something before it is missing; `alone`: the
+        next one shown to the decoder will be a keyframe, as this one is."""
         self._since_trial += 1
+        alone |= self._keyframes_only
         wanted = packet.is_keyframe or not self._keyframes_only
-        pictures = self._offer(packet, lost=lost) if wanted else []
+        pictures = self._offer(packet, lost=lost, alone=alone) if wanted else []
         if pictures:
             self._forgive()
             return pictures
@@ -109,11 +111,14 @@ class CleanDecoder:
     def _refuses_all(self) -> bool:
         return self._in_a_row >= _REFUSED_LIMIT and self._refused_keyframes >= _REFUSED_KEYFRAMES_LIMIT
 
-    def _offer(self, packet: VideoPacket, *, lost: bool) -> Sequence[VideoFrame]:
-        missing = self._numbering is not None and self._numbering.misses(bytes(packet)) and not self._damaged
+    def _offer(self, packet: VideoPacket, *, lost: bool, alone: bool) -> Sequence[VideoFrame]:
+        missing = not alone and self._misses(packet)
         if lost or missing:
             self._start_afresh()
-        return [] if lost or not self._may_follow(packet) else self._read(packet)
+        return [] if lost or not self._may_follow(packet) else self._read(packet, alone=alone)
+
+    def _misses(self, packet: VideoPacket) -> bool:
+        return self._numbering is not None and self._numbering.misses(bytes(packet)) and not self._damaged
 
     def _may_follow(self, packet: VideoPacket) -> bool:
         """Whether the decoder may see this packet: while it waits, a keyframe or nothing.
@@ -126,14 +131,17 @@ class CleanDecoder:
         self._waiting = False
         return True
 
-    def _read(self, packet: VideoPacket) -> Sequence[VideoFrame]:
+    def _read(self, packet: VideoPacket, *, alone: bool) -> Sequence[VideoFrame]:
         if packet.is_keyframe and not self._strict and self._can_be_strict and self._since_trial >= _TRIAL_PACKETS:
             self._try_strictly(packet)
         pictures = self._true_pictures(packet)
-        if self._keyframes_only:
+        if alone:
             # Fed with nothing but keyframes a decoder holds back one or two for B-frames that never come.
             pictures = [*pictures, *self._true_pictures(None)]
             self._context.flush_buffers()
+            self._waiting |= not self._keyframes_only
+            if self._numbering is not None:
+                self._numbering.forget()
         self._refused_keyframes += packet.is_keyframe and self._damaged and not pictures
         return pictures
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import av
@@ -16,16 +17,18 @@ from av.video.frame import VideoFrame
 
 from edge.capture import sources
 from edge.capture.clean import CleanDecoder
+from edge.capture.gate import ALL, KEYFRAMES, Decoder, Gate, Pace
+from edge.capture.gating import Greys, VideoPacket, coded
 from edge.capture.hardware import NONE
 from edge.capture.lag import Lag
-from edge.capture.packets import VideoPacket, decoders_of, info_of, open_video
+from edge.capture.packets import decoders_of, info_of, open_video
 from edge.capture.pixels import Converter
 from edge.capture.reel import Reel
 from edge.capture.timeline import Ticks, interval_ns
 from edge.core.pixels import Pixels
 from edge.core.types import NS_PER_S
 from edge.errors import CaptureError, redact
-from edge.ports import CaptureCounts, SourceInfo
+from edge.ports import CaptureCounts, Decoding, SourceInfo
 
 _FAILURE_WORDS = {
     "nothing-decodes": "sends pictures that cannot be decoded; set it to H.264, and check the network for losses",
@@ -53,6 +56,24 @@ class BrokenOffError(CaptureError):
 
 
 @dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A packet, whether something before it was lost on the way, and when it came."""
+
+    packet: VideoPacket
+    lost: bool
+    mono_ns: int
+    behind_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gating:
+    """What a gate needs to know of a camera: see `edge.capture.gate.Gate`."""
+
+    fps: float
+    pace: Pace
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One true picture, not yet converted. `pixels` is asked before the next one is, and is valid for as long as it is
     held."""
@@ -67,6 +88,13 @@ class Connection(Protocol):
     info: SourceInfo
     camera_ns: int | None  # wall time of the camera's own clock as told with the last packet
     behind_ns: int  # for how long what came last had been waiting for us
+
+    looks_back: bool  # whether what came last had been held back here, and more of it follows
+
+    @property
+    def decoding(self) -> Decoding:
+        """What is decoded just now, and why."""
+        ...
 
     def steps(self) -> Iterator[Picture | None]:
         """A step for each thing that arrives: a picture, or None where there is none to show yet.
@@ -94,9 +122,11 @@ class PacketConnection:
         undecoded: bool = False,
         hwaccel: str = NONE,
         rest: Callable[[float], object] | None = None,
+        gating: Gating | None = None,
     ) -> None:
         """`reel` takes every packet, shown or not. `undecoded`: a picture for each packet that only has its time.
-        `rest(seconds)` waits, so that packets may gather; None where each is wanted at once."""
+        `rest(seconds)` waits, so that packets may gather; None where each is wanted at once. `gating`: a gate chooses
+        what is decoded."""
         _listen_to_ffmpeg()
         self._source = source
         self._counts = counts
@@ -118,6 +148,10 @@ class PacketConnection:
             strict=strict,
             decoders=self._decoders,
         )
+        self._gate = None if gating is None or undecoded else self._gate_for(gating)
+        self._fed: _Arrived | None = None  # to the decoder, the last of all
+        self._gate_ns = 0
+        self.looks_back = False
         self._converter = Converter(source)
         self._untimed = self._container.format.name in _UNTIMED
         base = self._stream.time_base
@@ -135,17 +169,24 @@ class PacketConnection:
                 yield self._unseen(packet)
                 continue
             late = self._is_late(packet)
-            pictures = self._catch_up(packet) if late else self._decoder.decode(packet, lost=lost)
+            shown = False
+            for picture in self._catch_up(packet) if late else self._decode(packet, lost=lost):
+                shown = True
+                yield self._show(picture)
             self._catching_up = late
             if self._decoder.failure:
                 words = _FAILURE_WORDS[self._decoder.failure]
                 raise BrokenOffError(f"{redact(self._source)}: {words}", reason=self._decoder.failure)
-            if not pictures:
+            if not shown:
                 yield None
-            for picture in pictures:
-                yield self._show(picture)
-        for picture in () if self._undecoded else self._decoder.finish():
+        for picture in () if self._undecoded else self._finish():
             yield self._show(picture)
+
+    @property
+    def decoding(self) -> Decoding:
+        if self._gate is not None:
+            return self._gate.decoding
+        return Decoding(KEYFRAMES if self._keyframes_only else ALL, "as configured")
 
     def close(self) -> None:
         self._container.close()
@@ -157,11 +198,47 @@ class PacketConnection:
         return self._catching_up and not (packet.is_keyframe and self.behind_ns < _CAUGHT_UP_NS)
 
     def _catch_up(self, packet: VideoPacket) -> Sequence[VideoFrame]:
-        self._counts.skipped += packet.is_keyframe or not self._keyframes_only
+        self._counts.skipped += packet.is_keyframe or self.decoding.mode != KEYFRAMES
         if self._catching_up:
             return []
         self._catching_up = True
+        if self._gate is not None:
+            self._gate.leave_out()
         return self._decoder.leave_out()
+
+    def _decode(self, packet: VideoPacket, *, lost: bool) -> Iterator[VideoFrame]:
+        if self._gate is None:
+            yield from self._decoder.decode(packet, lost=lost)
+            return
+        now_ns, behind_ns = self._mono_ns(), self.behind_ns
+        sent_ns = self._sent_ns(packet)
+        self._gate_ns = now_ns if sent_ns is None else sent_ns
+        arrived = _Arrived(packet, lost, now_ns, behind_ns)
+        offered = coded(packet, arrived, sent_ns=self._gate_ns, shown_ns=self._in_ns(packet.pts))
+        for picture in self._gate.offer(offered):
+            fed = self._fed
+            if fed is not None:
+                self.looks_back = fed is not arrived and self._lag is not None  # a file is played in its own time
+                self.behind_ns = fed.behind_ns + self._mono_ns() - fed.mono_ns if self.looks_back else behind_ns
+            yield picture
+        self.looks_back, self.behind_ns = False, behind_ns
+
+    def _finish(self) -> Iterator[VideoFrame]:
+        yield from self._decoder.finish() if self._gate is None else self._gate.finish()
+
+    def _gate_for(self, gating: Gating) -> Gate[_Arrived, VideoFrame]:
+        def decode(arrived: _Arrived, *, alone: bool) -> Sequence[VideoFrame]:
+            self._fed = arrived
+            return self._decoder.decode(arrived.packet, lost=arrived.lost, alone=alone)
+
+        decoder = Decoder(
+            alone=partial(decode, alone=True),
+            follow=partial(decode, alone=False),
+            leave=self._decoder.leave_out,
+            stamp_ns=self._stamp_ns,
+            grey=Greys().of,
+        )
+        return Gate(decoder, self._counts, fps=gating.fps, pace=gating.pace)
 
     def _packets(self) -> Iterator[tuple[VideoPacket, bool]]:
         """Packets, each with whether something before it was lost on the way."""
@@ -203,7 +280,7 @@ class PacketConnection:
     @property
     def _is_patient(self) -> bool:
         """Whether pictures are so rare that nobody minds when they come a little later."""
-        return self._keyframes_only or self._undecoded
+        return self._keyframes_only or self._undecoded or (self._gate is not None and self._gate.closed)
 
     def _show(self, picture: VideoFrame) -> Picture:
         size_px = (picture.width, picture.height)
@@ -269,6 +346,7 @@ class PacedFile(PacketConnection):
         reel: Reel | None = None,
         undecoded: bool = False,
         hwaccel: str = NONE,
+        gating: Gating | None = None,
     ) -> None:
         super().__init__(
             source,
@@ -280,6 +358,7 @@ class PacedFile(PacketConnection):
             reel=reel,
             undecoded=undecoded,
             hwaccel=hwaccel,
+            gating=gating,
         )
         self._pause = pause
 

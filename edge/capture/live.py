@@ -16,7 +16,8 @@ from typing import Protocol
 
 from edge.capture import sources
 from edge.capture.arrival import Arrivals
-from edge.capture.connection import BrokenOffError, Connection, PacedFile, PacketConnection, Picture
+from edge.capture.connection import BrokenOffError, Connection, Gating, PacedFile, PacketConnection, Picture
+from edge.capture.gate import WATCHES_DWELLS, Pace
 from edge.capture.hardware import HWACCELS, NONE, SOFTWARE
 from edge.capture.look_up import LookUp
 from edge.capture.opencv import DeviceConnection
@@ -28,7 +29,7 @@ from edge.clock import SystemClock
 from edge.core.pixels import Pixels
 from edge.core.types import NS_PER_S, Frame
 from edge.errors import CaptureError, redact
-from edge.ports import CaptureCounts, CaptureState, SourceInfo
+from edge.ports import CaptureCounts, CaptureState, Decoding, SourceInfo
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _RETRY_S = (3.0, 5.0)  # cameras that restart together must not be asked togethe
 _REFUSED_RETRY_S = (60.0, 600.0)  # doubling from the first to the second: cameras lock after a few wrong passwords
 _BEAT_S = 5.0
 _UNSEEN_NS = 5 * NS_PER_S  # a longer gap between true pictures makes what was in it unknown
+_UNSEEN_GATED_NS = 10 * NS_PER_S  # two keyframes of a gated stream, and one of them damaged
 _UNSEEN_KEYFRAMES_NS = 30 * NS_PER_S  # recorders write a keyframe as rarely as every 25 s
 _OFFSET_DECAY_S = 0.0005  # a report: so the comparison of clocks follows one that drifts
 _NOTHING_KNOWN = SourceInfo(
@@ -56,10 +58,10 @@ FindReason = Callable[[str, CaptureError], tuple[str, str]]
 class LiveCapture:
     """Satisfies `edge.ports.CameraCapture`. Iterate in one thread; the others read its attributes.
 
-    `fps` thins by time, `decode` is all, keyframes, or auto (all, for now), `transport` is tcp or udp. `changed` is
-    called in the iterating thread with each new `state`. `pause(seconds)` waits and says whether to stop; `open_with`
-    and `find_reason` stand for the network in tests. `reel` keeps the last packets; with
-    `undecoded` that is all: there are no frames. `hwaccel`: see `hardware.py`.
+    `fps` thins by time, `decode` is all, keyframes, or auto, where a gate chooses by `pace`. `transport` is tcp or udp.
+    `changed` is called in the iterating thread with each new `state`. `pause(seconds)` waits and says whether to stop;
+    `open_with` and `find_reason` stand for the network in tests. `reel` keeps the last packets; with `undecoded` that
+    is all: there are no frames. `hwaccel`: see `hardware.py`.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class LiveCapture:
         camera: str,
         fps: float,
         stop: threading.Event,
-        decode: str = AUTO,
+        decode: str = ALL,
         transport: str = TCP,
         changed: Callable[[CaptureState], None] | None = None,
         clock: Clock | None = None,
@@ -79,6 +81,7 @@ class LiveCapture:
         reel: Reel | None = None,
         undecoded: bool = False,
         hwaccel: str = NONE,
+        pace: Pace = WATCHES_DWELLS,
     ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
@@ -90,6 +93,7 @@ class LiveCapture:
         self._camera = camera
         self._stop = stop
         self._keyframes_only = decode == KEYFRAMES
+        self._gating = Gating(fps, pace) if decode == AUTO else None
         self._transport = transport
         self._changed = changed
         self._clock = clock or SystemClock()
@@ -106,6 +110,7 @@ class LiveCapture:
         self._arrivals = Arrivals()
         self._connections = 0
         self._said_skipping = False
+        self._said_all = False
         self._refusals = 0  # of the password, since the last connection
         self._placed_ns: int | None = None
         self._resumed = True  # what was before the first picture is unknown, too
@@ -113,6 +118,8 @@ class LiveCapture:
         self.counts = CaptureCounts()
         self.clock_offset_s: float | None = None
         self.seen_ns = 0
+        self.looks_back = False
+        self._connection: Connection | None = None  # the newest
         self.beat_ns = self._clock.mono_ns()
         words = f"{redact(source)}: not connected yet"
         self.state = CaptureState(False, "starting", words, self._clock.wall_ns())
@@ -126,6 +133,10 @@ class LiveCapture:
     def close(self) -> None:
         """Ends the frames at the next packet; the thread that iterates lets everything go."""
         self._stop.set()
+
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding("", "") if self._connection is None else self._connection.decoding
 
     @property
     def _is_recording(self) -> bool:
@@ -184,15 +195,18 @@ class LiveCapture:
         self._resumed = True
         self.clock_offset_s = None  # of a camera that may have restarted meanwhile
         self.info = connection.info
+        self._connection = connection
         return connection
 
     def _frames(self, connection: Connection) -> Iterator[Frame]:
         for picture in connection.steps():
             arrived_ns = self._beat()
             self._compare_clocks(connection.camera_ns)
+            self.looks_back = connection.looks_back
             self._speak_of_skipping()
             self._speak_of_decoder(connection.info.decoder)
             if picture is not None:
+                self._speak_of_decoding(connection.decoding)
                 self.counts.decoded += 1
                 self.seen_ns = arrived_ns
                 self.info = connection.info
@@ -222,10 +236,20 @@ class LiveCapture:
             level = logging.WARNING if decoder.startswith(SOFTWARE) else logging.INFO
             log.log(level, "camera %s, hwaccel %s: decoded by %s", self._camera, self._hwaccel, decoder)
 
+    def _speak_of_decoding(self, decoding: Decoding) -> None:
+        if self._gating is None or self._said_all or not decoding.faulty:
+            return
+        self._said_all = True  # once; from here on the health tells
+        log.warning(
+            "camera %s: every picture is decoded: %s; set its keyframe (I-frame) interval to 1 to 2 s",
+            self._camera,
+            decoding.words,
+        )
+
     def _place(self, picture: Picture, arrived_ns: int) -> int:
         mono_ns = self._arrivals.place(picture.stamp_ns, arrived_ns)
         self.counts.reanchored = self._arrivals.reanchored
-        unseen_ns = _UNSEEN_KEYFRAMES_NS if self._keyframes_only else _UNSEEN_NS
+        unseen_ns = _UNSEEN_KEYFRAMES_NS if self._keyframes_only else _UNSEEN_GATED_NS if self._gating else _UNSEEN_NS
         self._resumed |= self._placed_ns is not None and mono_ns - self._placed_ns > unseen_ns
         self._placed_ns = mono_ns
         return mono_ns
@@ -269,6 +293,7 @@ class LiveCapture:
                 undecoded=self._undecoded,
                 hwaccel=self._hwaccel,
                 rest=self._pause if self._transport == TCP else None,  # the kernel holds few datagrams
+                gating=self._gating,
             )
         return PacedFile(
             self._source,
@@ -279,6 +304,7 @@ class LiveCapture:
             reel=self._reel,
             undecoded=self._undecoded,
             hwaccel=self._hwaccel,
+            gating=self._gating,
         )
 
     def _beat(self) -> int:

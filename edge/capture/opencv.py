@@ -21,7 +21,7 @@ from edge.capture.timeline import FrameOrigin
 from edge.core.pixels import Pixels, Plain
 from edge.core.types import NS_PER_S
 from edge.errors import CaptureError, redact
-from edge.ports import CaptureCounts, SourceInfo
+from edge.ports import CaptureCounts, Decoding, SourceInfo
 
 _NS_PER_MS = 1_000_000
 _REFUSED_LIMIT = 250  # grabs in a row without a picture: then it is the end of the file
@@ -91,6 +91,8 @@ class DeviceConnection:
         self.info = _info(self._video)
         self.camera_ns: int | None = None
         self.behind_ns = 0
+        self.looks_back = False
+        self.decoding = Decoding("all", "a USB camera gives no packets")
 
     def steps(self) -> Iterator[Picture | None]:
         while self._video.grab():

@@ -21,13 +21,15 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from edge.capture import sources
+from edge.capture.gate import WATCHES_DWELLS, Coded, Decoder, Gate, Pace
+from edge.capture.gating import Greys, coded
 from edge.capture.hardware import NONE, Decoders
 from edge.capture.pixels import Converter, DecodedPixels
 from edge.capture.reading import Reading
 from edge.capture.reel import Reel
 from edge.capture.timeline import FrameOrigin
 from edge.core.types import NS_PER_S
-from edge.ports import SourceInfo
+from edge.ports import Decoding, SourceInfo
 
 ALL = "all"
 KEYFRAMES = "keyframes"
@@ -64,7 +66,7 @@ def inspect(source: str) -> SourceInfo:
 
 
 class PacketCapture(Reading[VideoFrame]):
-    """One clip's frames, thinned to `fps`. `decode`: all, keyframes, or auto, which decodes all for now.
+    """One clip's frames, thinned to `fps`. `decode`: all, keyframes, or auto, where a gate chooses by `pace`.
 
     Raises CaptureError when the source cannot be opened, and while iterating when nothing in it can be decoded. A file
     that breaks off gives what it has and sets `counts.incomplete`. `reel` keeps the last packets.
@@ -81,6 +83,7 @@ class PacketCapture(Reading[VideoFrame]):
         origin: FrameOrigin,
         reel: Reel | None = None,
         hwaccel: str = NONE,
+        pace: Pace = WATCHES_DWELLS,
     ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
@@ -96,6 +99,8 @@ class PacketCapture(Reading[VideoFrame]):
         self._reel = reel
         if reel is not None:
             reel.begin(self._stream)
+        self._gate = self._gate_for(fps, pace) if decode == AUTO else None
+        self._sent_ns = 0
         self._last_packet_torn = False
         self._first_dts: int | None = None
         self._last_dts: int | None = None
@@ -112,14 +117,18 @@ class PacketCapture(Reading[VideoFrame]):
     def _pictures(self) -> Iterator[VideoFrame]:
         """Every picture that the decoder gives back, in the order of showing."""
         for packet in self._packets():
-            if self._keyframes_only:
+            if self._gate is not None:
+                yield from self._gate.offer(self._coded(packet))
+            elif self._keyframes_only:
                 if packet.is_keyframe:
                     yield from self._decode_alone(packet)
             else:
                 yield from self._decode(packet)
             if self.counts.decoded == 0 and self.counts.corrupt >= _REFUSED_LIMIT:
                 raise sources.nothing_decodes(self._source)
-        if not self._keyframes_only:
+        if self._gate is not None:
+            yield from self._gate.finish()
+        elif not self._keyframes_only:
             yield from self._decode(None)
 
     def _packets(self) -> Iterator[VideoPacket]:
@@ -163,18 +172,36 @@ class PacketCapture(Reading[VideoFrame]):
         decoder.thread_type = "AUTO"
         return decoder
 
-    def _decode_alone(self, packet: VideoPacket) -> Iterator[VideoFrame]:
+    def _decode_alone(self, packet: VideoPacket) -> Sequence[VideoFrame]:
         # Fed with nothing but keyframes a decoder holds back one or two for B-frames that never come.
-        yield from self._decode(packet)
-        yield from self._decode(None)
+        return [*self._decode(packet), *self._leave()]
+
+    def _leave(self) -> Sequence[VideoFrame]:
+        pictures = self._decode(None)
         self._decoder.flush_buffers()
+        return pictures
+
+    def _gate_for(self, fps: float, pace: Pace) -> Gate[VideoPacket, VideoFrame]:
+        decoder = Decoder(
+            alone=self._decode_alone, follow=self._decode, leave=self._leave, stamp_ns=self._stamp_ns, grey=Greys().of
+        )
+        return Gate(decoder, self.counts, fps=fps, pace=pace)
+
+    def _coded(self, packet: VideoPacket) -> Coded[VideoPacket]:
+        """A raw stream has no times of its own: its packets are taken to be evenly spaced."""
+        sent = packet.pts if packet.dts is None else packet.dts
+        sent_ns = self._in_ns(sent)
+        self._sent_ns = self._sent_ns + self._timeline.interval_ns if sent_ns is None else sent_ns
+        return coded(packet, packet, sent_ns=self._sent_ns, shown_ns=self._in_ns(packet.pts))
 
     def _placed(self, picture: VideoFrame, mono_ns: int) -> None:
         if self._reel is not None:
             self._reel.place(self._stamp_ns(picture), mono_ns, (picture.width, picture.height))
 
     def _stamp_ns(self, picture: VideoFrame) -> int | None:
-        stamp = picture.dts if self._stamped_by_packet or picture.pts is None else picture.pts
+        return self._in_ns(picture.dts if self._stamped_by_packet or picture.pts is None else picture.pts)
+
+    def _in_ns(self, stamp: int | None) -> int | None:
         if stamp is None or self._stream.time_base is None:
             return None
         return round(stamp * self._stream.time_base * NS_PER_S)
@@ -190,9 +217,17 @@ class PacketCapture(Reading[VideoFrame]):
         return short or self._last_packet_torn
 
     @property
+    def decoding(self) -> Decoding:
+        """What of its pictures is decoded, and why."""
+        if self._gate is not None:
+            return self._gate.decoding
+        return Decoding(KEYFRAMES if self._keyframes_only else ALL, "as configured")
+
+    @property
     def _end_ns(self) -> int:
         """How far the source was read: to the last picture, or where most are skipped, to the last packet."""
-        if not self._keyframes_only or self._first_dts is None or self._last_dts is None:
+        skips = self._keyframes_only or self._gate is not None
+        if not skips or self._first_dts is None or self._last_dts is None:
             return self._timeline.end_ns
         span = (self._last_dts - self._first_dts) * (self._stream.time_base or 0) * NS_PER_S
         return max(self._timeline.end_ns, round(span) + self._timeline.interval_ns)

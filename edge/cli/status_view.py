@@ -21,6 +21,7 @@ from edge.runtime.health import (
     RUNNING,
     STAGES,
     STREAMING,
+    CameraReport,
     CameraStatus,
     CourierReport,
     DetectorStatus,
@@ -33,6 +34,7 @@ from edge.state.mode import NORMAL
 
 UNKNOWN = "-"
 _GAP = 2  # between columns
+_NAMED_MAX = 4  # cameras in a line
 _STYLES = {STREAMING: "green", OFF: "dim"}  # all else is red
 
 T = TypeVar("T")
@@ -70,6 +72,7 @@ def view(sample: Sample, width: int) -> RenderableType:
         *_tables(_DETECTOR, _detectors(sample), width),
         "",
         *_courier(status.courier, sample),
+        *_decoding(status.cameras),
         _processes(status),
         *_tables(_PROCESS, restarted, width),
         *_tables(_CAMERA, cameras, width),
@@ -108,6 +111,27 @@ def _why(status: GatewayStatus) -> Iterator[RenderableType]:
         for camera in status.cameras
         if camera.report.decoder.startswith("software:")
     )
+
+
+def _decoding(cameras: Sequence[CameraStatus]) -> Iterator[Text]:
+    """What is decoded, and why: a line for each reason, with whom it holds for."""
+    reasons: dict[tuple[str, str], list[CameraReport]] = {}
+    named: dict[tuple[str, str], list[str]] = {}
+    for camera in cameras:
+        report = camera.report
+        if report.decoding:
+            reason = (report.decoding, report.decoding_words)
+            reasons.setdefault(reason, []).append(report)
+            named.setdefault(reason, []).append(camera.camera)
+    for (mode, words), reports in sorted(reasons.items()):
+        names = named[mode, words]
+        who = ", ".join(names) if len(names) <= _NAMED_MAX else f"{len(names)} cameras"
+        counts = (
+            f"{_count(sum(report.keyframes for report in reports))} keyframes and "
+            f"{_count(sum(report.groups for report in reports))} groups decoded, "
+            f"{_count(sum(report.undecoded for report in reports))} packets not"
+        )
+        yield Text.assemble(("decoding", "bold"), f" {mode} ({words}): {who}; {counts}")
 
 
 def _courier(report: CourierReport | None, sample: Sample) -> Iterator[Text]:

@@ -70,6 +70,7 @@ class CameraHealth:
     restarts: int
     clock_offset_s: float | None
     main_stream: str
+    decoding: Mapping[str, object] | None  # what is decoded of its pictures, and why; None before the first
     cases_open: int
     cases_pending: int
     queue: int
@@ -195,6 +196,7 @@ class HealthNotices:
             "repaired": health.repaired,
             "restarts": health.restarts,
             **told_offset(health.clock_offset_s),
+            **({"decoding": dict(health.decoding)} if health.decoding else {}),
             **({"main_stream": health.main_stream} if health.main_stream else {}),
             "cases": {"open": health.cases_open, "pending": health.cases_pending},
             "queue": health.queue,

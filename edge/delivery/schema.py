@@ -269,7 +269,15 @@ def _health() -> dict[str, object]:
             "frame_px": _or_null(_PIXELS),
             "codec": _TEXT,
             "decoder": _TEXT,
-            "frames": _object(dict.fromkeys(outcomes, _COUNT)),
+            "decoding": _object(
+                {
+                    "mode": {"enum": ["all", "keyframes", "activity"]},
+                    "words": _TEXT,
+                    "keyframes": _COUNT,
+                    "groups": _COUNT,
+                }
+            ),
+            "frames": _object(dict.fromkeys((*outcomes, "undecoded"), _COUNT), optional={"undecoded"}),
             "reconnects": _COUNT,
             "repaired": _COUNT,
             "restarts": _COUNT,
@@ -280,7 +288,7 @@ def _health() -> dict[str, object]:
             "stages_ms": {"type": "object", "additionalProperties": _NUMBER},
             "main_stream": _NAME,
         },
-        optional={"decoder", "main_stream"},
+        optional={"decoder", "decoding", "main_stream"},
     )
 
 

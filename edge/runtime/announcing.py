@@ -29,6 +29,7 @@ from edge.runtime.health import (
     FollowerReport,
     GatewayStatus,
     UploadReport,
+    decoding_of,
     frames_by_outcome,
     short,
 )
@@ -212,6 +213,7 @@ def camera_health(status: CameraStatus) -> CameraHealth:
         restarts=status.process.restarts,
         clock_offset_s=report.clock_offset_s,
         main_stream=report.main_stream,
+        decoding=decoding_of(report),
         cases_open=report.cases_open,
         cases_pending=report.cases_pending,
         queue=report.queue,

@@ -38,6 +38,18 @@ UPLOAD_STALLS_S = 900.0  # a store that fails for longer does not come back by i
 SILENT_S = 5.0  # without a picture for longer, a camera is blind, unless its pictures are meant to be rare
 COMMAND_OUTCOMES = ("received", "done", "failed", "repeated", "unanswered")  # and refused, by reason
 STAGES = ("decode", "wait", "sight", "detect", "track", "static", "zones", "rules", "evidence")
+OUTCOMES = (
+    "read",
+    "undecoded",
+    "decoded",
+    "taken",
+    "analysed",
+    "dropped",
+    "withheld",
+    "skipped",
+    "unseen",
+    "corrupt",
+)
 _WORDS_MAX = 300
 _STARTING = "starting"
 
@@ -55,6 +67,10 @@ class CameraReport:
     height_px: int = 0
     codec: str = ""
     decoder: str = ""  # software, or a device; where the device that was asked for cannot, "software: " and why
+    decoding: str = ""  # what is decoded just now: all, keyframes, or activity (all, while something moves)
+    decoding_words: str = ""  # why
+    keyframes: int = 0  # decoded alone, as nothing moved
+    groups: int = 0  # of pictures decoded after all, as something moved in them
     clock_offset_s: float | None = None  # the camera's clock minus ours; None: it does not tell
     main_stream: str = ""  # that evidence comes from: streaming, or why not; "" where none is configured
     read: int = 0  # packets or pictures that came
@@ -64,6 +80,7 @@ class CameraReport:
     dropped: int = 0  # decoded and due, but the one before was still being worked on
     withheld: int = 0  # decoded after damage, before the next whole picture
     skipped: int = 0  # never decoded, as the gateway was behind the camera
+    undecoded: int = 0  # never decoded, as nothing moved or nobody asked for motion
     unseen: int = 0  # not shown to any rule, as the camera was blind
     corrupt: int = 0
     reconnects: int = 0
@@ -403,7 +420,18 @@ def _age_s(then_ns: int, now_ns: int) -> float | None:
     return None if then_ns == 0 else max(now_ns - then_ns, 0) / NS_PER_S
 
 
+def decoding_of(report: CameraReport) -> dict[str, object] | None:
+    """What is decoded of a camera's pictures, why, and what was decoded so since the gateway's start."""
+    if not report.decoding:
+        return None
+    return {
+        "mode": report.decoding,
+        "words": report.decoding_words,
+        "keyframes": report.keyframes,
+        "groups": report.groups,
+    }
+
+
 def frames_by_outcome(status: CameraStatus) -> dict[str, int]:
     """What became of a camera's pictures; `docs/health.md` says how they add up."""
-    outcomes = ("read", "decoded", "taken", "analysed", "dropped", "withheld", "skipped", "unseen", "corrupt")
-    return {outcome: getattr(status.report, outcome) for outcome in outcomes}
+    return {outcome: getattr(status.report, outcome) for outcome in OUTCOMES}

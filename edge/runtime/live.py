@@ -39,6 +39,7 @@ EMERGENCY_REPEAT_NS = 60 * NS_PER_S  # between two updates of an open case, at m
 STUCK_NS = 20 * NS_PER_S  # a capture that has neither a packet nor an attempt for so long hangs in its library
 RATE_NS = 10 * NS_PER_S
 LOOKS_MAX = 1024  # remembered for the rate
+LOOK_BACK_S = 1.0  # at most, for one picture that had been held back
 RETRY_S = 1.0
 LEAVE_S = 2.0  # for the capture thread to come back from its library at the end
 
@@ -81,12 +82,18 @@ class Mailbox:
             self._frame, self._put_ns = frame, mono_ns
             self._changed.notify()
 
+    def wait_until_taken(self, limit_s: float) -> None:
+        """Until there is room, for at most so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frame is None, timeout=limit_s)
+
     def take(self, limit_s: float) -> tuple[Frame, int] | None:
         """The picture and when it was put there, or None after `limit_s`."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._frame is not None, timeout=limit_s) or self._frame is None:
                 return None
             taken, self._frame = self._frame, None
+            self._changed.notify_all()
             return taken, self._put_ns
 
     def __len__(self) -> int:
@@ -246,9 +253,10 @@ class LiveCamera:
         for frame in self._capture:
             before_s, spent_s = spent_s, thread_cpu_s()
             self._stopwatch.add("decode", spent_s - before_s)
-            now_ns = self._clock.mono_ns()
-            self._row.frame(now_ns)
-            self._mailbox.put(frame, now_ns)
+            self._row.frame(self._clock.mono_ns())
+            if self._capture.looks_back:  # a burst of what just happened: each picture of it is wanted, none is newer
+                self._mailbox.wait_until_taken(LOOK_BACK_S)
+            self._mailbox.put(frame, self._clock.mono_ns())
 
     # The main thread
 
@@ -395,6 +403,7 @@ class LiveCamera:
     def _counted(self, sight: _Sight, since_wall_ns: int, now_ns: int) -> CameraReport:
         before, counts, live = self._before, self._capture.counts, self._worker.cases
         size_px = self._last.size_px if self._last is not None else (0, 0)
+        decoding = self._capture.decoding
         return CameraReport(
             state=sight.state,
             reason=sight.reason,
@@ -405,6 +414,10 @@ class LiveCamera:
             height_px=size_px[1],
             codec=self._capture.info.codec,
             decoder=short(self._capture.info.decoder),
+            decoding=decoding.mode,
+            decoding_words=short(decoding.words),
+            keyframes=before.keyframes + counts.keyframes,
+            groups=before.groups + counts.groups,
             clock_offset_s=self._capture.clock_offset_s,
             main_stream="" if self._main_stream is None else self._main_stream.state(now_ns),
             read=before.read + counts.read,
@@ -414,6 +427,7 @@ class LiveCamera:
             dropped=before.dropped + self._mailbox.dropped,
             withheld=before.withheld + counts.withheld,
             skipped=before.skipped + counts.skipped,
+            undecoded=before.undecoded + counts.undecoded,
             unseen=before.unseen + self._unseen,
             corrupt=before.corrupt + counts.corrupt,
             reconnects=before.reconnects + counts.reconnects,

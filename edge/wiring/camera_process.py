@@ -45,6 +45,7 @@ from edge.wiring.frame_path import (
 from edge.wiring.judging import DISMISS, applied_by
 from edge.wiring.keeping import recording_for
 from edge.wiring.looking import looking_takes
+from edge.wiring.motion import pace_of
 from edge.wiring.place import place_takes
 from edge.wiring.place_file import PlaceFile
 from edge.wiring.process_order import ProcessOrder
@@ -54,6 +55,7 @@ _FORKSERVER = os.getpid()
 _TWIN_WAIT_S = 0.1
 _TWIN_TRIES = 50
 _KEYFRAMES_S = 30.0  # recorders write a keyframe as rarely as every 25 s
+_GATED_S = 10.0  # keyframes are 4 s apart at most, and one may be damaged
 
 
 def main(order: ProcessOrder, camera_id: str, models: CameraModels, slots: Sequence[Slot]) -> None:
@@ -80,7 +82,8 @@ def _run(
 
 def _silent_s(camera: CameraConfig) -> float:
     """How old the last picture may be: of few a second, or of keyframes alone, some may come late."""
-    return max(SILENT_S, 2.5 / camera.sampling.fps, _KEYFRAMES_S if camera.sampling.decode == "keyframes" else 0.0)
+    rare_s = {"keyframes": _KEYFRAMES_S, "auto": _GATED_S}.get(camera.sampling.decode, 0.0)
+    return max(SILENT_S, 2.5 / camera.sampling.fps, rare_s)
 
 
 def _main_stream_for(
@@ -165,6 +168,7 @@ def _live_camera(
         fps=camera.sampling.fps,
         decode=camera.sampling.decode,
         hwaccel=camera.sampling.hwaccel,
+        pace=pace_of(site, camera, models),
         transport=camera.transport,
         clock=clock,
         stop=stop,

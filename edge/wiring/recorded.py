@@ -21,6 +21,7 @@ import numpy as np
 import yaml
 
 from edge import __version__
+from edge.capture.gate import Pace
 from edge.capture.packets import PacketCapture, inspect
 from edge.capture.reel import Reel
 from edge.capture.timeline import FrameOrigin
@@ -62,6 +63,7 @@ from edge.wiring.frame_path import (
     telling_for,
     worker_for,
 )
+from edge.wiring.motion import pace_of
 
 EVALUATED_BY = "edge evaluate"
 EVALUATION_CAMERA = "clip"
@@ -145,7 +147,7 @@ def replay(
                 ),
                 telling=telling,
                 clips=clips,
-                open_clip=lambda clip, origin: _recorded(clip, origin, camera, reel),
+                open_clip=lambda clip, origin: _recorded(clip, origin, camera, reel, pace_of(site, camera, models)),
                 journal=journal,
                 stopwatch=stopwatch,
                 on_frame=lambda frame: on_frame(frame, total_s),
@@ -379,7 +381,7 @@ def _moment(text: str, timezone: ZoneInfo) -> int:
     return round(moment.timestamp() * 1000) * (NS_PER_S // 1000)
 
 
-def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig, reel: Reel | None) -> PacketCapture:
+def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig, reel: Reel | None, pace: Pace) -> PacketCapture:
     sampling = camera.sampling
     return PacketCapture(
         str(clip.path),
@@ -389,6 +391,7 @@ def _recorded(clip: Clip, origin: FrameOrigin, camera: CameraConfig, reel: Reel 
         origin=origin,
         reel=reel,
         hwaccel=sampling.hwaccel,
+        pace=pace,
     )
 
 
