@@ -212,12 +212,19 @@ def demo(
 
 
 def evaluate(
-    truth: Path, *, media: Path, out: Path, only: Sequence[str], jobs: int = 1, evidence: bool = True
+    truth: Path,
+    *,
+    media: Path,
+    out: Path,
+    only: Sequence[str],
+    jobs: int = 1,
+    evidence: bool = True,
+    decode: str | None = None,
 ) -> Evaluation:
     """Replay every scored clip of a truth file into `out` and write `evaluation.json` there.
 
     `jobs`: processes. Without `evidence` the pictures and the report of each replay are deleted as soon as it is
-    scored, so that a thousand clips need the disk of some.
+    scored, so that a thousand clips need the disk of some. `decode`: other than the default of a camera.
     """
     clips = read_truth(truth, media, only)
     for clip in clips:
@@ -229,7 +236,7 @@ def evaluate(
         for path in earlier:  # an old one would not be that of the replays beside it
             path.unlink(missing_ok=True)
         for clip in clips:  # one that cannot be used is told before an hour of others is replayed
-            _evaluated_site(clip, out)
+            _evaluated_site(clip, out, decode)
     threads = 2 if jobs == 1 else 1
     orders = [
         _EvaluatedClip(clip.path, _config_of(clip, out), out / clip.path.stem, threads, evidence) for clip in clips
@@ -295,14 +302,14 @@ def _refuse_foreign(files: Sequence[Path]) -> None:
             raise OutputError(f"{path}: was not written by {EVALUATED_BY}; name another folder")
 
 
-def _evaluated_site(clip: TruthClip, folder: Path) -> Site:
+def _evaluated_site(clip: TruthClip, folder: Path, decode: str | None) -> Site:
     config = _config_of(clip, folder)
-    text = yaml.safe_dump(_site_for(clip), allow_unicode=True, sort_keys=False)
+    text = yaml.safe_dump(_site_for(clip, decode), allow_unicode=True, sort_keys=False)
     config.write_text(f"# Written by {EVALUATED_BY}.\n{text}", encoding="utf-8")
     return load_site(config, environ={})
 
 
-def _site_for(clip: TruthClip) -> dict[str, object]:
+def _site_for(clip: TruthClip, decode: str | None) -> dict[str, object]:
     """The configuration that a clip of a truth file asks for; all else by default."""
     return {
         "version": 1,
@@ -315,6 +322,7 @@ def _site_for(clip: TruthClip) -> dict[str, object]:
                 "source": clip.path.name,  # the alerts must not hang on where the footage lies
                 "zones": [{"id": name, "polygon": polygon} for name, polygon in clip.zones.items()],
                 "scenarios": list(clip.scenarios),
+                **({"sampling": {"decode": decode}} if decode is not None else {}),
             }
         ],
     }
