@@ -155,8 +155,8 @@ def encode(source: Path, path: Path, *, apart_s: float, first_s: float = 0.0) ->
     rate = inspect(str(source)).fps or 25
     begun = f"n_forced*{apart_s}" if not first_s else f"(n_forced-1)*{apart_s}+{first_s}"
     part = path.with_name(f"part-{path.stem}.mp4")
-    options = f"-an -r {rate:.6g} -c:v libx264 -preset veryfast -crf 23 -bf 0 -g 100000 -sc_threshold 0 -pix_fmt yuv420p"
-    command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), *options.split(), "-force_key_frames"]
+    options = "-c:v libx264 -preset veryfast -crf 23 -bf 0 -g 100000 -sc_threshold 0 -pix_fmt yuv420p -force_key_frames"
+    command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-an", "-r", f"{rate:.6g}", *options.split()]
     subprocess.run([*command, f"expr:gte(t,{begun})", str(part)], check=True)
     os.rename(part, path)
 

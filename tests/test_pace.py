@@ -8,9 +8,12 @@ import pytest
 
 from edge.config.catalogue import stock_catalogue
 from edge.config.loader import load_site
+from edge.core.scenarios import Rule
 from edge.core.types import NS_PER_S
 from edge.wiring.camera_models import models_of
 from edge.wiring.frame_path import names_that_need_motion
+from tests.street import parking_rule
+from tests.traffic import Driver, Traffic, View, queue_of
 
 SITE = """
 version: 1
@@ -23,6 +26,10 @@ cameras:
     scenarios:
 {uses}
 """
+KEYFRAMES = 0.5  # looks a second
+ONSET_S = 2.5  # a look, and the half second in which a car still rolls
+VIEWS = {"behind": View(0), "across": View(90)}
+KERB_M = 3.2  # beside the lane
 LINE = "line: [[0.1, 0.5], [0.9, 0.5]], direction: up"
 
 
@@ -72,3 +79,51 @@ def test_the_page_names_scenarios_that_are_in_the_catalogue() -> None:
     for name in ("loitering", "intrusion", "no-activity"):
         assert f"`{name}`" in told
         assert name in stock_catalogue().scenarios
+
+
+def rule(after_s: int, *, queue_max_s: int = 180) -> Rule:
+    return parking_rule(after_ns=after_s * NS_PER_S, queue_max_ns=queue_max_s * NS_PER_S)
+
+
+def began(traffic: Traffic, seconds: float) -> list[tuple[int, float]]:
+    """Whose case opened, and since when it had stood by that case, in the order of the drivers."""
+    traffic.play(seconds)
+    told = [(traffic.drivers.index(driver), change.case.started_ns / NS_PER_S) for _, change, driver in traffic.changes
+            if change.kind == "opened"]  # fmt: skip
+    print(f"{traffic.fps:g} looks a second: {told}")
+    return sorted(told)
+
+
+def parks(*, at_z: float, enters_s: float, seed: int = 77, beside: bool = True) -> Driver:
+    return Driver(seed, 0, -60, enters_s=enters_s, parks_at=at_z, parks_x=KERB_M if beside else None)
+
+
+@pytest.mark.parametrize("view", ["behind", "across"])
+def test_cars_that_park_while_others_pass_have_stood_since_they_came_by_keyframes_alone(view: str) -> None:
+    drivers = [parks(at_z=2, enters_s=1), parks(at_z=-5, enters_s=20, seed=78), *queue_of(6, first_s=4, headway_s=7)]
+    told = began(Traffic(rule(10), VIEWS[view], drivers, fps=KEYFRAMES), 55)
+    assert told == [(row, pytest.approx(drivers[row].stopped_s, abs=ONSET_S)) for row in (0, 1)]
+
+
+@pytest.mark.parametrize(("headway_s", "view"), [(4, "across"), (2, "behind")])
+def test_cars_that_pass_in_time_with_the_keyframes_are_no_parked_car(headway_s: float, view: str) -> None:
+    """At every other look, or at each, there is a car at the very same place, and never the same one."""
+    traffic = Traffic(rule(5, queue_max_s=0), VIEWS[view], queue_of(round(80 / headway_s), headway_s=headway_s),
+                      fps=KEYFRAMES)  # fmt: skip
+    assert began(traffic, 80) == []
+
+
+@pytest.mark.parametrize("view", ["behind", "across"])
+def test_a_queue_at_a_red_light_raises_nothing_at_keyframes_and_the_parked_car_beside_it_is_found(view: str) -> None:
+    drivers = [*queue_of(5, first_s=4, headway_s=4), Driver(seed=77, x=KERB_M, z=-7, parks_at=-7)]
+    traffic = Traffic(rule(20), VIEWS[view], drivers, red=lambda now_s: 8 <= now_s < 48, fps=KEYFRAMES)
+    assert began(traffic, 65) == [(5, pytest.approx(0, abs=2))]
+
+
+def test_another_car_in_the_place_of_one_that_left_is_a_case_of_its_own_at_keyframes() -> None:
+    first = Driver(seed=77, x=0, z=-60, enters_s=1, parks_at=0, parks_s=26)
+    second = Driver(seed=78, x=0, z=-60, enters_s=42, parks_at=0)
+    traffic = Traffic(rule(10), VIEWS["behind"], [first, second], fps=KEYFRAMES)
+    told = began(traffic, 75)
+    assert told == [(0, pytest.approx(first.stopped_s, abs=ONSET_S)), (1, pytest.approx(second.stopped_s, abs=ONSET_S))]
+    assert sum(change.kind == "cleared" for _, change, _ in traffic.changes) == 1

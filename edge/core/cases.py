@@ -62,6 +62,11 @@ PENDING_UNSEEN_NS = 120 * NS_PER_S  # a pending thing hidden for longer is forgo
 AT_ONCE_NS = NS_PER_S  # such a rule has a shorter `after_ns`
 LOOKS_MIN = 3  # in which somebody must be found, or two if they are a second apart
 LACKS_NS = 30 * NS_PER_S  # a pending case that is seen for so long with too little to be one is forgotten
+# Looks further apart than this show a street in which everybody may have moved on: what is found where a thing was is
+# that thing only if it looks like it, whatever the tracker says. Cars that follow one another at the time between two
+# looks are all found at one place.
+SPARSE_NS = NS_PER_S
+SPARSE_LOOKS_MIN = 2  # in which such a thing must be found, and its track was seen in one before
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 
 IS_SEEN, IS_HIDDEN, IS_EMPTY, IS_UNKNOWN = "seen", "hidden", "empty", "unknown"  # a case's place, in one look
@@ -165,6 +170,7 @@ class CaseBook:
         self._lives: list[_Life] = []
         self._known_ns: int | None = None  # mono; of the last look, or since when restored cases were not seen
         self._looked_ns = -1
+        self._step_ns = 0  # of the last look, 0 after a gap
         self._first_look_ns = -1  # of this process
         self._watched_since_ns = 0  # no look has been missing since
         self._active_since_ns = 0  # nothing that was so before counts
@@ -193,7 +199,7 @@ class CaseBook:
     def advance(self, findings: Findings, scene: Scene, *, active: bool = True) -> list[CaseChange]:
         """Take one frame's findings in; returns what the outside must be told, in order."""
         now_ns = scene.frame.mono_ns
-        step_ns = seen_step_ns(self._looked_ns, now_ns)
+        self._step_ns = step_ns = seen_step_ns(self._looked_ns, now_ns)
         self._looked_ns = -1 if scene.blind else now_ns
         self._known_ns = now_ns
         if step_ns == 0:
@@ -385,6 +391,8 @@ class CaseBook:
         never_left = same_track | (findings.since_ns <= life.case.last_seen_ns)
         opened = life.case.state != PENDING
         alike = look.agrees >= (ITSELF if life.departed else OTHER_THING if opened else SAME_THING)
+        if self.rule.keyed_by == THING and not opened and self._is_sparse:
+            never_left &= alike
         # An open case follows its own thing to a new place in the zone; a pending one starts anew there, or every
         # queue would add its halts up to one long stop.
         moved = same_track & same_zone & opened & (now_ns - findings.since_ns >= SETTLED_ANEW_NS)
@@ -552,7 +560,7 @@ class CaseBook:
 
     def _gives_way(self, life: _Life, box: Float32, now_ns: int) -> bool:
         """A thing in the making, long out of sight, on whose ground another stands: it has left."""
-        unseen = life.case.state == PENDING and now_ns - life.case.last_seen_ns >= PENDING_GONE_NS
+        unseen = life.case.state == PENDING and now_ns - life.case.last_seen_ns >= self._unseen_ns
         same = self.rule.keyed_by == THING and bool(finding_again.same_ground(box, life.footprint[None])[0])
         return unseen and same
 
@@ -583,7 +591,7 @@ class CaseBook:
         # A track may have stood there for long, but too dimly to count.
         seen_ns = now_ns - max(since_ns, self._watched_since_ns)
         if self.rule.keyed_by not in _SEEN_BEFORE:
-            seen_ns = min(seen_ns, NS_PER_S)
+            seen_ns = min(seen_ns, max(NS_PER_S, self._step_ns))
         patch = scene.patch(box)
         zone = int(findings.zone[row])
         started_wall_ns = scene.frame.wall_ns - (now_ns - since_ns)
@@ -702,6 +710,15 @@ class CaseBook:
         return opened and still_seen and bool(finding_again.ground_shared(life.footprint, other.footprint[None])[0] > 0)
 
     @property
+    def _is_sparse(self) -> bool:
+        return self._step_ns > SPARSE_NS
+
+    @property
+    def _unseen_ns(self) -> int:
+        """A pending thing unseen for so long is gone; one look, where they are far apart, says little."""
+        return max(PENDING_GONE_NS, self._step_ns * 3 // 2)
+
+    @property
     def _repeat_ns(self) -> int:
         return min(self.rule.repeat_ns or self.hurry_ns, self.hurry_ns) if self.hurry_ns else self.rule.repeat_ns
 
@@ -714,6 +731,8 @@ class CaseBook:
         visible_ns = life.case.visible_ns
         found_min_ns = max(min(self.rule.after_ns, NS_PER_S), round(visible_ns * FOUND_SHARE))
         long_enough = visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns
+        if self.rule.keyed_by == THING and self._is_sparse:
+            long_enough &= life.found_looks >= SPARSE_LOOKS_MIN
         return long_enough and self._is_no_fixture(life) and self._is_no_slip(life)
 
     def _is_no_slip(self, life: _Life) -> bool:

@@ -45,6 +45,7 @@ _ROW = np.dtype(
         ("anchor", np.float64, 4),  # xyxy where the box came to rest
         ("rest_since_ns", np.int64),
         ("left_ns", np.int64),  # when the box was first seen off its anchor, -1 while on it
+        ("left_box", np.float64, 4),  # xyxy then
         ("speed", np.float64),  # box heights/s
     ],
     align=True,
@@ -63,7 +64,7 @@ class TrackerSettings:
     duplicate_iou: float = 0.7  # a second box of one group over a thing already followed begins no track
     confirm_ns: int = 200_000_000  # a track is told of when it is this old and was seen twice
     tentative_ns: int = 600_000_000  # how long an unconfirmed track is kept unseen
-    recent_ns: int = 2_000_000_000  # how long dim detections may go on with a track
+    recent_ns: int = 2_000_000_000  # how long dim detections may go on with a track not seen in the last look
     lost_ns: int = 3_000_000_000  # how long a confirmed track is kept unseen
     leave_ns: int = 600_000_000  # a departure from rest shorter than this is jitter or a passer-by
     still_ns: int = 1_000_000_000  # at rest this long, a thing is taken to stand, and coasts where it stands
@@ -85,6 +86,7 @@ class Tracker:
         self._table: Table = np.zeros(0, _ROW)
         self._next_id = 1
         self._mono_ns: int | None = None
+        self._is_sparse = False  # looks are so far apart that one off its anchor is no jitter
         self._size_px: tuple[int, int] | None = None
 
     def update(self, detections: Detections, mono_ns: int) -> Tracks:
@@ -94,6 +96,7 @@ class Tracker:
         """
         if self._mono_ns is not None and mono_ns < self._mono_ns:
             raise ValueError(f"Tracker.update: expected mono_ns >= {self._mono_ns}, got {mono_ns}")
+        self._is_sparse = self._mono_ns is not None and mono_ns - self._mono_ns >= self.settings.leave_ns
         source_row = _usable_rows(detections, self.settings.low_score_min)
         seen = detections.take(source_row)
         group = self._group_of(seen.label)
@@ -171,7 +174,7 @@ class Tracker:
         first = np.flatnonzero(high & (similarity > settings.similarity_min))
         first = first[match_pairs(row[first], column[first], similarity[first] - settings.similarity_min)]
 
-        free = mono_ns - table["last_seen_ns"] <= settings.recent_ns
+        free = (table["missed"] == 0) | (mono_ns - table["last_seen_ns"] <= settings.recent_ns)
         free[row[first]] = False
         second = np.flatnonzero(~high & free[row] & (similarity > settings.dim_similarity_min))
         second = second[match_pairs(row[second], column[second], similarity[second] - settings.dim_similarity_min)]
@@ -227,16 +230,22 @@ class Tracker:
         table["label"][rows] = voted[each, (votes * seat).argmax(axis=1)]
 
     def _rest(self, rows: Int64, mono_ns: int) -> None:
-        """Moves the anchor, and its time, of the boxes that have been off it for long enough."""
+        """Moves the anchor, and its time, of the boxes that have been off it for long enough.
+
+        Between looks as far apart as keyframes a thing may come to stand elsewhere: the look that saw it there first,
+        and jitter or a passer-by that time, is then its first at rest.
+        """
         table = self._table
         box = _to_corners(table["position"][rows])
         off = ~_on_anchor(box, table["anchor"][rows])
-        since = table["left_ns"][rows]
-        since = np.where(off, np.where(since < 0, mono_ns, since), -1)
+        before = table["left_ns"][rows]
+        since = np.where(off, np.where(before < 0, mono_ns, before), -1)
         gone = off & (mono_ns - since >= self.settings.leave_ns)
+        stayed = gone & self._is_sparse & _on_anchor(box, table["left_box"][rows])
+        table["left_box"][rows] = np.where((off & (before < 0))[:, None], box, table["left_box"][rows])
         table["left_ns"][rows] = np.where(gone, -1, since)
-        table["anchor"][rows[gone]] = box[gone]
-        table["rest_since_ns"][rows[gone]] = mono_ns
+        table["anchor"][rows[gone]] = np.where(stayed[:, None], table["left_box"][rows], box)[gone]
+        table["rest_since_ns"][rows[gone]] = np.where(stayed, before, mono_ns)[gone]
 
     def _pace(self, rows: Int64, smoothings: Float64, mono_ns: int) -> None:
         """Speed from the filter, or, at rest, from the way made since the rest began: jitter has none."""
@@ -288,6 +297,9 @@ class Tracker:
     def _tracks(self, detection: Int64) -> Tracks:
         rows = np.flatnonzero(self._table["confirmed"])
         told = self._table[rows]
+        rest_since_ns = told["rest_since_ns"].copy()
+        if self._is_sparse:
+            rest_since_ns = np.maximum(rest_since_ns, told["left_ns"])
         return Tracks(
             track_id=told["track_id"].copy(),
             xyxy=_to_corners(told["position"]).astype(np.float32),
@@ -296,7 +308,7 @@ class Tracker:
             detection=detection[rows],
             first_seen_ns=told["first_seen_ns"].copy(),
             last_seen_ns=told["last_seen_ns"].copy(),
-            rest_since_ns=told["rest_since_ns"].copy(),
+            rest_since_ns=rest_since_ns,
             speed=told["speed"].astype(np.float32),
         )
 

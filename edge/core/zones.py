@@ -18,6 +18,7 @@ LEAVE_NS = 3 * NS_PER_S // 2
 # Time between two looks that still counts as looked at: cameras send a keyframe at least this often (25 s was the
 # longest met in files). A longer gap is time in which nobody knows, and counts for nothing.
 GAP_MAX_NS = 30 * NS_PER_S
+TOLD_LATE_NS = NS_PER_S  # a track is told of at its second look: at two a second, at once
 
 
 class ZoneMap:
@@ -36,10 +37,10 @@ class ZoneMap:
     def locate(self, tracks: Tracks, *, width: int, height: int, mono_ns: int) -> Presence:
         """Where each track is now. Coasting tracks stay where they were last seen."""
         inside = self.inside(tracks.xyxy, width=width, height=height)
-        entered, visible, last_inside = self._carry_over(tracks.track_id)
+        entered, visible, last_inside = self._carry_over(tracks.track_id)  # of the last look's
         step_ns = seen_step_ns(self._looked_ns, mono_ns)
         visiting = inside | ((entered > 0) & (mono_ns - last_inside <= self._leave_ns))
-        entered = np.where(visiting, np.where(entered > 0, entered, max(mono_ns, 1)), 0)
+        entered = np.where(visiting, np.where(entered > 0, entered, np.maximum(self._came_ns(tracks, mono_ns), 1)), 0)
         seen = inside & (tracks.detection >= 0)[None, :] & (entered < mono_ns)
         visible = np.where(visiting, visible + np.where(seen, step_ns, 0), 0)
         self._track_id, self._entered_ns, self._visible_ns = tracks.track_id, entered, visible
@@ -58,6 +59,11 @@ class ZoneMap:
         points = np.minimum(points, np.array([width - 0.5, height - 0.5], np.float32))
         rows = [polygons.contains(polygons.to_pixels(zone, width=width, height=height), points) for zone in self._zones]
         return np.array(rows, np.bool_).reshape(len(self._zones), len(xyxy))
+
+    def _came_ns(self, tracks: Tracks, mono_ns: int) -> Int64:
+        """(T,) since when each has been where it is: who is told of only now, looks being far apart, since it rests."""
+        late = (mono_ns - tracks.rest_since_ns > TOLD_LATE_NS) & ~np.isin(tracks.track_id, self._track_id)
+        return np.where(late & (mono_ns - self._looked_ns > TOLD_LATE_NS), tracks.rest_since_ns, mono_ns)
 
     def _carry_over(self, track_id: Int64) -> tuple[Int64, Int64, Int64]:
         """The last look's rows in the order of the present tracks; zero for a track that is new."""
