@@ -26,19 +26,24 @@ class SystemClock:
 
 
 class Stopwatch:
-    """Wall seconds spent in each named stage of the frame path, and how often it was entered."""
+    """Seconds spent in each named stage of the frame path, and how often it was entered.
+
+    `cpu_s` is of the calling thread: what decoders and networks do in threads of their own is not in it.
+    """
 
     def __init__(self) -> None:
         self.wall_s: dict[str, float] = {}
+        self.cpu_s: dict[str, float] = {}
         self.count: dict[str, int] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
+        begin_cpu_s, begin_s = time.thread_time(), time.perf_counter()
         try:
             yield
         finally:
-            self.add(name, time.perf_counter() - begin)
+            self.add(name, time.perf_counter() - begin_s)
+            self.cpu_s[name] = self.cpu_s.get(name, 0.0) + time.thread_time() - begin_cpu_s
 
     def add(self, name: str, wall_s: float) -> None:
         """What was measured elsewhere."""

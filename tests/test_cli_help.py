@@ -10,7 +10,7 @@ import typer
 
 from edge.cli.main import app
 
-GROUPS = {"edge", "edge evidence", "edge models", "edge place"}  # they do nothing by themselves
+GROUPS = {"edge", "edge bench", "edge evidence", "edge models", "edge place"}  # they do nothing by themselves
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -186,10 +186,11 @@ def test_the_annotated_video_plays(replayed: Path) -> None:
 def test_the_summary_says_where_the_time_went(replayed: Path) -> None:
     summary = json.loads((replayed / "summary.json").read_text())
     stages = summary["stages"]
-    assert {"decode", "detect", "track", "static", "zones", "rules", "evidence"} <= set(stages)
+    assert {"decode", "still", "detect", "track", "static", "zones", "rules", "evidence"} <= set(stages)
     assert sum(stage["wall_s"] for stage in stages.values()) <= summary["wall_s"]
     assert list(summary["frames"])[:4] == ["read", "decoded", "detected", "dropped"]
-    assert summary["frames"]["detected"] == stages["detect"]["count"]
+    assert summary["frames"]["detected"] == stages["still"]["count"]
+    assert summary["frames"]["held"] == stages["still"]["count"] - stages["detect"]["count"]
     assert summary["frames"]["read"] == 795
     hit = {name: count for name, count in summary["limits"].items() if count}
     assert set(hit) <= {"stills_thinned"}

@@ -15,9 +15,11 @@ from edge.capture.packets import PacketCapture, inspect
 from edge.cli.replay import Seen
 from edge.clock import Stopwatch
 from edge.core.sight import Sight
+from edge.core.stillness import Stillness
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Detections, Frame, UInt8
 from edge.ports import WordedMeasure
+from edge.runtime.looking import Looking
 from edge.runtime.measuring import Measuring
 from edge.runtime.replay import Clip, Journal, Replay
 from edge.runtime.telling import Telling, Told
@@ -57,7 +59,7 @@ def a_replay(
     telling = Telling(recorder=NoRecorder(), word=lambda change, frame, evidence, failure: Told({}, ""), outbox=journal)
     worker = Worker(
         sight=Sight(),
-        detector=NothingDetector(),
+        looking=Looking(NothingDetector(), Stillness(zones=[]), stopwatch),
         tracker=tracker or Tracker(),
         zones={},
         background=None,

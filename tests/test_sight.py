@@ -25,11 +25,13 @@ from edge.core.background import BackgroundModel
 from edge.core.measures import Measure
 from edge.core.scene import Scene
 from edge.core.sight import BLACK, COVERED, FROZEN, MOVED, VIEW_SHAPE, Sight, SightSettings
+from edge.core.stillness import Stillness
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, Case, CaseChange, Detections, Frame, Tracks, UInt8, seconds_to_ns
 from edge.core.zones import ZoneMap
 from edge.ports import EvidenceFile, WordedMeasure
 from edge.resources import configs_dir
+from edge.runtime.looking import Looking
 from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling, Told
 from edge.runtime.worker import Worker
@@ -529,7 +531,7 @@ def test_nothing_looks_at_a_blind_frame(plaza: list[UInt8]) -> None:
     part = _Counting()
     worker = Worker(
         sight=Sight(SOON),
-        detector=part,
+        looking=Looking(part, Stillness(zones=[]), Stopwatch()),
         tracker=Tracker(),
         zones={"bottom": ZoneMap([np.array(KERB, np.float32)])},
         background=None,

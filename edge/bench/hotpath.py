@@ -1,6 +1,6 @@
 """What each stage of the frame path costs on this machine, in microseconds a picture, on made-up streets.
 
-Half of the things of a street are parked, some of them in the zone, the others drive past. Every camera has parts of
+Every second row of a street's things is parked, partly in the zone, the rows between drive. Every camera has parts of
 its own, and the cameras take turns, as they do in a gateway: what grows with their number shows. Decoding and the
 network are left out.
 
@@ -257,13 +257,13 @@ def _picture() -> UInt8:
 
 
 def _look(objects: int, nth: int) -> Detections:
-    """The boxes of one look: rows of things, a little apart; every second one drives to and fro."""
+    """The boxes of one look: rows of things, a little apart; every second row drives to and fro."""
     noise = np.random.default_rng(nth)
     thing = np.arange(objects)
     columns = int(np.ceil(np.sqrt(objects * 16 / 9)))
     pitch = np.array(_FRAME_PX) / (columns + 1)
     centre = np.stack([thing % columns + 1, thing // columns + 1], axis=1) * pitch
-    centre[1::2, 0] += pitch[0] * np.sin(2 * np.pi * nth / _LOOKS)
+    centre[thing // columns % 2 == 1, 0] += pitch[0] * np.sin(2 * np.pi * nth / _LOOKS)
     half = np.minimum(pitch, 120) * 0.35
     xyxy = np.concatenate([centre - half, centre + half], axis=1) + noise.normal(0, 0.01 * half.mean(), (objects, 4))
     score = noise.uniform(0.5, 0.9, objects).astype(np.float32)

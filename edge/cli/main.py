@@ -18,6 +18,7 @@ import typer
 
 from edge import __version__
 from edge.cli import (
+    bench,
     check,
     demo,
     dismiss,
@@ -59,6 +60,7 @@ app.command("tune")(review.tune)
 app.add_typer(review.app, name="review")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
 app.add_typer(place.app, name="place")
 
 

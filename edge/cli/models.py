@@ -12,8 +12,11 @@ from edge.errors import ModelError, UsageError
 from edge.resources import models_dir
 
 if TYPE_CHECKING:
+    from edge.bench.models import Comparison, Cost
     from edge.core.types import UInt8
     from edge.detect.manifest import ModelManifest
+
+_TABLE_COLUMNS = 120  # also in a pipe
 
 app = typer.Typer(help="The models: list them, prove them, make one from weights.", rich_markup_mode=None)
 
@@ -73,6 +76,56 @@ def verify_models(names: list[str] = typer.Argument(None), folder: Path | None =
         )
 
 
+@app.command("benchmark")
+def benchmark(
+    names: list[str] = typer.Argument(None, help="Detectors to compare; all if left out. A name may be a path."),
+    folder: Path | None = _FOLDER,
+    provider: list[str] = typer.Option([], "--provider", help="cpu, openvino, ...; all installed ones if left out."),
+    input_px: list[int] = typer.Option(
+        [], "--input", help="Longest side, px; the model's and two smaller if left out."
+    ),
+    threads: list[int] = typer.Option([1, 2], "--threads", min=1, max=64, help="Threads of the network."),
+    batch: list[int] = typer.Option([1, 4, 8], "--batch", min=1, max=16, help="Pictures at once."),
+    rounds: int = typer.Option(7, "--rounds", min=5, max=1000, help="How often each is timed; the median counts."),
+    coco: Path | None = typer.Option(None, "--coco", help="Pictures and labels/ in YOLO format: precision, too."),
+    picture: Path | None = typer.Option(
+        None, "--picture", help="They are timed on this; the demo's street if left out."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="One JSON document."),
+) -> None:
+    """Compare what the installed detectors cost on this machine, and recommend a way to run each.
+
+    Example: edge models benchmark yolox-nano --input 416 --input 640 --coco pictures/
+
+    Exit status: 0 compared, 1 a model cannot be used, 2 misused. Milliseconds are of one picture; a busy machine makes
+    all of them longer.
+    """
+    from edge.bench.models import BenchmarkOrder, compare
+    from edge.detect.average_precision import LabelledPictures
+    from edge.detect.manifest import find_model, known_models, load_manifest
+
+    folders = _folders(folder)
+    paths = [find_model(name, folders) for name in names] if names else known_models(folders)
+    manifests = tuple(load_manifest(path) for path in paths)
+    detectors = tuple(manifest for manifest in manifests if manifest.finds_boxes)
+    if not detectors:
+        raise UsageError("there is no detector among these models: a classifier is not compared")
+    order = BenchmarkOrder(
+        models=detectors,
+        providers=tuple(provider),
+        inputs_px=tuple(input_px),
+        threads=tuple(dict.fromkeys(threads)),
+        batches=tuple(dict.fromkeys(batch)),
+        rounds=rounds,
+    )
+    found = compare(order, _picture(picture), LabelledPictures.read(coco) if coco else None)
+    default_px = {manifest.name: manifest.longest_side for manifest in detectors}
+    if as_json:
+        print(_as_json(found, default_px))
+    else:
+        _print_comparison(found, default_px)
+
+
 @app.command("export")
 def export(
     weights: Path = typer.Argument(
@@ -117,6 +170,76 @@ def export(
         f"{comparison.numbers} numbers are ultralytics' to {comparison.off_max:.1g}, "
         f"{comparison.matched} of {comparison.boxes} boxes the same"
     )
+
+
+def _as_json(found: Comparison, default_px: dict[str, int]) -> str:
+    import json
+    from dataclasses import asdict
+
+    from edge.bench.models import RATES_FPS
+
+    def row(cost: Cost) -> dict[str, object]:
+        seen = (cost.way.model, cost.way.provider, cost.way.input_px)
+        precision = found.precision.get(seen)
+        return {
+            **asdict(cost.way),
+            "wall_ms": round(cost.wall_ms, 2),
+            "cpu_ms": round(cost.cpu_ms, 2),
+            "memory_mib": round(found.memory_mib[seen]),
+            **({"ap": round(precision.ap, 4), "ap50": round(precision.ap50, 4)} if precision else {}),
+            "cameras": {f"{fps:g} fps": found.cameras(cost, fps) for fps in RATES_FPS},
+        }
+
+    recommended = {name: found.recommended(name, side) for name, side in default_px.items()}
+    document = {
+        "cores": found.cores,
+        "ways": [row(cost) for cost in found.costs],
+        "recommended": {name: row(cost) for name, cost in recommended.items() if cost},
+        "left_out": list(found.left_out),
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+def _print_comparison(found: Comparison, default_px: dict[str, int]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edge.bench.models import CORES_SHARE, RATES_FPS
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
+    precise = ["AP", "AP50"] if found.precision else []
+    carried = [f"{fps:g} fps" for fps in RATES_FPS]
+    for title in ["model", "provider", "px", "threads", "batch", "wall ms", "CPU ms", "MiB", *precise, *carried]:
+        table.add_column(title, justify="left" if title in ("model", "provider") else "right", no_wrap=True)
+    for cost in found.costs:
+        way = cost.way
+        seen = (way.model, way.provider, way.input_px)
+        precision = found.precision.get(seen)
+        table.add_row(
+            way.model,
+            way.provider,
+            *map(str, (way.input_px, way.threads, way.batch)),
+            f"{cost.wall_ms:.1f}",
+            f"{cost.cpu_ms:.1f}",
+            f"{found.memory_mib[seen]:.0f}",
+            *((f"{precision.ap:.3f}", f"{precision.ap50:.3f}") if precision else ()),
+            *(str(found.cameras(cost, fps)) for fps in RATES_FPS),
+        )
+    console = Console(width=_TABLE_COLUMNS)
+    console.print(table)
+    for words in found.left_out:
+        console.print(f"left out: {words}", style="yellow", highlight=False)
+    for name, side in default_px.items():
+        best = found.recommended(name, side)
+        if best is not None:
+            way = best.way
+            carries = " or ".join(f"{found.cameras(best, fps)} cameras at {fps:g} fps" for fps in RATES_FPS)
+            console.print(
+                f"{name}: {way.provider}, input {way.input_px} px, {way.threads} threads, batch {way.batch}: "
+                f"{carries} on {CORES_SHARE:.0%} of {found.cores} cores; the other cores decode",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _picture(path: Path | None) -> UInt8:

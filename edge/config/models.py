@@ -130,6 +130,10 @@ class SamplingConfig(Strict):
         default="none", description="Device that decodes; where it cannot, the software does, and health says so"
     )
     fps: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Frames analysed a second, at most")
+    still_s: Annotated[float, Field(ge=0, le=60)] = Field(
+        default=10.0,
+        description="Where nothing changes round zones and lines, the models are asked only so often; 0: at every look",
+    )
     input_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] | None = Field(
         default=None,
         description="Longest side of the detectors' input, instead of the models' own: more for far things",

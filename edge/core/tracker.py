@@ -120,6 +120,13 @@ class Tracker:
         self._mono_ns = mono_ns
         return self._tracks(detection[keep])
 
+    @property
+    def doubtful(self) -> Float32:
+        """(N, 4) px: boxes of tracks that the next look may say more of: young, not seen in the last one, or moving."""
+        table = self._table
+        rests = self._resting(np.arange(len(table)), self._mono_ns or 0)
+        return _to_corners(table["position"][~(table["confirmed"] & (table["missed"] == 0) & rests)]).astype(np.float32)
+
     def interrupt(self, mono_ns: int) -> None:
         """Nobody looked until now: what was last seen too long ago to be told from another is forgotten at once.
 
@@ -329,20 +336,27 @@ def _similar_pairs(table: Table, measured: Float64, group: Int16) -> tuple[Int64
     The buffer is one standard deviation of the predicted place, between a tenth of the box and the whole of it. It
     makes boxes of all sizes alike, so their widths and heights are compared unbuffered.
     """
-    position = table["position"]
+    position = np.ascontiguousarray(table["position"])
     size = kalman.box_size(position)
     spread = np.sqrt(table["covariance"][:, :2, 0])
-    buffer = np.clip(spread, np.maximum(0.1 * size, 2), np.maximum(size, 2))
+    buffer = np.minimum(np.maximum(spread, np.maximum(0.1 * size, 2)), np.maximum(size, 2))
     row, column = _level_pairs(position[:, 0], position[:, 2] / 2 + 2 * buffer[:, 0], measured)
+    # Of those beside one another few are of one height and of one group: the others are gone before it costs.
+    reach = position[:, 3] + 2 * buffer[:, 1]
+    apart = np.abs(position[:, 1][row] - measured[:, 1][column])
+    near = (apart < (reach + 2 * buffer[:, 1])[row] / 2 + measured[:, 3][column] / 2) & (
+        table["group"][row] == group[column]
+    )
+    row, column = row[near], column[near]
 
     own_wh, seen_wh = position[row, 2:], measured[column, 2:]
     grown, other = own_wh + 2 * buffer[row], seen_wh + 2 * buffer[row]
-    apart = np.abs(position[row, :2] - measured[column, :2])
-    shared = np.minimum(np.minimum(grown, other), (grown + other) / 2 - apart)
-    meet = np.flatnonzero((shared > 0).all(axis=1) & (table["group"][row] == group[column]))
+    apart_xy = np.abs(position[row, :2] - measured[column, :2])
+    shared = np.minimum(np.minimum(grown, other), (grown + other) / 2 - apart_xy)
+    meet = np.flatnonzero((shared > 0).all(axis=1))
 
-    both = shared[meet].prod(axis=1)
-    buffered_iou = both / (grown[meet].prod(axis=1) + other[meet].prod(axis=1) - both)
+    both = shared[meet, 0] * shared[meet, 1]
+    buffered_iou = both / (grown[meet, 0] * grown[meet, 1] + other[meet, 0] * other[meet, 1] - both)
     likeness = (np.minimum(own_wh, seen_wh)[meet] / np.maximum(own_wh, seen_wh)[meet]).prod(axis=1)
     return row[meet], column[meet], buffered_iou * likeness
 

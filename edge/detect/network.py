@@ -144,6 +144,12 @@ class Network:
             )
 
 
+def installed_providers() -> tuple[str, ...]:
+    """Names of PROVIDERS that this ONNX Runtime has; whether they can start shows when a model is loaded."""
+    present = onnxruntime.get_available_providers()
+    return tuple(name for name, (provider, _) in PROVIDERS.items() if provider in present)
+
+
 def automatic_threads() -> int:
     """Half of the cores that this process may use, at least one: the other half decodes."""
     return max(len(os.sched_getaffinity(0)) // 2, 1)

@@ -39,26 +39,29 @@ def _best_first(key: Int64, xyxy: Float32, score: Float32, label: Int16) -> Int6
 
 
 def _overlapping_pairs(key: Int64, xyxy: Float32, iou_max: float) -> tuple[Int64, Int64]:
-    """Rows (better, worse) of equal key, `key` sorted, that overlap by more than `iou_max`.
+    """Rows (better, worse) of equal key, best first within a key, that overlap by more than `iou_max`.
 
-    Pairs are written out rather than held in a matrix: most of the batch's N x N would be boxes that never meet.
+    A sweep from left to right, the keys side by side: only boxes that begin before another ends are paired at all.
     """
-    row = np.arange(len(key), dtype=np.int64)
-    partners = np.searchsorted(key, key, side="right") - row - 1
-    first = np.repeat(row, partners)
-    begin = np.cumsum(partners) - partners
-    second = first + 1 + np.arange(len(first)) - np.repeat(begin, partners)
+    if not len(key):
+        return key, key
     x1, y1, x2, y2 = np.ascontiguousarray(xyxy.T)
-    # Most pairs are apart in x already: what costs is done for the few that are not.
-    for low, high in ((x1, x2), (y1, y2)):
-        meeting = (low[second] < high[first]) & (low[first] < high[second])
-        first, second = first[meeting], second[meeting]
-    width = np.minimum(x2[first], x2[second]) - np.maximum(x1[first], x1[second])
-    height = np.minimum(y2[first], y2[second]) - np.maximum(y1[first], y1[second])
+    left = float(x1.min())
+    offset = key * (float(x2.max()) - left + 1) - left  # float64: no two keys touch, and no pixel is lost
+    sweep = np.argsort(offset + x1, kind="stable")
+    begin = np.arange(1, len(key) + 1)
+    count = np.maximum(np.searchsorted((offset + x1)[sweep], (offset + x2)[sweep]) - begin, 0)
+    first = np.repeat(sweep, count)
+    second = sweep[np.arange(len(first)) + np.repeat(begin - np.cumsum(count) + count, count)]
+    # Most pairs are apart in y: what costs is done for the few that are not.
+    meeting = (y1[second] < y2[first]) & (y1[first] < y2[second])
+    better, worse = np.minimum(first, second)[meeting], np.maximum(first, second)[meeting]
+    width = np.minimum(x2[better], x2[worse]) - np.maximum(x1[better], x1[worse])
+    height = np.minimum(y2[better], y2[worse]) - np.maximum(y1[better], y1[worse])
     area = (x2 - x1) * (y2 - y1)
     shared = width * height
-    over = shared > iou_max * (area[first] + area[second] - shared)
-    return first[over], second[over]
+    over = shared > iou_max * (area[better] + area[worse] - shared)
+    return better[over], worse[over]
 
 
 def _greedy(count: int, better: Int64, worse: Int64) -> Bool:

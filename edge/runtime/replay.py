@@ -165,14 +165,18 @@ class Replay:
             "incomplete": self.incomplete,
             "started_at": iso(self._clips[0].start_wall_ns, timezone),
             "ended_at": iso(self._ended_wall_ns, timezone),
-            "frames": self._frames,
+            "frames": {**self._frames, "held": self._worker.looking.held},
             "limits": {**self._worker.limits, **limits, "timestamps_repaired": self._repaired},
             "media_s": round(self._media_s, 3),
             "wall_s": round(wall_s, 3),
             "cpu_s": round(cpu_s, 3),
             "times_real_time": round(self._media_s / wall_s, 2) if wall_s else 0.0,
             "stages": {
-                name: {"wall_s": round(self._stopwatch.wall_s[name], 3), "count": self._stopwatch.count[name]}
+                name: {
+                    "wall_s": round(self._stopwatch.wall_s[name], 3),
+                    "cpu_s": round(self._stopwatch.cpu_s.get(name, 0.0), 3),
+                    "count": self._stopwatch.count[name],
+                }
                 for name in self._stopwatch.wall_s
             },
             "alerts": self._journal.told,

@@ -1,6 +1,6 @@
 """The frame path: from a camera's picture to rows in the outbox, read from top to bottom.
 
-    capture -> sight -> detect -> track -> static regions -> zones
+    capture -> sight -> still? -> detect -> track -> static regions -> zones
             -> scenarios -> second look -> cases -> evidence -> outbox
             -> gauges -> measures
 
@@ -22,7 +22,7 @@ from edge.core.sight import Sight
 from edge.core.tracker import Tracker
 from edge.core.types import OPENED, Case, Float32, Frame, StaticRegions
 from edge.core.zones import ZoneMap, parted_by_masks
-from edge.ports import Detector
+from edge.runtime.looking import Looking
 from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling
 from edge.runtime.watch import Watch, limits_of
@@ -35,7 +35,7 @@ class Worker:
         self,
         *,
         sight: Sight,
-        detector: Detector,
+        looking: Looking,
         tracker: Tracker,
         zones: Mapping[str, ZoneMap],  # by anchor
         background: BackgroundModel | None,
@@ -46,7 +46,7 @@ class Worker:
         stopwatch: Stopwatch,
     ) -> None:
         self._sight = sight
-        self._detector = detector
+        self.looking = looking  # it counts the looks that it spared the detector
         self._tracker = tracker
         self._zones = zones
         self.background = background  # its picture of the empty place outlives us
@@ -109,8 +109,7 @@ class Worker:
 
     def _look(self, frame: Frame) -> Scene:
         width, height = frame.size_px
-        with self._stage("detect"):
-            found = self._detector.detect([frame.bgr])[0]
+        found = self.looking.look(frame, self._tracker.doubtful, self.cases)
         with self._stage("track"):
             detections, ignored = parted_by_masks(found, self._ignored, width=width, height=height)
             self._tracker.fit_to(width=width, height=height)
@@ -129,6 +128,7 @@ class Worker:
 
     def _interrupt(self, mono_ns: int) -> None:
         """What was since the last look is unknown: it counts neither as seen nor as empty, nor as standing still."""
+        self.looking.interrupt()
         self._tracker.interrupt(mono_ns)
         if self.background is not None:
             self.background.interrupt(mono_ns)

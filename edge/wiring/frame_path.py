@@ -28,6 +28,7 @@ from edge.core.ground import Ground
 from edge.core.measures import MeasureRule, gauge_for, measure_class
 from edge.core.scenarios import Rule, rule_class, scenario_for
 from edge.core.sight import Sight, SightSettings
+from edge.core.stillness import Stillness, StillnessSettings
 from edge.core.tracker import Tracker
 from edge.core.types import NS_PER_S, OPENED, Bool, Case, CaseChange, Float32, Frame, Int16, Measure, seconds_to_ns
 from edge.core.zones import ZoneMap
@@ -49,6 +50,7 @@ from edge.evidence.recorder import CaseRecorder, EvidenceOrigin
 from edge.evidence.store import EvidenceStore
 from edge.evidence.thumbnail import thumbnail_of
 from edge.ports import ANALYSED, EvidenceFile, Film, MainStream, MeasureBox, Outbox, WordedMeasure
+from edge.runtime.looking import Looking
 from edge.runtime.measuring import Measuring
 from edge.runtime.telling import Telling, Told
 from edge.runtime.watch import Watch
@@ -95,7 +97,7 @@ def worker_for(
     timezone = ZoneInfo(site.config.site.timezone)
     return Worker(
         sight=sight,
-        detector=detector,
+        looking=Looking(detector, _stillness(site, camera), stopwatch),
         tracker=Tracker(groups=detector.groups),
         zones={anchor: ZoneMap(zones, anchor=anchor) for anchor in sorted(anchors)},
         background=_background(list(rules.values()), zones, models.labels, ignored=arrays(camera.masks.ignore)),
@@ -398,6 +400,16 @@ def _background(
         explaining_labels=label_rows([name for name in EXPLAINING_LABELS if name in labels], labels),
         doubtful_labels=label_rows([name for name in DOUBTFUL_LABELS if name in labels], labels),
         ignored=ignored,
+    )
+
+
+def _stillness(site: Site, camera: CameraConfig) -> Stillness:
+    """Where people are hidden in pictures, nobody may be passed over wherever he is."""
+    return Stillness(
+        zones=polygons_of(camera),
+        lines=arrays(ends for use in camera.scenarios for ends in use.lines.values()),
+        whole=bool(site.config.evidence.blur),
+        settings=StillnessSettings(forced_ns=seconds_to_ns(camera.sampling.still_s)),
     )
 
 
