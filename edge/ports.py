@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge.core.pixels import Picture
 from edge.core.types import Case, CaseChange, Detections, Float32, Frame, Int16, UInt8
 
 
@@ -94,14 +95,17 @@ class CameraCapture(Capture, Protocol):
 
 
 class Detector(Protocol):
-    """A model that finds labelled boxes. Stateless; one answer for each picture, in order."""
+    """A model that finds labelled boxes. Stateless; one answer for each picture, in order, in pixels of that picture.
+
+    A picture is (H, W, 3) BGR or `Pixels`, which are asked for no more than the model's input needs.
+    """
 
     name: str
     sha256: str
     labels: tuple[str, ...]
     groups: Int16  # (C,) labels of one group stand for one thing
 
-    def detect(self, pictures: Sequence[UInt8]) -> list[Detections]: ...
+    def detect(self, pictures: Sequence[Picture]) -> list[Detections]: ...
 
 
 class Classifier(Protocol):

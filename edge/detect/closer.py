@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge.core.types import Bool, Detections, Float32, Int16, Int64, UInt8
+from edge.core.pixels import Picture, pixels_of
+from edge.core.types import Bool, Detections, Float32, Int16, Int64
 from edge.detect.joined import AskedDetector
 from edge.detect.nms import suppress
 
@@ -48,16 +49,16 @@ class CloserDetector:
         self._crops: Float32 = np.array(crops, np.float32).reshape(-1, 4)
         self._iou_max = iou_max
 
-    def detect(self, pictures: Sequence[UInt8]) -> list[Detections]:
-        """One answer for each picture (H, W, 3) BGR, in order, best score first, in pixels of that picture."""
+    def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """One answer for each picture, in order, best score first, in pixels of that picture."""
         return self.ask(pictures)()
 
-    def ask(self, pictures: Sequence[UInt8]) -> Callable[[], list[Detections]]:
+    def ask(self, pictures: Sequence[Picture]) -> Callable[[], list[Detections]]:
         """Whole pictures first, then the crops of each."""
         places = [self._places(picture) for picture in pictures]
         crops = [
-            picture[y1:y2, x1:x2]
-            for picture, rows in zip(pictures, places, strict=True)
+            bgr[y1:y2, x1:x2]
+            for bgr, rows in zip((pixels_of(picture).bgr() for picture in pictures), places, strict=True)
             for x1, y1, x2, y2 in rows.tolist()
         ]
         collect = self._detector.ask([*pictures, *crops])
@@ -72,14 +73,14 @@ class CloserDetector:
 
         return merged
 
-    def _places(self, picture: UInt8) -> Int64:
+    def _places(self, picture: Picture) -> Int64:
         """(K, 4) the crops in whole pixels of this picture."""
-        height, width = picture.shape[:2]
+        width, height = pixels_of(picture).size_px
         places: Int64 = np.rint(self._crops * np.array([width, height] * 2)).astype(np.int64)
         return places
 
-    def _merge(self, whole: Detections, places: Int64, close: Sequence[Detections], picture: UInt8) -> Detections:
-        height, width = picture.shape[:2]
+    def _merge(self, whole: Detections, places: Int64, close: Sequence[Detections], picture: Picture) -> Detections:
+        width, height = pixels_of(picture).size_px
         parts = [whole]
         for place, answer in zip(places, close, strict=True):
             kept = answer.take(~_cut(answer.xyxy, place, width=width, height=height))

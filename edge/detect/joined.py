@@ -16,14 +16,15 @@ from typing import Protocol
 
 import numpy as np
 
-from edge.core.types import Detections, Int16, UInt8
+from edge.core.pixels import Picture
+from edge.core.types import Detections, Int16
 from edge.ports import Detector
 
 
 class AskedDetector(Detector, Protocol):
     """A detector that can be asked before its answer is waited for."""
 
-    def ask(self, pictures: Sequence[UInt8]) -> Callable[[], list[Detections]]: ...
+    def ask(self, pictures: Sequence[Picture]) -> Callable[[], list[Detections]]: ...
 
 
 class JoinedDetector:
@@ -38,8 +39,8 @@ class JoinedDetector:
         groups = [part.groups + first for part, first in zip(parts, self._first_row[:-1], strict=True)]
         self.groups: Int16 = np.concatenate(groups).astype(np.int16)
 
-    def detect(self, pictures: Sequence[UInt8]) -> list[Detections]:
-        """One answer for each picture (H, W, 3) BGR, in order, best score first."""
+    def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """One answer for each picture, in order, best score first."""
         collect = [part.ask(pictures) for part in self._parts]
         found = [fetch() for fetch in collect]
         return [self._together([answers[row] for answers in found]) for row in range(len(pictures))]

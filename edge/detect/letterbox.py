@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from edge.core.boxes import clip
+from edge.core.pixels import Picture
 from edge.core.types import Float32, UInt8
 
 PAD = 114  # the grey that YOLO models were trained with round the picture
@@ -63,13 +64,19 @@ class Letterbox:
             swap_colours=swap_colours,
         )
 
-    def apply(self, bgr: UInt8, out: UInt8) -> None:
-        """Write the picture (H, W, 3) and its grey border into `out`, the (H, W, 3) slot of the input."""
+    def apply(self, picture: Picture, out: UInt8) -> None:
+        """Write the picture and its grey border into `out`, the (H, W, 3) slot of the input.
+
+        Pixels are asked for the content's own size: a decoder's planes are scaled and converted in one step.
+        """
         width, height = self.content_px
         left, top = self.offset_px
         right, bottom = left + width, top + height
         content = out[top:bottom, left:right]
-        cv2.resize(bgr, self.content_px, dst=content, interpolation=cv2.INTER_LINEAR)
+        if isinstance(picture, np.ndarray):
+            cv2.resize(picture, self.content_px, dst=content, interpolation=cv2.INTER_LINEAR)
+        else:
+            content[:] = picture.scaled(self.content_px)
         if self.swap_colours:
             content[:] = content[..., ::-1].copy()
         out[:top] = out[bottom:] = PAD

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from edge.core.pixels import Picture, pixels_of
 from edge.core.types import Float32, UInt8
 from edge.detect.formats import misfit
 from edge.detect.letterbox import Letterbox
@@ -77,12 +78,12 @@ class Network:
         self._try_out()
 
     def batches(
-        self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0
+        self, pictures: Sequence[Picture], *, pixel_aspect: float = 1.0
     ) -> Iterator[tuple[list[int], UInt8, list[Letterbox]]]:
-        """Rows of the pictures (H, W, 3) that go together, as one letterboxed batch (B, H, W, 3), and how each lies."""
+        """Rows of the pictures that go together, as one letterboxed batch (B, H, W, 3), and how each lies."""
         letterboxes = [
-            self.input.letterbox(width=picture.shape[1], height=picture.shape[0], pixel_aspect=pixel_aspect)
-            for picture in pictures
+            self.input.letterbox(width=width, height=height, pixel_aspect=pixel_aspect)
+            for width, height in (pixels_of(picture).size_px for picture in pictures)
         ]
         for rows in self._rows_of_one_size(letterboxes):
             chosen = [letterboxes[row] for row in rows]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from edge.core.pixels import Picture
 from edge.core.types import Detections, Int16, UInt8
 from edge.detect.formats import Boxes, decode
 from edge.detect.letterbox import Letterbox
@@ -60,15 +61,15 @@ class OnnxDetector:
         self.provider = self._network.provider
         self.batch_max = self._network.batch_max
 
-    def detect(self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0) -> list[Detections]:
-        """One answer for each picture (H, W, 3) BGR, in order, best score first, in pixels of that picture."""
+    def detect(self, pictures: Sequence[Picture], *, pixel_aspect: float = 1.0) -> list[Detections]:
+        """One answer for each picture, in order, best score first, in pixels of that picture."""
         answers = [Detections.empty()] * len(pictures)
         for rows, slots, letterboxes in self._network.batches(pictures, pixel_aspect=pixel_aspect):
             for row, answer in zip(rows, self.run_batch(slots, letterboxes), strict=True):
                 answers[row] = answer
         return answers
 
-    def ask(self, pictures: Sequence[UInt8]) -> Callable[[], list[Detections]]:
+    def ask(self, pictures: Sequence[Picture]) -> Callable[[], list[Detections]]:
         """The answers are there when this returns: in one process nothing is gained by waiting later."""
         answers = self.detect(pictures)
         return lambda: answers

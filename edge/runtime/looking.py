@@ -24,7 +24,7 @@ class Looking:
             found = self._stillness.answer(frame, doubtful, cases)
         if found is None:
             with self._stage("detect"):
-                found = self._stillness.keep(frame, self._detector.detect([frame.bgr])[0])
+                found = self._stillness.keep(frame, self._detector.detect([frame.pixels])[0])
         return found
 
     def interrupt(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge.clock import SystemClock
+from edge.core.pixels import Picture, pixels_of
 from edge.core.types import NS_PER_S, Detections, Float32, Int16, UInt8
 from edge.detect.manifest import ModelManifest
 from edge.detect.model_input import ModelInput
@@ -52,7 +53,7 @@ class RemoteModel:
         self._answered = select.poll()
         self._answered.register(slot.fds[2], select.POLLIN)
 
-    def ask(self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0) -> Callable[[], list[Detections]]:
+    def ask(self, pictures: Sequence[Picture], *, pixel_aspect: float = 1.0) -> Callable[[], list[Detections]]:
         """Send the first picture on its way; what is returned waits for its answer, and sends the others after it.
 
         One after the other: the process batches over cameras.
@@ -66,8 +67,9 @@ class RemoteModel:
 
         return collect
 
-    def _send(self, picture: UInt8, pixel_aspect: float) -> int:
-        letterbox = self._input.letterbox(width=picture.shape[1], height=picture.shape[0], pixel_aspect=pixel_aspect)
+    def _send(self, picture: Picture, pixel_aspect: float) -> int:
+        width, height = pixels_of(picture).size_px
+        letterbox = self._input.letterbox(width=width, height=height, pixel_aspect=pixel_aspect)
         return self._slot.submit(picture, letterbox, submitted_ns=self._clock.mono_ns)
 
     def _fetch(self, sequence: int) -> Detections:
@@ -109,8 +111,8 @@ class RemoteDetector(RemoteModel):
         self.labels = manifest.labels
         self.groups = manifest.label_groups()
 
-    def detect(self, pictures: Sequence[UInt8], *, pixel_aspect: float = 1.0) -> list[Detections]:
-        """One answer for each picture (H, W, 3) BGR, in order, best score first, in pixels of that picture.
+    def detect(self, pictures: Sequence[Picture], *, pixel_aspect: float = 1.0) -> list[Detections]:
+        """One answer for each picture, in order, best score first, in pixels of that picture.
 
         Raises DetectorLostError.
         """

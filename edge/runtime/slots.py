@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from edge.core.pixels import Picture
 from edge.core.types import Detections, Float32, Int16, UInt8
 from edge.detect.letterbox import Letterbox
 from edge.detect.manifest import ModelManifest
@@ -183,8 +184,8 @@ class Slot:
 
     # The worker's side.
 
-    def submit(self, picture: UInt8, letterbox: Letterbox, *, submitted_ns: Callable[[], int]) -> int:
-        """Letterbox a picture (H, W, 3) into the slot and signal it; returns the request's sequence.
+    def submit(self, picture: Picture, letterbox: Letterbox, *, submitted_ns: Callable[[], int]) -> int:
+        """Letterbox a picture into the slot and signal it; returns the request's sequence.
 
         The sequence goes on from the one that is there: answers to a dead worker's request are not taken for ours.
         """
