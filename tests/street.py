@@ -97,7 +97,7 @@ class Street:
         tracks = self._tracks([thing for thing in things if thing.track])
         width, height = frame.size_px
         presence = {self.rule.anchor: self._zones.locate(tracks, width=width, height=height, mono_ns=now_ns)}
-        blind = shows_nothing(frame.bgr)
+        blind = shows_nothing(frame.pixels.luma())
         regions = self._regions([thing for thing in things if thing.region])
         scene = Scene(frame, Detections.empty(), tracks, presence, regions, self._memory, blind)
         findings = Findings.empty() if blind else self.scenario.find(scene)

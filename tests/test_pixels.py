@@ -73,6 +73,15 @@ def test_a_scaled_picture_and_its_luma_are_those_of_the_whole_one(
     for small_px in ((640, 360), (256, 144), (161, 91)):
         small = np.asarray(cv2.resize(whole, small_px, interpolation=cv2.INTER_AREA), np.uint8)
         figures[f"{small_px[0]}x{small_px[1]}"] = apart(pixels.scaled(small_px), small)
+    for xyxy in ((160, 80, 480, 260), (33, 71, 354, 340)):
+        x1, y1, x2, y2 = xyxy
+        cut, part = pixels.cut(xyxy), np.ascontiguousarray(whole[y1:y2, x1:x2])
+        small = np.asarray(cv2.resize(part, (80, 45), interpolation=cv2.INTER_AREA), np.uint8)
+        assert cut.size_px == (x2 - x1, y2 - y1)
+        figures[f"cut {x1},{y1}"] = apart(cut.bgr(), part)
+        figures[f"cut {x1},{y1} scaled"] = apart(cut.scaled((80, 45)), small)
+        assert np.array_equal(cut.luma(), pixels.luma()[y1:y2, x1:x2])
+        assert np.array_equal(cut.cut((8, 8, 40, 30)).luma(), pixels.luma()[y1 + 8 : y1 + 30, x1 + 8 : x1 + 40])
     print(pixel_format, {name: round(figure, 2) for name, figure in figures.items()})
     assert pixels.size_px == size_px
     assert all(figure < LEVELS for figure in figures.values()), figures
@@ -92,6 +101,8 @@ def test_a_picture_stays_upright_at_any_size(monkeypatch: pytest.MonkeyPatch) ->
     upright = np.ascontiguousarray(np.rot90(bgr))
     assert pixels.size_px == (240, 320)
     assert apart(pixels.bgr(), upright) < LEVELS
+    assert apart(pixels.cut((10, 20, 110, 220)).bgr(), np.ascontiguousarray(upright[20:220, 10:110])) < LEVELS
+    assert np.array_equal(pixels.cut((10, 20, 110, 220)).luma(), pixels.luma()[20:220, 10:110])
     small = np.asarray(cv2.resize(upright, (60, 80), interpolation=cv2.INTER_AREA), np.uint8)
     assert apart(pixels.scaled((60, 80)), small) < LEVELS
     assert apart(pixels.luma(), np.asarray(cv2.cvtColor(upright, cv2.COLOR_BGR2GRAY), np.uint8)) < LEVELS

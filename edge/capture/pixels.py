@@ -17,11 +17,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from edge.capture import sources
-from edge.core.pixels import kept
+from edge.core.pixels import Part, Pixels, Plain, kept
 from edge.core.types import UInt8
 
-_SHAPES_MAX = 8  # conversions that are kept set up; a source asks for three or four
+_SHAPES_MAX = 16  # conversions that are kept set up; a source asks for a handful, and for crops
 _PROBE_PX = 16
+_HALVED = {"yuv420p", "yuvj420p"}  # three planes of bytes, chroma halved both ways
 _FULL_RANGE = {"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj411p"}
 _DARKEST, _SPAN = 16.0, 219.0  # luma of limited range
 
@@ -33,7 +34,7 @@ class Converter:
         self._source = source
         self._quarter_turns: int | None = None  # by the file's header; only its first decoder knows
         self._format: tuple[str, int, int] | None = None
-        self._set_up: dict[tuple[str, int, int], VideoReformatter] = {}
+        self._set_up: dict[tuple[str, int, int, int, int], VideoReformatter] = {}
         self._lock = threading.Lock()
 
     def pixels(self, picture: VideoFrame) -> DecodedPixels:
@@ -52,17 +53,16 @@ class Converter:
     def convert(self, picture: VideoFrame, pixel_format: str, size_px: tuple[int, int]) -> UInt8:
         """`pixel_format` is FFmpeg's name for it; the picture is not turned. Raises FFmpegError."""
         width, height = size_px
-        shape = (pixel_format, width, height)
+        shape = (pixel_format, picture.width, picture.height, width, height)
         with self._lock:
-            if shape not in self._set_up:
-                if len(self._set_up) >= _SHAPES_MAX:
-                    del self._set_up[next(iter(self._set_up))]
-                self._set_up[shape] = VideoReformatter()  # each is set up once; for another size it would be anew
+            # Each is set up once; what was asked for longest ago goes first.
+            reformatter = self._set_up.pop(shape, None) or VideoReformatter()
+            if len(self._set_up) >= _SHAPES_MAX:
+                del self._set_up[next(iter(self._set_up))]
+            self._set_up[shape] = reformatter
             shrinks = width < picture.width and height < picture.height
             how = Interpolation.AREA if shrinks else Interpolation.BILINEAR
-            converted = self._set_up[shape].reformat(
-                picture, width, height, format=pixel_format, interpolation=how, threads=1
-            )
+            converted = reformatter.reformat(picture, width, height, format=pixel_format, interpolation=how, threads=1)
         return np.asarray(converted.to_ndarray(), np.uint8)
 
 
@@ -91,25 +91,55 @@ class DecodedPixels:
             return self.bgr()
         return kept(self._scaled, size_px, lambda: self._converted("bgr24", size_px))
 
-    def luma(self) -> UInt8:
+    def luma(self, size_px: tuple[int, int] | None = None) -> UInt8:
+        if size_px is not None:
+            return self.luma_of(None, size_px)
         if self._luma is None:
-            plane = self._plane()
-            self._luma = self._converted("gray", self.size_px) if plane is None else self._upright(plane)
+            self._luma = self.luma_of(None, None)
         return self._luma
 
-    def _plane(self) -> UInt8 | None:
-        """The first plane where it is luma of eight bits, stretched to 0 .. 255; not turned."""
-        picture, layout = self._picture, self._picture.format
+    def cut(self, xyxy: Part) -> Pixels:
+        return _Cut(self, xyxy)
+
+    def luma_of(self, xyxy: Part | None, size_px: tuple[int, int] | None) -> UInt8:
+        """Of a part, None the whole picture, in its own size or another."""
+        rows = self._luma_rows
+        if rows is None:
+            return _sampled(self.luma() if xyxy else self._converted("gray", self.size_px), xyxy, size_px)
+        if not self._quarter_turns:
+            return self._stretched(_sampled(rows, xyxy, size_px))
+        return _sampled(self.luma() if xyxy else self._upright(self._stretched(rows)), xyxy, size_px)
+
+    def colours_of(self, xyxy: Part) -> Pixels:
+        """A part: of copied planes where they are as most cameras' are, else of the whole picture in BGR."""
+        x1, y1, x2, y2 = xyxy
+        picture, width, height = self._picture, x2 - x1, y2 - y1
+        if self._quarter_turns or (width | height) % 2 or picture.format.name not in _HALVED:
+            return Plain(self.bgr()[y1:y2, x1:x2])
+        planes = np.empty((height * 3 // 2, width), np.uint8)
+        planes[:height] = _rows(picture, 0)[y1:y2, x1:x2]
+        for number, chroma in enumerate(np.split(planes[height:].reshape(-1), 2), start=1):  # blue, red
+            own = _rows(picture, number)[y1 // 2 : y1 // 2 + height // 2, x1 // 2 : x1 // 2 + width // 2]
+            chroma.reshape(height // 2, width // 2)[:] = own  # from an odd edge on half a pixel beside its luma
+        part = VideoFrame.from_numpy_buffer(planes, format=picture.format.name)
+        part.colorspace, part.color_range = picture.colorspace, picture.color_range
+        return DecodedPixels(part, self._converter, 0)
+
+    @property
+    def _luma_rows(self) -> UInt8 | None:
+        """The first plane where it is luma of eight bits, as it is: neither turned nor stretched."""
+        layout = self._picture.format
         if layout.is_rgb or not layout.is_planar or layout.components[0].bits != 8:
             return None
-        plane = picture.planes[0]
-        rows: UInt8 = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
-            : plane.height, : plane.width
-        ]
-        if layout.name in _FULL_RANGE or picture.color_range == ColorRange.JPEG:
-            return rows.copy()
+        return _rows(self._picture, 0)
+
+    def _stretched(self, luma: UInt8) -> UInt8:
+        """From the range of the stream to 0 .. 255; not a view of the decoder's memory."""
+        picture = self._picture
+        if picture.format.name in _FULL_RANGE or picture.color_range == ColorRange.JPEG:
+            return luma.copy()
         # Blacker than black is black; convertScaleAbs alone would mirror it.
-        return np.asarray(cv2.convertScaleAbs(cv2.subtract(rows, _DARKEST), alpha=255 / _SPAN), np.uint8)  # type: ignore[call-overload]
+        return np.asarray(cv2.convertScaleAbs(cv2.subtract(luma, _DARKEST), alpha=255 / _SPAN), np.uint8)  # type: ignore[call-overload]
 
     def _converted(self, pixel_format: str, size_px: tuple[int, int]) -> UInt8:
         return self._upright(self._converter.convert(self._picture, pixel_format, self._turned(size_px)))
@@ -120,3 +150,51 @@ class DecodedPixels:
     def _turned(self, size_px: tuple[int, int]) -> tuple[int, int]:
         """(width, height) before or after the picture was turned upright."""
         return (size_px[1], size_px[0]) if self._quarter_turns % 2 else size_px
+
+
+class _Cut:
+    """A part of a decoded picture; satisfies `edge.core.pixels.Pixels`."""
+
+    def __init__(self, whole: DecodedPixels, xyxy: Part) -> None:
+        self._whole = whole
+        self._xyxy = xyxy
+        self._colours: Pixels | None = None
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        x1, y1, x2, y2 = self._xyxy
+        return x2 - x1, y2 - y1
+
+    def bgr(self) -> UInt8:
+        return self._own_colours.bgr()
+
+    def scaled(self, size_px: tuple[int, int]) -> UInt8:
+        return self._own_colours.scaled(size_px)
+
+    def luma(self, size_px: tuple[int, int] | None = None) -> UInt8:
+        return self._whole.luma_of(self._xyxy, size_px)
+
+    def cut(self, xyxy: Part) -> Pixels:
+        left, top, _, _ = self._xyxy
+        x1, y1, x2, y2 = xyxy
+        return _Cut(self._whole, (left + x1, top + y1, left + x2, top + y2))
+
+    @property
+    def _own_colours(self) -> Pixels:
+        if self._colours is None:
+            self._colours = self._whole.colours_of(self._xyxy)
+        return self._colours
+
+
+def _rows(picture: VideoFrame, number: int) -> UInt8:
+    """(H, W) one plane of bytes, as it lies in the decoder's memory."""
+    plane = picture.planes[number]
+    rows: UInt8 = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width]
+
+
+def _sampled(luma: UInt8, xyxy: Part | None, size_px: tuple[int, int] | None) -> UInt8:
+    """A part in its own size or another; may be a view."""
+    x1, y1, x2, y2 = xyxy or (0, 0, luma.shape[1], luma.shape[0])
+    part = luma[y1:y2, x1:x2]
+    return np.asarray(cv2.resize(part, size_px, interpolation=cv2.INTER_LINEAR), np.uint8) if size_px else part

@@ -14,6 +14,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edge.core.pixels import Part, Pixels, pixels_of
 from edge.core.types import Float32, UInt8
 
 PATCH_PX = 64
@@ -29,20 +30,19 @@ def empty_patch() -> Float32:
     return np.zeros((PATCH_PX, PATCH_PX), np.float32)
 
 
-def luma_patch(picture: UInt8, xyxy: Float32) -> Float32:
-    """(H, W, 3) BGR or (H, W) luma, (4,) px -> (PATCH_PX, PATCH_PX) luma 0..255 of the box and its rim.
+def luma_patch(picture: Pixels | UInt8, xyxy: Float32) -> Float32:
+    """Pixels, (H, W, 3) BGR or (H, W) luma; (4,) px -> (PATCH_PX, PATCH_PX) luma 0..255 of the box and its rim.
 
     Beyond the picture its edge is repeated.
     """
-    height, width = picture.shape[:2]
+    width, height = picture.shape[1::-1] if isinstance(picture, np.ndarray) else picture.size_px
     rim_x, rim_y = (xyxy[2] - xyxy[0]) / 6, (xyxy[3] - xyxy[1]) / 6
     left, right = int(np.floor(xyxy[0] - rim_x)), int(np.ceil(xyxy[2] + rim_x))
     top, bottom = int(np.floor(xyxy[1] - rim_y)), int(np.ceil(xyxy[3] + rim_y))
     x0, x1, y0, y1 = max(left, 0), min(right, width), max(top, 0), min(bottom, height)
     if x1 <= x0 or y1 <= y0:
         return empty_patch()
-    crop = picture[y0:y1, x0:x1]
-    luma = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY) if crop.ndim == 3 else crop
+    luma = luma_of(picture, (x0, y0, x1, y1))
     padded = cv2.copyMakeBorder(
         luma,
         max(y0 - top, 0),
@@ -52,6 +52,14 @@ def luma_patch(picture: UInt8, xyxy: Float32) -> Float32:
         cv2.BORDER_REPLICATE,
     )
     return cv2.resize(padded, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def luma_of(picture: Pixels | UInt8, part: Part) -> UInt8:
+    """A part of a picture, or of what is luma already."""
+    if isinstance(picture, np.ndarray) and picture.ndim == 2:
+        x1, y1, x2, y2 = part
+        return picture[y1:y2, x1:x2]
+    return pixels_of(picture).cut(part).luma()
 
 
 def agreement(before: Float32, now: Float32) -> float:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from edge.core.pixels import Picture, Pixels, Plain, pixels_of
 from edge.core.place.carry import carry_over, same_place
 from edge.core.place.grid import Grid, levels, make_grid
 from edge.core.place.layers import Layers, Place, differs
@@ -61,18 +62,20 @@ class BackgroundModel:
         self._answer = StaticRegions.empty()
         self._looked_ns = 0
 
-    def update(self, bgr: UInt8, tracks: Tracks, mono_ns: int) -> StaticRegions:
-        """(H, W, 3) source picture and the tracks of the same frame -> what stands there now."""
+    def update(self, picture: Picture, tracks: Tracks, mono_ns: int) -> StaticRegions:
+        """The source picture and the tracks of the same frame -> what stands there now."""
         if not self._zones:
             return self._answer
-        if self._grid is None or self._grid.frame_hw != bgr.shape[:2]:
-            self._begin(bgr.shape[0], bgr.shape[1], mono_ns)
+        pixels = pixels_of(picture)
+        width, height = pixels.size_px
+        if self._grid is None or self._grid.frame_hw != (height, width):
+            self._begin(height, width, mono_ns)
         assert self._grid is not None
         if self._layers is None:
-            self._learn(bgr, tracks, mono_ns)
+            self._learn(pixels, tracks, mono_ns)
         elif mono_ns - self._looked_ns >= self.settings.look_ns:
             self._looked_ns = mono_ns
-            self._look(self._layers, self._grid.features(bgr), self._that_explain(tracks), mono_ns)
+            self._look(self._layers, self._grid.features(pixels), self._that_explain(tracks), mono_ns)
         return self._answer
 
     def interrupt(self, mono_ns: int) -> None:
@@ -108,7 +111,7 @@ class BackgroundModel:
     def place_shown_by(self, bgr: UInt8) -> Place:
         """The place as a picture (H, W, 3) of it without things shows it, to be given to `restore`."""
         grid = make_grid(self._zones, self._ignored, (bgr.shape[0], bgr.shape[1]), self.settings)
-        layers = Layers.learned([grid.features(bgr)], [np.ones(grid.shape, np.bool_)], self.settings, 0)
+        layers = Layers.learned([grid.features(Plain(bgr))], [np.ones(grid.shape, np.bool_)], self.settings, 0)
         return layers.place(grid)
 
     def empty_picture(self) -> UInt8:
@@ -142,12 +145,12 @@ class BackgroundModel:
         self._regions.clear()
         self._answer = StaticRegions.empty()
 
-    def _learn(self, bgr: UInt8, tracks: Tracks, mono_ns: int) -> None:
+    def _learn(self, pixels: Pixels, tracks: Tracks, mono_ns: int) -> None:
         assert self._grid is not None
         pause_ns = self.settings.learn_ns // _SAMPLES_MAX
         elapsed_ns = mono_ns - self._learn_from_ns
         if elapsed_ns >= len(self._samples) * pause_ns and len(self._samples) < _SAMPLES_MAX:
-            self._samples.append(self._grid.features(bgr))
+            self._samples.append(self._grid.features(pixels))
             self._samples_clear.append(~self._grid.covered(self._that_explain(tracks).xyxy))
         if elapsed_ns < self.settings.learn_ns or len(self._samples) < _SAMPLES_MIN:
             return

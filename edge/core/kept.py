@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from edge.core.appearance import luma_patch
+from edge.core.appearance import luma_of, luma_patch
 from edge.core.memory import StreetMemory
+from edge.core.pixels import Pixels
 from edge.core.scenarios import Rule
 from edge.core.scene import Scene
 from edge.core.types import Bool, Detections, Float32, Frame, Presence, StaticRegions, Tracks, UInt8
@@ -48,14 +49,15 @@ class Window:
         width, height = max(float(right - left), 1.0), max(float(bottom - top), 1.0)
         return cls((float(left), float(top)), (width, height), min(1.0, CUT_PX / max(width, height)))
 
-    def cut(self, picture: UInt8) -> UInt8:
-        """(H, W) luma or (H, W, 3) BGR -> the small luma of this part."""
+    def cut(self, picture: Pixels | UInt8) -> UInt8:
+        """Pixels, (H, W) luma or (H, W, 3) BGR -> the small luma of this part."""
         left, top = (round(edge) for edge in self.corner)
         width, height = (round(length) for length in self.size)
-        part = picture[top : top + height, left : left + width]
-        if not part.size:
+        across, down = picture.shape[1::-1] if isinstance(picture, np.ndarray) else picture.size_px
+        right, bottom = min(left + width, across), min(top + height, down)
+        if right <= left or bottom <= top:
             return _no_cut()
-        luma = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY) if part.ndim == 3 else part
+        luma = luma_of(picture, (left, top, right, bottom))
         small = (max(1, round(luma.shape[1] * self.scale)), max(1, round(luma.shape[0] * self.scale)))
         return np.asarray(cv2.resize(luma, small, interpolation=cv2.INTER_AREA), np.uint8)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import cv2
-
 from edge.core.types import NS_PER_S, Frame, UInt8
 
 EVERY_NS = 30 * NS_PER_S
@@ -20,10 +18,10 @@ class StreetMemory:
         self._pictures: deque[tuple[int, UInt8]] = deque(maxlen=kept)
 
     def keep(self, frame: Frame) -> None:
-        if self._pictures and self._pictures[-1][1].shape != frame.bgr.shape[:2]:
+        if self._pictures and self._pictures[-1][1].shape[::-1] != frame.size_px:
             self._pictures.clear()  # the camera has another resolution now: nothing can be compared
         if not self._pictures or frame.mono_ns - self._pictures[-1][0] >= self._every_ns:
-            self._pictures.append((frame.mono_ns, cv2.cvtColor(frame.bgr, cv2.COLOR_BGR2GRAY)))  # type: ignore[arg-type]
+            self._pictures.append((frame.mono_ns, frame.pixels.luma()))
 
     def before(self, mono_ns: int) -> UInt8 | None:
         """(H, W) luma of the latest picture taken at least 3 s before that moment, or None if there is none."""

@@ -15,6 +15,9 @@ import numpy as np
 if TYPE_CHECKING:
     from edge.core.types import UInt8
 
+Part: TypeAlias = tuple[int, int, int, int]  # x1, y1, x2, y2 in px
+
+_HALVED_FROM = 4  # times smaller; halving a picture first, which is cheap, makes the rest cheap
 SIZES_MAX = 4  # sizes of one picture that are kept at once
 
 
@@ -34,8 +37,15 @@ class Pixels(Protocol):
         """(height, width, 3) BGR of that (width, height), each pixel the mean of what it covers."""
         ...
 
-    def luma(self) -> UInt8:
-        """(H, W) how bright each pixel is, 0 black .. 255 white."""
+    def luma(self, size_px: tuple[int, int] | None = None) -> UInt8:
+        """(H, W) how bright each pixel is, 0 black .. 255 white.
+
+        Of another size: what is at the middle of each pixel, so that fine detail and noise are not averaged away.
+        """
+        ...
+
+    def cut(self, xyxy: Part) -> Pixels:
+        """The part from (x1, y1) to (x2, y2), whole px inside the picture, x2 and y2 not included."""
         ...
 
 
@@ -60,10 +70,20 @@ class Plain:
             return self._bgr
         return kept(self._scaled, size_px, lambda: resized(self._bgr, size_px))
 
-    def luma(self) -> UInt8:
+    def luma(self, size_px: tuple[int, int] | None = None) -> UInt8:
+        if size_px is not None:
+            return _grey(cv2.resize(self._bgr, size_px, interpolation=cv2.INTER_LINEAR))
         if self._luma is None:
-            self._luma = np.asarray(cv2.cvtColor(self._bgr, cv2.COLOR_BGR2GRAY), np.uint8)
+            self._luma = _grey(self._bgr)
         return self._luma
+
+    def cut(self, xyxy: Part) -> Pixels:
+        x1, y1, x2, y2 = xyxy
+        return Plain(self._bgr[y1:y2, x1:x2])
+
+
+def _grey(bgr: cv2.typing.MatLike) -> UInt8:
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def kept(known: dict[tuple[int, int], UInt8], size_px: tuple[int, int], make: Callable[[], UInt8]) -> UInt8:
@@ -77,7 +97,10 @@ def kept(known: dict[tuple[int, int], UInt8], size_px: tuple[int, int], make: Ca
 
 def resized(picture: UInt8, size_px: tuple[int, int]) -> UInt8:
     """(H, W, 3) -> (height, width, 3): the mean of what each pixel covers, or where it grows, in between."""
-    shrinks = size_px[0] <= picture.shape[1] and size_px[1] <= picture.shape[0]
+    width, height = picture.shape[1], picture.shape[0]
+    shrinks = size_px[0] <= width and size_px[1] <= height
+    if _HALVED_FROM * size_px[0] <= width and _HALVED_FROM * size_px[1] <= height and not (width | height) % 2:
+        picture = np.asarray(cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, size_px, interpolation=how), np.uint8)
 

@@ -44,12 +44,12 @@ class Scene:
 
     def patch(self, xyxy: Float32) -> Float32:
         """What a place looks like now: (4,) px -> luma with a rim, see `appearance`."""
-        return luma_patch(self.frame.bgr, xyxy)
+        return luma_patch(self.frame.pixels, xyxy)
 
     def patch_before(self, xyxy: Float32, mono_ns: int) -> Float32 | None:
         """What it looked like some seconds before that moment, None where nobody remembers."""
         earlier = self.memory.before(mono_ns)
-        same_size = earlier is not None and earlier.shape == self.frame.bgr.shape[:2]
+        same_size = earlier is not None and earlier.shape[::-1] == self.frame.size_px
         return luma_patch(earlier, xyxy) if earlier is not None and same_size else None
 
     @classmethod

@@ -3,8 +3,7 @@
 Judged from the picture alone, against the camera's own *view*: which way its edges run, cell by cell, in logarithms
 of light, so that neither exposure nor lamps nor the change to infra-red, which turns bright into dark, changes it.
 
-    frame -> all of one level?
-          -> 160 x 90 pixels as they are -> repeated for long?
+    frame -> 160 x 90 luma -> all of one level? repeated for long?
           -> 256 x 144 log luma -> edges in 64 x 36 cells -> how much of the view is still there, and how sharp?
 
 A picture in which the street cannot be recognised is not believed, whatever the reason: blind means unknown.
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.core.pixels import Pixels
 from edge.core.types import NS_PER_S, Bool, Float32, Frame, Int64, UInt8
 
 _Number = TypeVar("_Number", np.int64, np.uint8)
@@ -77,9 +77,9 @@ class Sight:
         picture and, in every fifth scene, a level pan by a seventh of it (lines that run across stay where they were);
         what was so already while the view was learned.
         """
-        sample = np.asarray(cv2.resize(frame.bgr, _SAMPLE_WH, interpolation=cv2.INTER_NEAREST)[:, :, 1], np.uint8)
+        sample = frame.pixels.luma(_SAMPLE_WH)
         frozen = self._stillness.lasts(sample, frame.mono_ns)
-        if shows_nothing(frame.bgr):
+        if shows_nothing(sample):
             return BLACK
         if frozen:
             return FROZEN
@@ -103,7 +103,7 @@ class Sight:
         self._lost = False
 
     def _compare(self, frame: Frame) -> str:
-        now = _cells(frame.bgr)
+        now = _cells(frame.pixels)
         if self._size_px not in {frame.size_px, (0, 0)}:
             self._view[2] = now[2]  # another resolution is as sharp as it is
         self._size_px = frame.size_px
@@ -132,7 +132,7 @@ class Sight:
 
 def recognises(view: Float32, frame: Frame, settings: SightSettings = SightSettings()) -> bool:
     """Whether a frame shows the street of a view that another run has learned, `VIEW_SHAPE`."""
-    recognised, _, _ = _likeness(view, _cells(frame.bgr), settings.weak_block)
+    recognised, _, _ = _likeness(view, _cells(frame.pixels), settings.weak_block)
     return recognised >= settings.recognised_again
 
 
@@ -154,7 +154,7 @@ class _Stillness:
         self._weight = np.random.default_rng(0).integers(1, 1 << 40, (height, width))
 
     def lasts(self, sample: UInt8, mono_ns: int) -> bool:
-        """(90, 160) pixels as decoded -> whether the picture has been still for `frozen_after_ns`."""
+        """(90, 160) luma -> whether the picture has been still for `frozen_after_ns`."""
         content = _tiles(sample * self._weight).sum(axis=(1, 3)).ravel()
         new = np.flatnonzero(~(self._known == content[:, None]).any(axis=1))
         self._known[new, self._oldest[new]] = content[new]
@@ -166,9 +166,10 @@ class _Stillness:
         return lively <= allowed * len(content) and lively <= allowed * _count_textured(sample)
 
 
-def shows_nothing(bgr: UInt8) -> bool:
-    """Whether a picture is all of one level: 98 % of it within `CONTRAST_MIN` grey levels."""
-    dark, bright = np.percentile(bgr[::8, ::8, 1], (1, 99))  # green is most of the luma
+def shows_nothing(sample: UInt8) -> bool:
+    """Whether a picture, by a sample of its luma, is all of one level: 98 % of it within `CONTRAST_MIN` levels."""
+    darker = np.bincount(sample.ravel(), minlength=256).cumsum()
+    dark, bright = np.searchsorted(darker, (0.01 * sample.size, 0.99 * sample.size))
     return bool(bright - dark < CONTRAST_MIN)
 
 
@@ -184,10 +185,9 @@ def _tiles(cells: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
     return cells.reshape(rows, cells.shape[0] // rows, columns, cells.shape[1] // columns)
 
 
-def _cells(bgr: UInt8) -> Float32:
-    """(H, W, 3) picture -> `VIEW_SHAPE`."""
-    luma = cv2.cvtColor(cv2.resize(bgr, _DETAIL_WH, interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2GRAY)
-    detail = _array(cv2.LUT(luma, _LOG))
+def _cells(pixels: Pixels) -> Float32:
+    """A picture -> `VIEW_SHAPE`."""
+    detail = _array(cv2.LUT(pixels.luma(_DETAIL_WH), _LOG))
     coarse = _array(cv2.resize(detail, _EDGE_WH, interpolation=cv2.INTER_AREA))
     x = _array(cv2.Sobel(coarse, cv2.CV_32F, 1, 0, scale=0.25))
     y = _array(cv2.Sobel(coarse, cv2.CV_32F, 0, 1, scale=0.25))

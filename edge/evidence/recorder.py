@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -473,12 +474,16 @@ class _Encoded:
         self._main = main
         self._counts = counts
         self._fits = True  # what lies where in the analysed frame lies there in the original too
-        self._analysed = Shot(frame.bgr, frame.mono_ns, ANALYSED)
         self._original: Shot | None = None
         self._spared: Box | None = None  # in the two that follow
         self._published: UInt8 | None = None
         self._jpeg: bytes | None = None
         self._untouched: bytes | None = None
+
+    @cached_property
+    def _analysed(self) -> Shot:
+        """Most looks take no picture: the frame is converted when one is."""
+        return Shot(self.frame.bgr, self.frame.mono_ns, ANALYSED)
 
     @property
     def original(self) -> Shot:

@@ -123,7 +123,7 @@ class CaseRecording:
             return
         window = Window.round_place(case.footprint, scene.frame.size_px)
         earlier = scene.memory.before(case.started_ns)
-        same_size = earlier is not None and earlier.shape == scene.frame.bgr.shape[:2]
+        same_size = earlier is not None and earlier.shape[::-1] == scene.frame.size_px
         kept = self._masked(window.cut(earlier), window, scene) if earlier is not None and same_size else None
         self._traced[case.case_id] = _Traced(case, watch, window, kept, list(self._recent)[:-1], scene.frame.mono_ns)
 
@@ -141,7 +141,7 @@ class CaseRecording:
     def _cut(self, traced: _Traced, scene: Scene) -> None:
         due = not traced.cuts or scene.frame.mono_ns - traced.cuts[-1][0] >= traced.cut_ns
         if due and traced.watch.scenario.rule.keyed_by in _PICTURED:
-            cut = self._masked(traced.window.cut(scene.frame.bgr), traced.window, scene)
+            cut = self._masked(traced.window.cut(scene.frame.pixels), traced.window, scene)
             traced.cuts.append((scene.frame.mono_ns, cut))
             if len(traced.cuts) >= CUTS_MAX:
                 del traced.cuts[1::2]

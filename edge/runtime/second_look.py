@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.core import boxes
+from edge.core.pixels import Picture, pixels_of
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, Findings, Float32, UInt8
 from edge.ports import Classifier
@@ -64,7 +65,7 @@ class SecondLook:
         self._fit_to(scene.frame.size_px)
         # A scenario finds a handful of things in a frame: a loop over them reads better than arrays of memories.
         things = [self._thing(findings, row, now_ns) for row in range(len(findings))]
-        self._ask(things, scene.frame.bgr, now_ns)
+        self._ask(things, scene.frame.pixels, now_ns)
         self._forget(now_ns)
         agreed = np.array([self._verdict(thing).agrees for thing in things], np.bool_)
         return findings.take(agreed)
@@ -98,7 +99,7 @@ class SecondLook:
         best = int(overlap.argmax())
         return placed[best] if overlap[best] >= SAME_PLACE else None
 
-    def _ask(self, things: Sequence[_Known], bgr: UInt8, now_ns: int) -> None:
+    def _ask(self, things: Sequence[_Known], picture: Picture, now_ns: int) -> None:
         """Those that were not looked at for longest first."""
         due = {id(thing): thing for thing in things if now_ns - thing.asked_ns >= EVERY_NS}
         waiting = sorted(due.values(), key=lambda thing: thing.asked_ns)
@@ -107,7 +108,7 @@ class SecondLook:
         self.crops += len(asked)
         if not asked:
             return
-        answers = self._classifier.classify([crop_of(bgr, thing.box) for thing in asked])
+        answers = self._classifier.classify([crop_of(picture, thing.box) for thing in asked])
         for thing, chances in zip(asked, answers, strict=True):
             before = chances if thing.chances is None else thing.chances
             thing.chances = before + np.float32(WEIGHT) * (chances - before)
@@ -138,14 +139,15 @@ class SecondLook:
             thing.box = thing.box * scale
 
 
-def crop_of(bgr: UInt8, box: Float32) -> UInt8:
+def crop_of(picture: Picture, box: Float32) -> UInt8:
     """The picture's part that is a square round the box with a margin, moved inside the picture: no edge is padded
     where the picture has more to show."""
-    height, width = bgr.shape[:2]
+    pixels = pixels_of(picture)
+    width, height = pixels.size_px
     middle = (box[:2] + box[2:]) / 2
     side = max(float((box[2:] - box[:2]).max()) * (1 + 2 * MARGIN), SIDE_MIN_PX)
     sides = np.minimum(np.array([side, side]), [width, height])
     corner = np.clip(middle - sides / 2, 0, [width, height] - sides)
-    x1, y1 = np.floor(corner).astype(int)
-    x2, y2 = np.ceil(corner + sides).astype(int)
-    return bgr[y1:y2, x1:x2]
+    x1, y1 = np.floor(corner).astype(int).tolist()
+    x2, y2 = np.ceil(corner + sides).astype(int).tolist()
+    return pixels.cut((x1, y1, x2, y2)).bgr()

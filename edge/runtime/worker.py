@@ -117,7 +117,7 @@ class Worker:
         with self._stage("static"):
             regions = StaticRegions.empty()
             if self.background is not None:
-                regions = self.background.update(frame.bgr, tracks, frame.mono_ns)
+                regions = self.background.update(frame.pixels, tracks, frame.mono_ns)
         with self._stage("zones"):
             presence = {
                 anchor: zones.locate(tracks, width=width, height=height, mono_ns=frame.mono_ns)

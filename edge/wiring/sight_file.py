@@ -47,7 +47,7 @@ class SightFile:
         """
         if self._former is None:
             return True
-        if shows_nothing(frame.bgr):
+        if shows_nothing(frame.pixels.luma()):
             return None
         same = bool(self._former.any()) and recognises(self._former, frame)
         if same:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from edge.core import boxes, polygons
+from edge.core.pixels import Pixels
 from edge.core.place.settings import BackgroundSettings
 from edge.core.types import Bool, Float32, Int64, UInt8
 
@@ -20,7 +21,7 @@ DARK_LEVEL = 16.0
 LOG = np.log(np.arange(256, dtype=np.float32) + DARK_LEVEL).astype(np.float32)
 # Rows: luma, red against green, blue against green.
 _MIX = np.array([[0.1, 0.6, 0.3], [0, -1, 1], [1, -1, 0]], np.float32)
-_HALVED_FROM = 4  # px a cell; halving a picture first, which is cheap, makes the rest cheap
+_EVEN_FROM = 4  # px a cell; from here on an even number of them, which scales in cheap steps
 _BLUR_HW = (3, 3)
 
 
@@ -72,15 +73,11 @@ class Grid:
         column, row = np.clip(middle, 0, (self.shape[1] - 1, self.shape[0] - 1)).astype(int)
         return bool(self.zones[row, column])
 
-    def features(self, bgr: UInt8) -> Float32:
-        """(H, W, 3) -> (3, rows, columns) log luma, log chroma."""
+    def features(self, pixels: Pixels) -> Float32:
+        """The whole picture -> (3, rows, columns) log luma, log chroma."""
         rows, columns = self.shape
-        size = self.cell_px
-        crop = bgr[self.y_px : self.y_px + rows * size, self.x_px : self.x_px + columns * size]
-        if size >= _HALVED_FROM and size % 2 == 0:
-            half = (columns * size // 2, rows * size // 2)
-            crop = np.asarray(cv2.resize(crop, half, interpolation=cv2.INTER_AREA), np.uint8)
-        small = cv2.resize(crop, (columns, rows), interpolation=cv2.INTER_AREA)
+        right, bottom = self.x_px + columns * self.cell_px, self.y_px + rows * self.cell_px
+        small = pixels.cut((self.x_px, self.y_px, right, bottom)).scaled((columns, rows))
         mixed = cv2.transform(cv2.GaussianBlur(cv2.LUT(small, LOG), _BLUR_HW, 0), _MIX)
         return np.ascontiguousarray(mixed.transpose(2, 0, 1))
 
@@ -116,4 +113,4 @@ def make_grid(
 
 def _cell_px(wanted: float) -> int:
     """Whole pixels, and an even number of them where a cell is large."""
-    return max(1, round(wanted)) if wanted < _HALVED_FROM else 2 * round(wanted / 2)
+    return max(1, round(wanted)) if wanted < _EVEN_FROM else 2 * round(wanted / 2)
