@@ -11,9 +11,9 @@ import pytest
 
 from edge.core.boxes import iou
 from edge.core.types import UInt8
-from edge.detect import network
+from edge.detect import onnx_runtime
 from edge.detect.manifest import find_model, load_manifest
-from edge.detect.network import automatic_threads
+from edge.detect.onnx_runtime import automatic_threads
 from edge.detect.session import OnnxDetector
 from edge.errors import ModelError
 from edge.resources import configs_dir, models_dir
@@ -153,7 +153,8 @@ def test_a_model_that_does_not_fit_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("providers", "says"),
     [
-        (["npu"], r"^provider npu is not known: name one or more of cpu, openvino, cuda, tensorrt$"),
+        (["npu"], r"^provider npu is not known: known are cpu, openvino, cuda, tensorrt; another runtime is a package"),
+        (["npu", "cpu"], r"^provider npu is a runtime of its own and cannot be mixed with others"),
         ([], r"^provider \(none\) is not known"),
         (
             ["cuda", "cpu"],
@@ -165,7 +166,7 @@ def test_a_model_that_does_not_fit_is_refused_in_one_line(
 )
 def test_a_provider_that_is_not_there_is_refused(tmp_path: Path, providers: list[str], says: str) -> None:
     """Also where `cpu` stands behind it: the CPU takes single nodes, never the whole work in silence."""
-    if {"CUDAExecutionProvider", "OpenVINOExecutionProvider"} & set(network.onnxruntime.get_available_providers()):
+    if {"CUDAExecutionProvider", "OpenVINOExecutionProvider"} & set(onnx_runtime.onnxruntime.get_available_providers()):
         missing("a plain onnxruntime; this one has further providers")
     manifest = load_manifest(write_model(tmp_path / "tiny", brightness_model(), format="yolo-e2e"))
     with pytest.raises(ModelError, match=says) as raised:
@@ -177,7 +178,7 @@ def test_a_provider_that_is_not_there_is_refused(tmp_path: Path, providers: list
 def test_a_provider_that_onnx_runtime_left_out_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a GPU build without its CUDA libraries behaves: the provider is listed, and does not start."""
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(network.onnxruntime, "get_available_providers", lambda: listed)
+    monkeypatch.setattr(onnx_runtime.onnxruntime, "get_available_providers", lambda: listed)
     manifest = load_manifest(find_model("yolox-nano", [models_dir()]))
     with pytest.raises(ModelError, match=r"^provider cuda is installed but could not start: its driver or libraries"):
         OnnxDetector(manifest, providers=["cuda", "cpu"])

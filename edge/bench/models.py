@@ -20,7 +20,7 @@ from edge.clock import cpu_s, elapsed_s
 from edge.core.types import UInt8
 from edge.detect.average_precision import SCORE_MIN, LabelledPictures, Precision, measure_precision
 from edge.detect.manifest import ModelManifest
-from edge.detect.network import installed_providers
+from edge.detect.onnx_runtime import installed_providers
 from edge.detect.session import OnnxDetector
 from edge.errors import ModelError, UsageError
 

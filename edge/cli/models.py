@@ -58,7 +58,11 @@ def list_models(folder: Path | None = _FOLDER) -> None:
 
 
 @app.command("verify")
-def verify_models(names: list[str] = typer.Argument(None), folder: Path | None = _FOLDER) -> None:
+def verify_models(
+    names: list[str] = typer.Argument(None),
+    folder: Path | None = _FOLDER,
+    provider: list[str] = typer.Option(["cpu"], "--provider", help="What runs them, as in `detector: {providers:}`."),
+) -> None:
     """Check hash, loading and outputs of the models named, or of all; a name may be a path.
 
     Example: edge models verify yolox-nano
@@ -69,7 +73,7 @@ def verify_models(names: list[str] = typer.Argument(None), folder: Path | None =
 
     folders = _folders(folder)
     chosen = [find_model(name, folders) for name in names] if names else known_models(folders)
-    failed = [path.name for path in chosen if not _verify(path)]
+    failed = [path.name for path in chosen if not _verify(path, provider)]
     if failed:
         raise ModelError(
             f"{len(failed)} of {len(chosen)} models cannot be used: {', '.join(failed)}: see the reasons above"
@@ -260,14 +264,14 @@ def _picture(path: Path | None) -> UInt8:
     return np.asarray(picture, np.uint8)
 
 
-def _verify(path: Path) -> bool:
+def _verify(path: Path, providers: list[str]) -> bool:
     """Print the verdict on one model; True when it can be used."""
     from edge.detect.manifest import load_manifest
     from edge.detect.models import open_model
 
     try:
         manifest = load_manifest(path)
-        open_model(manifest, threads=1)
+        open_model(manifest, threads=1, providers=providers)
     except ModelError as error:
         print(f"{path.name}: FAILED: {error}")
         return False

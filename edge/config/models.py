@@ -6,6 +6,7 @@ tuples. URLs and passwords stay out of `repr()`.
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -76,6 +77,19 @@ class GatewayConfig(Strict):
     id: Id
 
 
+_PROVIDERS = ("cpu", "openvino", "cuda", "tensorrt")  # of ONNX Runtime
+
+
+def _known_providers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Also one of a package beside edge: docs/models.md, "Another runtime"."""
+    known = (*_PROVIDERS, *sorted(entry_points(group="edge.runtimes").names))
+    for name in names:
+        if name not in known:
+            words = {"name": name, "known": ", ".join(known)}
+            raise PydanticCustomError("provider", "{name} is not known; known are {known}", words)
+    return distinct(names)
+
+
 class DetectorConfig(Strict):
     """How the detector process of each model works."""
 
@@ -89,8 +103,12 @@ class DetectorConfig(Strict):
     threads: Annotated[int, Field(ge=0, le=64)] = Field(
         default=0, description="0: half of the cores, so that decoding has room"
     )
-    providers: tuple[Literal["cpu", "openvino", "cuda", "tensorrt"], ...] = Field(
-        default=("cpu",), min_length=1, max_length=4, description="ONNX Runtime providers in order of preference"
+    providers: Annotated[tuple[Id, ...], AfterValidator(_known_providers)] = Field(
+        default=("cpu",),
+        min_length=1,
+        max_length=4,
+        description="What runs the models: cpu, openvino, cuda, tensorrt in order of preference, or one runtime that a "
+        "package brings",
     )
 
 

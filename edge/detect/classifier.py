@@ -15,7 +15,8 @@ from edge.detect.formats import probabilities
 from edge.detect.letterbox import Letterbox
 from edge.detect.manifest import CLASSES, ModelManifest
 from edge.detect.model_input import ModelInput
-from edge.detect.network import CPU, Network
+from edge.detect.network import Network
+from edge.detect.runtimes import CPU
 from edge.errors import ModelError
 
 

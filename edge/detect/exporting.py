@@ -25,7 +25,8 @@ from edge.core import boxes
 from edge.core.types import Detections, Float32, UInt8
 from edge.detect.classifier import OnnxClassifier
 from edge.detect.manifest import CLASSES, GIVEN, MANIFEST, YOLO, YOLO_E2E, ModelManifest, load_manifest
-from edge.detect.network import CPU, Network
+from edge.detect.network import Network
+from edge.detect.runtimes import CPU
 from edge.detect.session import OnnxDetector
 from edge.errors import ModelError, OutputError, UsageError
 

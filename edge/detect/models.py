@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edge.detect.classifier import OnnxClassifier
 from edge.detect.manifest import ModelManifest
-from edge.detect.network import CPU
+from edge.detect.runtimes import CPU
 from edge.detect.session import OnnxDetector
 
 

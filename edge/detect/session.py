@@ -16,8 +16,9 @@ from edge.detect.formats import Boxes, decode
 from edge.detect.letterbox import Letterbox
 from edge.detect.manifest import CLASSES, ModelManifest
 from edge.detect.model_input import ModelInput
-from edge.detect.network import CPU, Network
+from edge.detect.network import Network
 from edge.detect.nms import best_of_each, suppress
+from edge.detect.runtimes import CPU
 from edge.errors import ModelError
 
 # A crowded square gives 300 to 400 candidates a picture at score 0.1; suppression costs their number squared.

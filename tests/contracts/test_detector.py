@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from edge.detect.manifest import find_model, load_manifest
 from edge.detect.session import OnnxDetector
 from edge.ports import Detector
 from edge.resources import models_dir
+from tests.runtime_example import example_npu, write_npu_model
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +22,20 @@ def network() -> OnnxDetector:
     return OnnxDetector(load_manifest(find_model("yolox-nano", [models_dir()])), threads=1, longest_side=320)
 
 
-@pytest.fixture(scope="module", params=["alone", "closer", "joined"])
-def detector(request: pytest.FixtureRequest, network: OnnxDetector) -> Detector:
-    """The network alone, with a closer look, and with that as the only one of several that are joined."""
+@pytest.fixture(scope="module")
+def npu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnnxDetector]:
+    """The example of docs/models.md, found by its name as an installed one would be."""
+    with example_npu() as provider:
+        folder = write_npu_model(tmp_path_factory.mktemp("npu") / "compiled", width=96, height=64)
+        yield OnnxDetector(load_manifest(folder), providers=[provider])
+
+
+@pytest.fixture(scope="module", params=["alone", "closer", "joined", "npu"])
+def detector(request: pytest.FixtureRequest, network: OnnxDetector, npu: OnnxDetector) -> Detector:
+    """The network alone, with a closer look, with that as the only one of several that are joined, and on another
+    runtime than ONNX Runtime."""
+    if request.param == "npu":
+        return npu
     closer = CloserDetector(network, [np.array([0.5, 0, 1, 0.5], np.float32)], iou_max=0.5)
     return {"alone": network, "closer": closer, "joined": JoinedDetector([closer])}[str(request.param)]
 
