@@ -12,8 +12,10 @@ from edge.core.scenarios import Rule
 from edge.core.types import NS_PER_S
 from edge.wiring.camera_models import models_of
 from edge.wiring.frame_path import names_that_need_motion
-from tests.street import parking_rule
+from tests.street import parking_rule, person_rule
+from tests.test_people_scenes import row, stream
 from tests.traffic import Driver, Traffic, View, queue_of
+from tests.walkers import Pavement
 
 SITE = """
 version: 1
@@ -43,12 +45,11 @@ def needing_motion(folder: Path, *uses: str, look_s: float = 2) -> tuple[str, ..
 
 
 # What is still, and lasts, is content; who walks, what passes a line and what is counted is not.
+STAYING = ("crowd-gathering", "mobile-vendor")  # with a look a second
 CONTENT = (
     "illegal-parking",
     "piled-goods",
     "out-of-store-trading",
-    "mobile-vendor",
-    "crowd-gathering",
     "post-unattended",
 )
 MOVING = ("loitering", "intrusion", "no-activity", "occupancy", "person-on-carriageway")
@@ -56,6 +57,9 @@ MOVING = ("loitering", "intrusion", "no-activity", "occupancy", "person-on-carri
 
 def test_scenarios_of_what_stays_are_content_with_keyframes_and_those_of_what_passes_are_not(tmp_path: Path) -> None:
     zones = [f"use: {name}, zones: [kerb]" for name in (*CONTENT, *MOVING)]
+    people = [f"use: {name}, zones: [kerb]" for name in STAYING]
+    assert needing_motion(tmp_path, *people, look_s=1) == ()
+    assert needing_motion(tmp_path, *people) == STAYING
     lines = [f"use: wrong-way, {LINE}", f"use: people-flow, id: door, {LINE}"]
     assert needing_motion(tmp_path, *zones[: len(CONTENT)]) == ()
     assert set(needing_motion(tmp_path, *zones, *lines)) == {*MOVING, "wrong-way", "door"}
@@ -127,3 +131,15 @@ def test_another_car_in_the_place_of_one_that_left_is_a_case_of_its_own_at_keyfr
     told = began(traffic, 75)
     assert told == [(0, pytest.approx(first.stopped_s, abs=ONSET_S)), (1, pytest.approx(second.stopped_s, abs=ONSET_S))]
     assert sum(change.kind == "cleared" for _, change, _ in traffic.changes) == 1
+
+
+def test_four_who_stay_are_told_from_a_stream_of_people_by_a_look_a_second() -> None:
+    told = {}
+    for name, people in (("stay", row(4, 30)), ("pass", stream(100, 0.5))):
+        gathers = person_rule("gathering", people_min=4, spacing=1.5, after_ns=20 * NS_PER_S)
+        street = Pavement(gathers, step_s=1, missed=0.05, tremble=1)
+        street.play(50, people)
+        told[name] = street.changes
+    assert [change.kind for _, change in told["stay"]] == ["opened"]
+    assert told["stay"][0][1].case.started_ns / NS_PER_S == pytest.approx(4, abs=2)
+    assert told["pass"] == []

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from edge.core import boxes, ground
 from edge.core.finding_again import PART_SHARE, SAME_DEPTH
 from edge.core.groups import KEPT_SHARE, groups_in
-from edge.core.scenarios.rule import GROUND, Rule, Scenario, three_looks_in, wanted
+from edge.core.scenarios.rule import GROUND, PEOPLE_LOOK_NS, Rule, Scenario, three_looks_in, wanted
 from edge.core.scene import Scene
 from edge.core.staying import Spots
 from edge.core.types import NS_PER_S, Bool, Findings, Float32, Int64, Tracks
@@ -47,8 +47,8 @@ class GatheringRule(Rule):
 
     @property
     def look_max_ns(self) -> int:
-        """Who stays is told from who walks by three looks within his stay."""
-        return three_looks_in(min(self.after_ns, self.stay_ns))
+        """In a stream of people somebody is always where somebody was two seconds ago: it looks like a crowd."""
+        return min(PEOPLE_LOOK_NS, three_looks_in(min(self.after_ns, self.stay_ns)))
 
     @property
     def reason_names(self) -> tuple[str, ...]:

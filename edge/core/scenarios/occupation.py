@@ -19,7 +19,7 @@ from edge.core import boxes, ground, polygons
 from edge.core.finding_again import FIXTURE_SCORE_MIN, FOUND_SHARE
 from edge.core.pieces import NO_LABEL, Evidence, Float64, PieceMemory, Table
 from edge.core.scenarios.left_object import AREA_MIN_PX
-from edge.core.scenarios.rule import SPOT, Rule, Scenario, large_enough_cm, three_looks_in, wanted
+from edge.core.scenarios.rule import PEOPLE_LOOK_NS, SPOT, Rule, Scenario, large_enough_cm, three_looks_in, wanted
 from edge.core.scene import Scene
 from edge.core.types import HIDDEN, HOLDS, LASTS, NS_PER_S, Bool, Findings, Float32, Int16, Int64, Tracks
 from edge.core.zones import ZoneMap
@@ -67,8 +67,9 @@ class OccupationRule(Rule):
 
     @property
     def look_max_ns(self) -> int:
-        """Where somebody must stay beside the things, he is told from customers by three looks within his stay."""
-        return three_looks_in(min(self.after_ns, self.stay_ns) if self.needs_person else self.after_ns)
+        """Where somebody must stay beside the things, he must be told from those who pass."""
+        things_ns = three_looks_in(self.after_ns)
+        return min(things_ns, PEOPLE_LOOK_NS, three_looks_in(self.stay_ns)) if self.needs_person else things_ns
 
     @property
     def reason_names(self) -> tuple[str, ...]:

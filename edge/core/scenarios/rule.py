@@ -25,6 +25,7 @@ MOMENT = "moment"  # it was over when it was seen: somebody crossed a line
 
 # What a camera's keyframes are apart, at most, for the rules that are content with them; tests hold it up to here.
 LOOK_MAX_NS = 4 * NS_PER_S
+PEOPLE_LOOK_NS = NS_PER_S  # who stays among people who pass is followed up to here
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
