@@ -1,13 +1,20 @@
-"""What the street looked like a while ago: a few whole luma pictures, so that an arrival can be told from a fixture."""
+"""What the street looked like a while ago: a few whole luma pictures, so that an arrival can be told from a fixture.
+
+They are kept as JPEG, and decoded when somebody asks, which is seldom: 8 MB a camera would be more than all else here.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 
+import cv2
+import numpy as np
+
 from edge.core.types import NS_PER_S, Frame, UInt8
 
 EVERY_NS = 30 * NS_PER_S
-KEPT = 4  # 2 MB each at 1080p
+KEPT = 4  # half a megabyte each at 1080p
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)  # off by a grey level or so; a camera's own coding is off by more
 
 
 class StreetMemory:
@@ -15,15 +22,19 @@ class StreetMemory:
 
     def __init__(self, *, every_ns: int = EVERY_NS, kept: int = KEPT) -> None:
         self._every_ns = every_ns
-        self._pictures: deque[tuple[int, UInt8]] = deque(maxlen=kept)
+        self._pictures: deque[tuple[int, UInt8]] = deque(maxlen=kept)  # when, and the bytes of its JPEG
+        self._size_px = (0, 0)
 
     def keep(self, frame: Frame) -> None:
-        if self._pictures and self._pictures[-1][1].shape[::-1] != frame.size_px:
+        if self._size_px != frame.size_px:
             self._pictures.clear()  # the camera has another resolution now: nothing can be compared
+            self._size_px = frame.size_px
         if not self._pictures or frame.mono_ns - self._pictures[-1][0] >= self._every_ns:
-            self._pictures.append((frame.mono_ns, frame.pixels.luma()))
+            done, coded = cv2.imencode(".jpg", frame.pixels.luma(), _JPEG)
+            if done:
+                self._pictures.append((frame.mono_ns, np.asarray(coded, np.uint8)))
 
     def before(self, mono_ns: int) -> UInt8 | None:
         """(H, W) luma of the latest picture taken at least 3 s before that moment, or None if there is none."""
-        older = [picture for taken_ns, picture in self._pictures if taken_ns <= mono_ns - 3 * NS_PER_S]
-        return older[-1] if older else None
+        older = [coded for taken_ns, coded in self._pictures if taken_ns <= mono_ns - 3 * NS_PER_S]
+        return np.asarray(cv2.imdecode(older[-1], cv2.IMREAD_GRAYSCALE), np.uint8) if older else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,8 @@ from edge.errors import EdgeError, StateError
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_LARGE_BYTES = 128 * 1024
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _FAILED = 1
 
@@ -113,6 +116,28 @@ def run_child(main: Callable[[threading.Event], None], *, name: str) -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(status)  # no thread that hangs in a decoder may keep us
+
+
+def give_memory_back() -> None:
+    """From here on what is freed goes back to the system at once where it was large.
+
+    Else glibc keeps more the more was ever needed at once, for the next time: of many processes each would.
+    """
+    if hasattr(_LIBC, "mallopt"):  # only glibc has it, and only glibc needs it
+        _LIBC.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        _LIBC.mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)
+
+
+def give_small_memory_back() -> None:
+    """What lies free between things in use, too: some milliseconds, after much was needed once."""
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
+
+
+def share_what_is_loaded() -> None:
+    """In the forkserver, when all is loaded: the garbage collection of its children leaves it alone."""
+    gc.collect()
+    gc.freeze()
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

@@ -22,7 +22,7 @@ from edge.runtime.dismissing import Dismissing
 from edge.runtime.health import SILENT_S
 from edge.runtime.live import LiveCamera, PatientOutbox
 from edge.runtime.main_stream import MainStreamReading
-from edge.runtime.process import run_child, sole_holder
+from edge.runtime.process import give_memory_back, give_small_memory_back, run_child, sole_holder
 from edge.runtime.remote import RemoteClassifier, RemoteDetector
 from edge.runtime.requests import RequestDesk
 from edge.runtime.slots import Slot
@@ -64,6 +64,7 @@ def main(order: ProcessOrder, camera_id: str, models: CameraModels, slots: Seque
     camera = next(camera for camera in order.site.config.cameras if camera.id == camera_id)
     order.set_up_log("camera", camera=camera.id)
     cv2.setNumThreads(1)
+    give_memory_back()
     run_child(lambda stop: _run(order, camera, models, slots, stop), name=f"edge:{camera.id}")
 
 
@@ -191,10 +192,16 @@ def _live_camera(
         DISMISS: applied_by(dismissing),
     }
 
+    tidied_alerts = 0
+
     def keep(now: bool) -> None:
+        nonlocal tidied_alerts
         sight_file.save(now)
         if place_file is not None:
             place_file.save(now)
+        if outbox.alerts != tidied_alerts:  # pictures and clips were made, and are gone again
+            tidied_alerts = outbox.alerts
+            give_small_memory_back()
 
     recording = recording_for(site, camera, worker, folder=order.folder, database=database)
     live = LiveCamera(

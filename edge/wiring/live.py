@@ -60,7 +60,8 @@ log = logging.getLogger(__name__)
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 SPAWN = multiprocessing.get_context("spawn")
-PRELOADED = "edge.wiring.camera_process"
+# In this order. A new process runs the program's main module again, and all that this imports.
+PRELOADED = ("edge.wiring.camera_process", "edge.cli.run", "edge.cli.main", "edge.wiring.shared")
 # Every process is one of many: none may take a core for each of its libraries.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -87,7 +88,7 @@ def run_gateway(config: Path, *, folder: Path, environ: Mapping[str, str], log_s
         fleet = Fleet(config, folder=folder, environ=environ, board=board, clock=clock, log_settings=log_settings)
         fleet.set_aside = set_aside
         first = fleet.start_with(site)
-        FORKSERVER.set_forkserver_preload([PRELOADED])
+        FORKSERVER.set_forkserver_preload(list(PRELOADED))
 
         def snapshot() -> dict[str, Any]:
             return as_document(gateway_status(board, mono_ns=clock.mono_ns(), wall_ns=clock.wall_ns()))

@@ -1,0 +1,10 @@
+"""Loaded by the forkserver after all else that its workers share, and by nobody else."""
+
+import encodings.idna  # noqa: F401  # what numpy and the system load when it is first asked for
+
+import numpy.ma
+import numpy.random  # noqa: F401
+
+from edge.runtime.process import share_what_is_loaded
+
+share_what_is_loaded()
