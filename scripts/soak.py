@@ -96,7 +96,8 @@ def _sentence(result: object) -> str:
                 f"{result.cameras} cameras (640x360 at 15 fps, analysed at 2 fps) for {result.seconds:.0f} s on "
                 f"{os.cpu_count()} cores with the RTSP server beside them: every case found, {result.analysed} "
                 f"pictures analysed, {result.dropped} dropped, the slowest camera at {result.fps_lowest} fps; "
-                f"{result.gateway_cpu_cores} cores and {result.memory_mib:.0f} MiB for the whole gateway; stopped in "
+                f"{result.gateway_cpu_cores} cores and {result.memory_mib:.0f} MiB for the whole gateway, of them "
+                f"{result.camera_uss_mib:.0f} MiB for one camera alone at the most; stopped in "
                 f"{result.stop_s} s"
             )
         case Kills():

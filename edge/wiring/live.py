@@ -66,6 +66,7 @@ PRELOADED = ("edge.wiring.camera_process", "edge.cli.run", "edge.cli.main", "edg
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 _HANG_S = {CAMERA: 10.0, DETECTOR: 15.0, COURIER: 45.0, CONSOLE: 30.0, BROKER: 30.0}
+_WORKER_BYTES = 36_000_000  # of a camera's process alone at 1080p, without its reel: scripts/many-cameras measures it
 _ENGINE_S = 900.0  # TensorRT builds an engine for each new input size, inside one call
 _STOP_ORDER = {CAMERA: 0, DETECTOR: 1, CONSOLE: 1, COURIER: 2, BROKER: 3}
 DESCRIPTORS = 65_536  # as in the unit file
@@ -128,6 +129,7 @@ class Fleet:
         self._upkeep = Upkeep(folder, clock=clock)
         self._untold: Site | None = None  # whose removed cameras' cases are still to be withdrawn
         self._links: dict[ModelManifest, DetectorLink] = {}  # a manifest that was edited is another model
+        self._running: frozenset[str] = frozenset()  # cameras that have their memory already
         self.set_aside = ""  # the name of a damaged database that was replaced at the start
         self._boot_id = str(uuid.uuid4())
         self._started_wall_ns = clock.wall_ns()
@@ -154,7 +156,7 @@ class Fleet:
         credentials = check_credentials(site)
         for caution in cautions_of(site):
             log.warning("%s", caution)
-        self._check_memory(watched)
+        self._check_memory(site, watched)
         manifests = list(dict.fromkeys(model.manifest for models in watched.values() for model in models))
         for manifest in manifests:
             if manifest not in self._links:
@@ -178,6 +180,7 @@ class Fleet:
             if all(manifest != other for other, _ in needed):
                 link.close()
                 del self._links[manifest]
+        self._running = frozenset(watched)
         self._untold = site
         self._withdraw()
         self._upkeep.go_on_with(site)
@@ -215,15 +218,18 @@ class Fleet:
             set_aside=self.set_aside,
         )
 
-    def _check_memory(self, watched: Mapping[str, CameraModels]) -> None:
-        """Room for the slots that are not there yet: a clear word now, not a killed process later."""
+    def _check_memory(self, site: Site, watched: Mapping[str, CameraModels]) -> None:
+        """Room for what is not there yet: a clear word now, not a killed process later."""
         wanted = 0
-        for camera, models in watched.items():
-            for model in models:
+        for camera in site.config.cameras:
+            if camera.id not in self._running:
+                reels = 1 + (camera.evidence_source is not None)
+                wanted += _WORKER_BYTES + round(reels * site.config.evidence.clip_mb * 1_000_000)
+            for model in watched[camera.id]:
                 link = self._links.get(model.manifest)
-                if link is None or not link.knows(camera, model.size_class):
+                if link is None or not link.knows(camera.id, model.size_class):
                     wanted += model.size_class.slot_bytes
-        check_memory(wanted, purpose=f"the pictures of {len(watched)} cameras")
+        check_memory(wanted, purpose=f"{len(watched)} cameras")
 
     # One plan a process
 

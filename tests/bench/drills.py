@@ -22,7 +22,16 @@ from edge.errors import EdgeError
 from edge.runtime.health import CameraStatus, GatewayStatus
 from tests.bench.bays import LEFT, Bays, kind_of
 from tests.bench.cameras import StreetCameras
-from tests.bench.gateway import EMPTY_ZONE, PARKED, RunningGateway, camera_config, opened, site_config, streaming
+from tests.bench.gateway import (
+    EMPTY_ZONE,
+    PARKED,
+    RunningGateway,
+    camera_config,
+    opened,
+    site_config,
+    streaming,
+    uss_bytes,
+)
 from tests.bench.streams import Recipe, Stream, make_stream
 from tests.brokers import Inbox, Mosquitto
 from tests.documentation import Documentation, DocumentedSubscriber
@@ -33,6 +42,7 @@ BACK_S = {"camera": 5.0, "detector": 10.0, "courier": 5.0, "forkserver": 5.0}
 KILLS = ("camera", "forkserver", "detector", "courier")
 PAUSE_S = 2.0  # of the other cameras, when a worker or the courier is killed
 MIB = 2**20
+CAMERA_USS_MIB, DETECTOR_USS_MIB = 45.0, 300.0  # private memory of one process, at most
 
 
 @dataclass
@@ -115,6 +125,8 @@ class Run:
     alerts: int
     gateway_cpu_cores: float
     memory_mib: float
+    camera_uss_mib: float  # private memory of a worker, the most of all
+    detector_uss_mib: float
     stop_s: float
     stage_ms: dict[str, float]
 
@@ -128,6 +140,12 @@ def quiet_run(place: Street, seconds: float) -> Run:
     status = gateway.status()
     elapsed_s, used_s = time.monotonic() - begin_s, cpu_s(gateway.session()) - begin_cpu_s
     memory, _ = gateway.memory_bytes()
+    uss_mib = {
+        kind: max(uss_bytes(one.pid) for one in status.processes if one.kind == kind) / MIB
+        for kind in ("camera", "detector")
+    }
+    assert uss_mib["camera"] < CAMERA_USS_MIB, uss_mib
+    assert uss_mib["detector"] < DETECTOR_USS_MIB, uss_mib
     assert streaming(status) == len(place.names), [camera.report for camera in status.cameras]
     assert [entry for entry in status.processes if entry.restarts] == []
     for camera in status.cameras:
@@ -152,6 +170,8 @@ def quiet_run(place: Street, seconds: float) -> Run:
         alerts=alerts,
         gateway_cpu_cores=round(used_s / elapsed_s, 2),
         memory_mib=round(memory / MIB, 1),
+        camera_uss_mib=round(uss_mib["camera"], 1),
+        detector_uss_mib=round(uss_mib["detector"], 1),
         stop_s=round(stop_s, 2),
         stage_ms=mean_stages_ms(status.cameras),
     )

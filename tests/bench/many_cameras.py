@@ -26,12 +26,11 @@ from edge.delivery.subscriber import Subscriber
 from edge.runtime.health import GatewayStatus
 from tests.bench.bays import kind_of
 from tests.bench.cameras import StreetCameras
-from tests.bench.drills import check_accounts, cpu_s
+from tests.bench.drills import CAMERA_USS_MIB, DETECTOR_USS_MIB, MIB, check_accounts, cpu_s
 from tests.bench.gateway import PARKED, PARKED_ZONES, RunningGateway, camera_config, site_config, uss_bytes
 from tests.bench.streams import Recipe, Stream, make_stream
 from tests.brokers import Inbox, Mosquitto
 
-MIB = 2**20
 # The clip scaled up to what cameras send: 1920x1080 at 25 pictures a second, a keyframe every two, 4 Mbit/s.
 FULL_HD = replace(PARKED, width=1920, height=1080, fps=25, group_s=2.0, kbit_s=4000)
 # Bricks in the place of the car, as bays.LEFT, three times as large.
@@ -103,7 +102,7 @@ class ManyCameras:
     gateway_cores: float
     bench_cores: float  # of the RTSP server
     broker_cores: float
-    camera_uss_mib: tuple[float, float, float]  # least, median, most
+    camera_uss_mib: tuple[float, float, float]  # of one: least, median, most
     detector_uss_mib: float
     uss_mib: dict[str, float]  # sums by kind
 
@@ -120,6 +119,10 @@ class ManyCameras:
             wrong.append(f"{self.reconnects} cameras were connected again")
         if self.read < 0.99 * self.sent:
             wrong.append(f"{self.sent} pictures sent, {self.read} read")
+        if self.camera_uss_mib[-1] >= CAMERA_USS_MIB:
+            wrong.append(f"a camera's private memory is {self.camera_uss_mib[-1]} MiB")
+        if self.detector_uss_mib >= DETECTOR_USS_MIB:
+            wrong.append(f"the detector's private memory is {self.detector_uss_mib} MiB")
         return wrong
 
 
@@ -209,7 +212,7 @@ def _run(street: _Street, plan: Plan, inbox: _Timed, start_s: float) -> ManyCame
     status = gateway.status()
     for camera in status.cameras:
         check_accounts(camera)
-    false = _match(visits, inbox.arrived, plan)
+    false = match(visits, inbox.arrived, plan)
     delays_s = [visit.delay_s(plan) for visit in visits if visit.opened_ns] or [float("inf")]
     uss = _uss_mib(gateway)
     per_camera = [size for kind, size in uss if kind == "camera"]
@@ -256,7 +259,7 @@ def _run(street: _Street, plan: Plan, inbox: _Timed, start_s: float) -> ManyCame
     )
 
 
-def _match(visits: Sequence[Visit], arrived: Sequence[tuple[int, dict[str, Any]]], plan: Plan) -> int:
+def match(visits: Sequence[Visit], arrived: Sequence[tuple[int, dict[str, Any]]], plan: Plan) -> int:
     """Give each visit the first alert of its case; returns how many cases no visit made."""
     known: set[str] = set()
     false = 0
