@@ -40,7 +40,8 @@ PUBLIC, ULTRALYTICS = "public parts", "public parts, ultralytics' tracker"
 RESTING = "public parts, resting threads"  # onnxruntime's threads wait asleep, which is not how they come
 ALL, SKIPPING, KEYFRAMES, AUTO = "all", "all, still zones skipped", "keyframes", "auto"
 SAMPLING: dict[str, dict[str, Any]] = {
-    ALL: {"decode": "all", "fps": FPS},
+    ALL: {"decode": "all", "fps": FPS, "still_s": 0},  # the model on every analysed picture
+    SKIPPING: {"decode": "all", "fps": FPS},
     KEYFRAMES: {"decode": "keyframes", "fps": FPS},
     AUTO: {"decode": "auto", "fps": FPS},
 }
@@ -306,6 +307,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keep the clips here, for the next time")
     parser.add_argument("--json", type=Path, help="write rounds, medians and ratios here")
     parser.add_argument("--append", type=Path, help="as --json, and judge the rounds that are in it too")
+    parser.add_argument("--figures", type=Path, help="write medians and ratios alone here: docs/bench-public.json")
     parser.add_argument("--check", action="store_true", help="exit 1 where a bar is missed")
     parser.add_argument("--ultralytics", action="store_true", help="ultralytics' tracker too")
     parser.add_argument("--parts", type=Path, required=True, help=argparse.SUPPRESS)
@@ -346,6 +348,9 @@ def main() -> int:
     }
     for path in filter(None, (arguments.json, arguments.append)):
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if arguments.figures:
+        figures = {key: value for key, value in document.items() if key != "rounds"} | {"rounds": len(rounds)}
+        arguments.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if arguments.check:
         print("\n".join(f"MISSED {fault}" for fault in faults) or "every bar holds")
     return 1 if arguments.check and faults else 0

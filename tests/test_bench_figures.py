@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -128,14 +132,19 @@ def test_addresses_are_numbered_and_bounded() -> None:
 
 
 def test_private_memory_is_that_of_the_process() -> None:
-    import os
-
-    before = uss_bytes(os.getpid())
-    held = np.ones(16 * 2**20, np.uint8)
-    grown = uss_bytes(os.getpid()) - before
-    print(f"{grown / 2**20:.1f} MiB more")
-    assert 12 * 2**20 < grown < 24 * 2**20
-    assert held.any()
+    """Of another process, whose memory nothing else of this run moves."""
+    code = "import sys; held = bytearray(int(sys.argv[1])); print(len(held), flush=True); sys.stdin.read()"
+    sizes = []
+    for held in (0, 16 * 2**20):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(held)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            sizes.append(uss_bytes(child.pid))
+            child.kill()
+    print(sizes)
+    assert 15 * 2**20 < sizes[1] - sizes[0] < 18 * 2**20
     assert uss_bytes(2**22 + 1) == 0, "no such process"
 
 
@@ -175,3 +184,40 @@ def test_a_misused_bench_says_what_to_do(order: list[str], said: str, capsys: py
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_page_shows_the_figures_that_are_kept() -> None:
+    bench = _script("bench")
+    match = bench.BLOCK.search(bench.PAGE.read_text(encoding="utf-8"))
+    kept = bench.figures_text(history.read(bench.HISTORY), bench.public_figures())
+    assert match is not None
+    assert match[0] == f"{match[1]}{kept}{match[2]}", "run: scripts/bench --page"
+
+
+def test_the_page_tells_of_every_kind_of_machine_the_newest_figures() -> None:
+    entries = [an_entry("c1", 10.0), an_entry("c2", 12.0), an_entry("c3", 3.0, machine="four cores")]
+    row = {"cpu_s_per_minute": 2.0, "cpu_s_range": [1.9, 2.1], "ratio": 0.1, "cases": [{}, {}]}
+    public = {
+        "commit": "c4",
+        "machine": "two cores",
+        "rounds": 5,
+        "streets": {"quiet": {"auto": row}},
+        "missed": ["it"],
+    }
+    text = _script("bench").figures_text(entries, public)
+    print(text)
+    assert "commit c2" in text
+    assert "commit c1" not in text
+    assert "commit c3" in text
+    assert "| quiet | auto | 2.00 | 1.90 to 2.10 | 0.100 |  | 2 |" in text
+    assert "- missed: it" in text
+
+
+def _script(name: str) -> ModuleType:
+    path = Path(__file__).resolve().parent.parent / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"script_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
