@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core import polygons
+from edge.core.raster import Raster
 from edge.core.types import NS_PER_S, Detections, Tracks
 from edge.core.zones import ZoneMap, parted_by_masks
 
@@ -127,5 +128,5 @@ def test_no_tracks_and_no_zones_keep_their_shapes() -> None:
 def test_what_lies_in_a_mask_is_not_analysed() -> None:
     boxes = np.array([(40, 40, 60, 60), (0, 0, 10, 10)], np.float32)
     detections = Detections(boxes, np.ones(2, np.float32), np.zeros(2, np.int16))
-    left, _ = parted_by_masks(detections, [SQUARE], width=100, height=100)
+    left, _ = parted_by_masks(detections, Raster([SQUARE]), width=100, height=100)
     assert left.xyxy.tolist() == [[0, 0, 10, 10]]

@@ -12,14 +12,18 @@ def contains(polygon: Float32, points: Float32) -> Bool:
 
     Half-open: a point on a shared edge of two polygons that tile the plane is in exactly one of them.
     """
-    start, end = polygon, np.roll(polygon, -1, axis=0)
-    y = points[:, None, 1]
-    crosses = (start[None, :, 1] > y) != (end[None, :, 1] > y)
-    rise = end[:, 1] - start[:, 1]
-    slope = np.divide(end[:, 0] - start[:, 0], rise, out=np.zeros_like(rise), where=rise != 0)
-    x_at_y = start[None, :, 0] + (y - start[None, :, 1]) * slope[None, :]
-    right_of = points[:, None, 0] < x_at_y
-    inside = np.count_nonzero(crosses & right_of, axis=1) % 2 == 1
+    return contains_each(polygon[None], points)
+
+
+def contains_each(outlines: Float32, points: Float32) -> Bool:
+    """(N or 1, V, 2), (N, 2) -> (N,): the same for each point and a polygon of its own."""
+    start, end = outlines, np.roll(outlines, -1, axis=1)
+    x, y = points[:, None, 0], points[:, None, 1]
+    crosses = (start[..., 1] > y) != (end[..., 1] > y)
+    rise = end[..., 1] - start[..., 1]
+    slope = np.divide(end[..., 0] - start[..., 0], rise, out=np.zeros_like(rise), where=rise != 0)
+    x_at_y = start[..., 0] + (y - start[..., 1]) * slope
+    inside = np.count_nonzero(crosses & (x < x_at_y), axis=1) % 2 == 1
     return np.asarray(inside, np.bool_)
 
 

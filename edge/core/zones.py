@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge.core import boxes, polygons
+from edge.core import boxes
 from edge.core.carrying import rows_again
+from edge.core.raster import Raster
 from edge.core.types import NS_PER_S, Bool, Detections, Float32, Int64, Presence, Tracks
 
 LEAVE_NS = 3 * NS_PER_S // 2
@@ -25,7 +26,7 @@ class ZoneMap:
     """The zones of one camera, and the present visits to them by one kind of anchor point."""
 
     def __init__(self, zones: Sequence[Float32], *, anchor: str = boxes.BOTTOM, leave_ns: int = LEAVE_NS) -> None:
-        self._zones = tuple(np.asarray(zone, np.float32) for zone in zones)  # Z polygons in fractions
+        self._zones = Raster(zones)
         self._anchor = anchor
         self._leave_ns = leave_ns
         self._looked_ns = -1
@@ -57,8 +58,7 @@ class ZoneMap:
         points = boxes.anchors(xyxy, self._anchor)
         # A box cut by the frame's lower edge has its foot on the last line: keep it inside a zone that ends there.
         points = np.minimum(points, np.array([width - 0.5, height - 0.5], np.float32))
-        rows = [polygons.contains(polygons.to_pixels(zone, width=width, height=height), points) for zone in self._zones]
-        return np.array(rows, np.bool_).reshape(len(self._zones), len(xyxy))
+        return self._zones.inside(points, width=width, height=height)
 
     def _came_ns(self, tracks: Tracks, mono_ns: int) -> Int64:
         """(T,) since when each has been where it is: who is told of only now, looks being far apart, since it rests."""
@@ -83,11 +83,13 @@ def seen_step_ns(looked_ns: int, now_ns: int) -> int:
     return gap_ns if looked_ns >= 0 and gap_ns <= GAP_MAX_NS else 0
 
 
-def parted_by_masks(
-    detections: Detections, masks: Sequence[Float32], *, width: int, height: int
-) -> tuple[Detections, Detections]:
-    """The detections whose middle lies in none of the masks (polygons in fractions), and the others."""
-    if not masks:
+def parted_by_masks(detections: Detections, masks: Raster, *, width: int, height: int) -> tuple[Detections, Detections]:
+    """The detections whose middle lies in none of the masks, and the others."""
+    if not len(masks):
         return detections, Detections.empty()
-    hidden = ZoneMap(masks, anchor=boxes.CENTER).inside(detections.xyxy, width=width, height=height).any(axis=0)
+    # What is cut by the frame's edge has its middle inside; the last pixel is whose the edge is.
+    middles = np.minimum(
+        boxes.anchors(detections.xyxy, boxes.CENTER), np.array([width - 0.5, height - 0.5], np.float32)
+    )
+    hidden = masks.inside(middles, width=width, height=height).any(axis=0)
     return detections.take(np.asarray(~hidden, np.bool_)), detections.take(np.asarray(hidden, np.bool_))

@@ -17,6 +17,7 @@ from edge.clock import Stopwatch
 from edge.core.background import BackgroundModel
 from edge.core.cases import withdrawn
 from edge.core.memory import StreetMemory
+from edge.core.raster import Raster
 from edge.core.scene import Scene
 from edge.core.sight import Sight
 from edge.core.tracker import Tracker
@@ -51,7 +52,7 @@ class Worker:
         self._zones = zones
         self.background = background  # its picture of the empty place outlives us
         self.watches = watches  # an operator's word reaches their cases
-        self._ignored = ignored
+        self._ignored = Raster(ignored)
         self._telling = telling
         self.measuring = measuring  # to be finished when no frame will follow
         self._stage = stopwatch.stage
