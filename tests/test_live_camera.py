@@ -368,6 +368,28 @@ def test_accounts_hold_while_threads_run(rig: Rig) -> None:
     assert accounts_hold(report)
 
 
+def test_a_burst_of_pictures_that_had_been_held_back_is_looked_at_whole(rig: Rig) -> None:
+    """They come as fast as they are decoded, and none is newer than what they show."""
+    rig.capture.looks_back = True
+    runner = threading.Thread(target=rig.live.run)
+    runner.start()
+    try:
+        for _ in range(20):
+            rig.clock.pass_s(0.2)
+            rig.capture.frames.put(rig.frame())
+        rig.capture.beat_ns = rig.clock.mono_ns()
+        limit_s = time.monotonic() + 20
+        while rig.report().analysed < 20 and time.monotonic() < limit_s:
+            rig.clock.pass_s(0.5)
+            rig.capture.beat_ns = rig.clock.mono_ns()
+            time.sleep(0.02)
+    finally:
+        rig.stop.set()
+        runner.join(10)
+    report = rig.report()
+    assert (report.taken, report.analysed, report.dropped) == (20, 20, 0)
+
+
 def test_measures_wait_for_the_courier_and_an_end_tells_what_was_measured_so_far(rig: Rig) -> None:
     measured = {"use": "occupancy", "zones": ["kerb"], "labels": ["car"], "every_s": 10}
     rig.site = site_in(rig.folder, scenarios=[measured])

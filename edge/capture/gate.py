@@ -128,11 +128,12 @@ class Gate(Generic[P, T]):
         rhythm = self._rhythm
         if rhythm.fault:
             return Decoding(ALL, rhythm.fault, faulty=True)
-        every = "" if rhythm.interval_ns is None else f"every {rhythm.interval_ns / NS_PER_S:.1f} s"
+        interval_s = None if rhythm.interval_ns is None else rhythm.interval_ns / NS_PER_S
+        every = "as often as they come" if interval_s is None else f"every {interval_s:.1f} s"
         if not self._asks_for_motion:
             return Decoding(KEYFRAMES, every)
         if not self._open:
-            return Decoding(KEYFRAMES, f"{every}, until something moves".removeprefix(", "))
+            return Decoding(KEYFRAMES, f"{every}, until something moves")
         if not self._sizes.ready:
             return Decoding(ALL, f"the street has not been still yet, and {self._who} for motion")
         return Decoding(ACTIVITY, f"something moves, and {self._who} for that")

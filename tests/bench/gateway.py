@@ -48,7 +48,7 @@ def camera_config(
     return {
         "id": name,
         "source": url,
-        "sampling": {"fps": fps},
+        "sampling": {"decode": "all", "fps": fps},  # drills are about other things than what is decoded
         "zones": [{"id": zone, "polygon": polygon} for zone, polygon in zones.items()],
         "scenarios": [{"use": "illegal-parking", "zones": list(zones), "after_s": after_s, "clear_after_s": 5}],
         **more,
