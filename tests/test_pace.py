@@ -67,9 +67,16 @@ def test_scenarios_of_what_stays_are_content_with_keyframes_and_those_of_what_pa
 
 @pytest.mark.parametrize(("look_s", "needs"), [(1, ()), (2, ()), (2.5, ()), (4, ("illegal-parking",))])
 def test_a_dwell_must_hold_three_looks(look_s: float, needs: tuple[str, ...], tmp_path: Path) -> None:
-    use = "use: illegal-parking, zones: [kerb], after_s: 5"
+    use = "use: illegal-parking, zones: [kerb], after_s: 5, queue_max_s: 0"
     assert needing_motion(tmp_path, use, look_s=look_s) == needs
-    assert needing_motion(tmp_path, "use: illegal-parking, zones: [kerb]", look_s=look_s) == ()
+    use = "use: illegal-parking, zones: [kerb], queue_max_s: 0"
+    assert needing_motion(tmp_path, use, look_s=look_s) == ()
+
+
+def test_where_cars_may_queue_keyframes_four_seconds_apart_are_too_few(tmp_path: Path) -> None:
+    uses = ["use: illegal-parking, zones: [kerb]", "use: non-motor-parking, zones: [kerb]"]
+    assert needing_motion(tmp_path, *uses, look_s=2.04) == ()
+    assert needing_motion(tmp_path, *uses, look_s=4) == ("illegal-parking",)
 
 
 def test_keyframes_further_apart_than_four_seconds_are_too_few_for_anybody(tmp_path: Path) -> None:

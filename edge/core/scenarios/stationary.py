@@ -15,11 +15,12 @@ import numpy as np
 
 from edge.core import boxes
 from edge.core.queues import Halts, Queues
-from edge.core.scenarios.rule import THING, Rule, Scenario, findings_of, large_enough_cm, wanted
+from edge.core.scenarios.rule import THING, Rule, Scenario, findings_of, large_enough_cm, three_looks_in, wanted
 from edge.core.scene import Scene
 from edge.core.types import HOLDS, LASTS, NS_PER_S, WAITS, Bool, Findings, Float32, Int64, Tracks
 
 SETTLE_NS = NS_PER_S
+QUEUE_LOOK_NS = 5 * NS_PER_S // 2  # simulated queues raise nothing with looks 2 s apart, and a case or two with 4 s
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -31,6 +32,12 @@ class StationaryRule(Rule):
     size_cm_min: float = 0.0  # the longer side; 0: none asked for
     bays: tuple[str, ...] = ()  # zones in which it may stand
     queue_max_ns: int = 0  # nothing waits in a queue for longer; 0: nothing does
+
+    @property
+    def look_max_ns(self) -> int:
+        """A queue that has moved up between two looks is a row of other cars, none of which was seen to come."""
+        dwell_ns = three_looks_in(self.after_ns)
+        return min(dwell_ns, QUEUE_LOOK_NS) if self.queue_max_ns else dwell_ns
 
 
 class Stationary(Scenario):
