@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.config.catalogue import stock_catalogue
 from edge.config.loader import load_site
 from edge.core.scenarios import Rule
-from edge.core.types import NS_PER_S
+from edge.core.tracker import Tracker
+from edge.core.types import NS_PER_S, Detections, seconds_to_ns
 from edge.wiring.camera_models import models_of
 from edge.wiring.frame_path import names_that_need_motion
 from tests.street import parking_rule, person_rule
@@ -150,3 +152,35 @@ def test_four_who_stay_are_told_from_a_stream_of_people_by_a_look_a_second() -> 
     assert [change.kind for _, change in told["stay"]] == ["opened"]
     assert told["stay"][0][1].case.started_ns / NS_PER_S == pytest.approx(4, abs=2)
     assert told["pass"] == []
+
+
+def rest_of(scores: list[float], *, step_s: float) -> list[float]:
+    """Since when a thing that is seen with these scores, look by look, is told to stand; -1 while it is not told of."""
+    tracker, told = Tracker(), []
+    for look, score in enumerate(scores):
+        box = np.array([[100, 100, 160, 140]], np.float32)
+        seen = Detections(box, np.array([score], np.float32), np.zeros(1, np.int16))
+        tracks = tracker.update(seen.take(np.flatnonzero(seen.score > 0)), seconds_to_ns(look * step_s))
+        told.append(tracks.rest_since_ns[0] / NS_PER_S if len(tracks) else -1.0)
+    return told
+
+
+def test_a_dim_car_that_stays_is_told_of_at_its_third_keyframe_and_has_stood_since_the_first() -> None:
+    assert rest_of([0, 0.14, 0.17, 0.24, 0.22, 0.28], step_s=2) == [-1, -1, -1, 2, 2, 2]
+    assert rest_of([0, 0.14, 0.35, 0.15], step_s=2) == [-1, -1, 2, 2]
+    assert rest_of([0, 0.14, 0.35, 0.15, 0.15], step_s=0.2)[-1] == pytest.approx(0.4)  # near looks: as it ever was
+
+
+def test_what_is_seen_dimly_once_or_never_surely_is_not_told_of_at_keyframes() -> None:
+    assert set(rest_of([0, 0.28, 0, 0, 0.28, 0, 0, 0.25, 0, 0], step_s=2)) == {-1}
+    assert set(rest_of([0.15] * 10, step_s=2)) == {-1}
+    assert set(rest_of([0.28] * 30, step_s=0.2)) == {-1}
+
+
+def test_a_box_off_its_place_in_one_keyframe_ends_no_rest_and_one_that_stays_off_began_it_there() -> None:
+    tracker, told = Tracker(), []
+    for look, x in enumerate((100, 100, 100, 140, 100, 100, 160, 160)):
+        box = np.array([[x, 100, x + 60, 140]], np.float32)
+        tracks = tracker.update(Detections(box, np.ones(1, np.float32), np.zeros(1, np.int16)), look * 2 * NS_PER_S)
+        told.append(tracks.rest_since_ns[0] / NS_PER_S if len(tracks) else -1.0)
+    assert told == [-1, 0, 0, 6, 0, 0, 12, 12]

@@ -30,6 +30,7 @@ _ROW = np.dtype(
         ("track_id", np.int64),
         ("group", np.int16),
         ("confirmed", np.bool_),
+        ("best_score", np.float32),  # so far; one that began dim must be seen better, or more often, to be told of
         ("hits", np.int64),
         ("missed", np.int64),  # looks in a row without a detection
         ("first_seen_ns", np.int64),
@@ -59,6 +60,11 @@ class TrackerSettings:
     high_score_min: float = 0.3  # from here on a detection is sure
     low_score_min: float = 0.1  # below, a detection is not looked at
     new_score_min: float = 0.3  # what a detection needs to begin a track
+    # Between looks as far apart as keyframes any detection may begin one, for a parked car whose score is 0.25 in the
+    # mean passes 0.3 in one of fifty looks and in none of five. It is told of when it was met in so many looks, once so
+    # surely: scenarios have their own least score.
+    dim_hits: int = 3
+    dim_score_min: float = 0.2
     similarity_min: float = 0.15  # of sure detections: buffered IoU, likeness of size and trust, multiplied
     dim_similarity_min: float = 0.3  # of dim ones
     duplicate_iou: float = 0.7  # a second box of one group over a thing already followed begins no track
@@ -86,6 +92,7 @@ class Tracker:
         self._table: Table = np.zeros(0, _ROW)
         self._next_id = 1
         self._mono_ns: int | None = None
+        self._resumes = False  # a gap in which nobody looked says nothing of how far apart looks are
         self._is_sparse = False  # looks are so far apart that one off its anchor is no jitter
         self._size_px: tuple[int, int] | None = None
 
@@ -96,7 +103,8 @@ class Tracker:
         """
         if self._mono_ns is not None and mono_ns < self._mono_ns:
             raise ValueError(f"Tracker.update: expected mono_ns >= {self._mono_ns}, got {mono_ns}")
-        self._is_sparse = self._mono_ns is not None and mono_ns - self._mono_ns >= self.settings.leave_ns
+        apart_ns = mono_ns - self._mono_ns if self._mono_ns is not None and not self._resumes else 0
+        self._is_sparse, self._resumes = apart_ns >= self.settings.leave_ns, False
         source_row = _usable_rows(detections, self.settings.low_score_min)
         seen = detections.take(source_row)
         group = self._group_of(seen.label)
@@ -111,7 +119,7 @@ class Tracker:
 
         fresh = np.ones(len(seen), np.bool_)
         fresh[seen_row] = False
-        fresh = _worth_a_track(seen, group, fresh, self.settings)
+        fresh = _worth_a_track(seen, group, fresh, self.settings, score_min=self._begin_score_min)
         detection = np.full(len(self._table), -1, np.int64)
         detection[track_row] = source_row[seen_row]
         detection = np.concatenate([detection, source_row[fresh]])
@@ -127,12 +135,18 @@ class Tracker:
         rests = self._resting(np.arange(len(table)), self._mono_ns or 0)
         return _to_corners(table["position"][~(table["confirmed"] & (table["missed"] == 0) & rests)]).astype(np.float32)
 
+    @property
+    def _begin_score_min(self) -> float:
+        settings = self.settings
+        return settings.low_score_min if self._is_sparse else max(settings.new_score_min, settings.high_score_min)
+
     def interrupt(self, mono_ns: int) -> None:
         """Nobody looked until now: what was last seen too long ago to be told from another is forgotten at once.
 
         A thing that stands where one stood is then a new track, at rest since it was seen again; cases know it by
         its looks.
         """
+        self._resumes = True
         patience_ns = np.where(self._table["confirmed"], self.settings.lost_ns, self.settings.tentative_ns)
         self._table = self._table[mono_ns - self._table["last_seen_ns"] <= patience_ns]
 
@@ -218,7 +232,11 @@ class Tracker:
         self._rest(rows, mono_ns)
         self._pace(rows, (mono_ns - before["last_seen_ns"]) / self.settings.speed_smoothing_ns, mono_ns)
         age_ns = mono_ns - table["first_seen_ns"][rows]
-        table["confirmed"][rows] |= age_ns >= self.settings.confirm_ns
+        best = np.maximum(before["best_score"], seen.score)
+        table["best_score"][rows] = best
+        often = (table["hits"][rows] >= self.settings.dim_hits) & (best >= self.settings.dim_score_min)
+        sure = (often & self._is_sparse) | (best >= self.settings.new_score_min)
+        table["confirmed"][rows] |= sure & (age_ns >= self.settings.confirm_ns)
 
     def _vote(self, rows: Int64, seen: Detections, half_lives: Float64) -> None:
         """Adds each score to its label's votes, which fade; the least voted label makes room for a new one.
@@ -278,7 +296,8 @@ class Tracker:
         for name in ("first_seen_ns", "last_seen_ns", "rest_since_ns"):
             born[name] = mono_ns
         born["left_ns"] = -1
-        born["confirmed"] = self.settings.confirm_ns <= 0
+        born["best_score"] = seen.score
+        born["confirmed"] = (self.settings.confirm_ns <= 0) & (seen.score >= self.settings.new_score_min)
         born["position"], born["velocity"], born["covariance"] = belief.position, belief.velocity, belief.covariance
         born["seen_box"], born["anchor"] = measured, seen.xyxy
         self._table = np.concatenate([self._table, born])
@@ -372,9 +391,9 @@ def _level_pairs(center_x: Float64, reach: Float64, measured: Float64) -> tuple[
     return row, order[begin[row] + nth]
 
 
-def _worth_a_track(seen: Detections, group: Int16, fresh: Bool, settings: TrackerSettings) -> Bool:
+def _worth_a_track(seen: Detections, group: Int16, fresh: Bool, settings: TrackerSettings, *, score_min: float) -> Bool:
     """Which unmatched detections begin a track: sure ones that are not a second box over a better or followed one."""
-    wanted = fresh & (seen.score >= max(settings.new_score_min, settings.high_score_min))
+    wanted = fresh & (seen.score >= score_min)
     if not wanted.any():
         return wanted
     rows = np.flatnonzero(wanted)
