@@ -134,13 +134,13 @@ def _trial(addresses: list[str], *, delay_s: float, seconds: float, decode: str,
     ):
         try:
             gateway.wait_streaming()
-        except StateError as error:
+            begin_s, spent_s = clock.wall_ns() / NS_PER_S, gateway.cpu_s()
+            time.sleep(seconds)
+            end_s, spent_s = clock.wall_ns() / NS_PER_S, gateway.cpu_s() - spent_s
+            time.sleep(delay_s)  # for what was due at the end
+            lost = count - streaming(gateway.status())
+        except StateError as error:  # too many to start, or to stay alive
             return Trial(count, held=False, reason=str(error))
-        begin_s, spent_s = clock.wall_ns() / NS_PER_S, gateway.cpu_s()
-        time.sleep(seconds)
-        end_s, spent_s = clock.wall_ns() / NS_PER_S, gateway.cpu_s() - spent_s
-        time.sleep(delay_s)  # for what was due at the end
-        lost = count - streaming(gateway.status())
     delays_s, missing = ends.between(count, begin_s, end_s)
     p50_s, p99_s = (round(float(np.percentile(delays_s, share)), 3) for share in (50, 99))
     reason = f"{lost} cameras went blind" if lost else f"p99 of the delay is {p99_s:g} s" if p99_s > delay_s else ""
