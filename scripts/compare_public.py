@@ -266,8 +266,11 @@ def missed(judged: dict[str, Any]) -> list[str]:
             if row is None or "ratio" not in row:
                 faults.append(f"{street}, {contestant}: was not measured")
                 continue
-            if row["ratio"] > bar:
-                faults.append(f"{street}, {contestant}: {row['ratio']:.3f} of the public parts, may be {bar}")
+            ratio = max(
+                row["ratio"], row.get("ratio_resting", 0.0)
+            )  # the harder yardstick: what spins is no merit of ours
+            if ratio > bar:
+                faults.append(f"{street}, {contestant}: {ratio:.3f} of the public parts, may be {bar}")
             faults += [f"{street}, {contestant}: {fault}" for fault in row.get("unlike_all", [])]
     return faults
 

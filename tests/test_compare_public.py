@@ -71,3 +71,13 @@ def test_a_bar_that_is_missed_or_was_not_measured_is_told(compare: ModuleType) -
     assert faults[:2] == [f"{street}, auto: 0.120 of the public parts, may be 0.1" for street in ("parking", "goods")]
     assert len(faults) == 3
     assert "was not measured" in faults[2]
+
+
+def test_the_bars_are_held_to_the_public_parts_with_resting_threads(compare: ModuleType) -> None:
+    one = a_round(34, auto=2.6, all=16) | {"quiet": a_round(34, auto=2)["parking"]}
+    assert not [fault for fault in compare.missed(compare.judge([one])) if "auto" in fault]
+    for rows in one.values():
+        rows["public parts, resting threads"] = {"cpu_s_per_minute": 20.0, "cases": []}
+    faults = [fault for fault in compare.missed(compare.judge([one])) if "auto" in fault]
+    print(faults)
+    assert faults[0] == "parking, auto: 0.130 of the public parts, may be 0.1"
