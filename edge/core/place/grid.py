@@ -82,6 +82,17 @@ class Grid:
         return np.ascontiguousarray(mixed.transpose(2, 0, 1))
 
 
+def at(picture: Float32, cells: Bool) -> Float32:
+    """(3, rows, columns), (rows, columns) -> (3, n) in those cells; `picture[:, cells]` takes thirty times as long."""
+    return picture.reshape(len(picture), -1).take(np.flatnonzero(cells), axis=1)
+
+
+def put(into: Float32, picture: Float32, cells: Bool) -> None:
+    """(3, rows, columns) twice: what is in those cells; one mask for all three planes takes six times as long."""
+    for own, new in zip(into, picture, strict=True):
+        np.copyto(own, new, where=cells)
+
+
 def levels(picture: Float32) -> UInt8:
     """(3, rows, columns) log luma and chroma -> (rows, columns, 3) BGR: what `Grid.features` was made from."""
     mix = np.linalg.inv(_MIX.astype(np.float64)).astype(np.float32)

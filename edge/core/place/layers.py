@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge.core.place.grid import Grid
+from edge.core.place.grid import Grid, put
 from edge.core.place.settings import BackgroundSettings
 from edge.core.place.shift import moved
 from edge.core.types import Bool, Float32, Int64
@@ -125,20 +125,20 @@ class Layers:
         settings = self._settings
         tolerance = tolerance * np.float32(settings.still_tolerances)
         moved = differs(picture, self.newest, tolerance)
-        self.newest_since_ns[moved] = mono_ns
-        np.copyto(self.newest, picture, where=moved)
+        np.copyto(self.newest_since_ns, mono_ns, where=moved)
+        put(self.newest, picture, moved)
         cv2.accumulateWeighted(_flat(picture), _flat(self.newest), _NEWEST_RATE)
-        still = mono_ns - self.newest_since_ns >= settings.still_ns
+        still = self.newest_since_ns <= mono_ns - settings.still_ns
 
         # What was hidden by a person or vehicle from the start is learned when it is first seen.
         fresh = ~self.known & still & ~covered
         if np.any(fresh):
-            np.copyto(self.empty, self.newest, where=fresh)
+            put(self.empty, self.newest, fresh)
             self.known |= fresh
         changed &= self.known
 
-        self.seen_empty_ns[~changed] = mono_ns
-        self.empty_since_ns[changed] = mono_ns
+        np.copyto(self.seen_empty_ns, mono_ns, where=~changed)
+        np.copyto(self.empty_since_ns, mono_ns, where=changed)
         self._follow_things(picture, tolerance, changed & still, covered & kept, mono_ns)
         if mono_ns - self._followed_ns >= _FOLLOW_SPARED * settings.look_ns:
             self._follow_empty(picture, changed, covered, step_ns=mono_ns - self._followed_ns)
@@ -148,19 +148,19 @@ class Layers:
         settings = self._settings
         self.same_thing = np.zeros_like(self.has_thing)
         if np.any(self.has_thing):
-            self.has_thing &= mono_ns - self.empty_since_ns < settings.empty_ns
+            self.has_thing &= self.empty_since_ns > mono_ns - settings.empty_ns
             self.same_thing = self.has_thing & ~differs(picture, self.thing, tolerance)
             # A left thing is kept while somebody stands before it; what people looked like is not worth keeping.
             begins = begins & ~self.same_thing & ~(self.has_thing & kept)
         if np.any(begins):
-            np.copyto(self.thing, self.newest, where=begins)
+            put(self.thing, self.newest, begins)
             self.thing_since_ns[begins] = np.maximum(self.newest_since_ns, self.seen_empty_ns)[begins]
             self.has_thing |= begins
         if np.any(self.same_thing):
             mask = self.same_thing.astype(np.uint8)
             for seen, thing in zip(picture, self.thing, strict=True):  # three planes; the mask is of one
                 cv2.accumulateWeighted(seen, thing, _THING_RATE, mask=mask)
-        self.absorb(self.has_thing & (mono_ns - self.thing_since_ns >= settings.absorb_ns))
+        self.absorb(self.has_thing & (self.thing_since_ns <= mono_ns - settings.absorb_ns))
 
     def _follow_empty(self, picture: Float32, changed: Bool, covered: Bool, *, step_ns: int) -> None:
         """The empty place and its noise, slowly, and not where something stands."""
@@ -177,14 +177,14 @@ class Layers:
     def absorb(self, cells: Bool) -> None:
         """What stands in these cells is the empty place from now on."""
         if np.any(cells):
-            np.copyto(self.empty, self.thing, where=cells)
+            put(self.empty, self.thing, cells)
             self.has_thing &= ~cells
             self.empty_since_ns[cells] = 0
 
     def place_things(self, cells: Bool, empty: Float32, since_ns: Int64) -> None:
         """What was learned as the empty place of these cells is a thing; `empty` is what is believed behind it."""
-        np.copyto(self.thing, self.empty, where=cells)
-        np.copyto(self.empty, empty, where=cells)
+        put(self.thing, self.empty, cells)
+        put(self.empty, empty, cells)
         np.copyto(self.thing_since_ns, since_ns, where=cells)
         self.has_thing |= cells
 

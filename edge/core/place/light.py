@@ -7,11 +7,13 @@ something stands they are gone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.core.place.grid import LOG
+from edge.core.place.grid import LOG, at
 from edge.core.types import Bool, Float32, UInt8
 
 Float64 = npt.NDArray[np.float64]
@@ -129,12 +131,15 @@ def _texture(luma: Float32, weight: Float32) -> Float32:
     )
 
 
-def light_around(change: Float32, goes_on: Bool, gone: Bool) -> tuple[Float32, Bool]:
+def light_around(change: Float32, goes_on: Bool, gone: Bool, *, asked: Bool) -> tuple[Float32, Bool]:
     """(3, rows, columns) change, where the ground goes on, and where not -> the light of around, and where it is known.
 
-    Under a thing that stands in it, and on ground without texture, the light is that of its neighbourhood.
+    Under a thing that stands in it, and on ground without texture, the light is that of its neighbourhood. Only the
+    cells that are `asked` for mean anything.
     """
     near, near_known = _light_within(change, goes_on, gone, _REACH_CELLS)
+    if near_known[asked].all():
+        return near, near_known
     far, far_known = _light_within(change, goes_on, gone, _FAR_CELLS)
     return np.where(near_known, near, far), near_known | far_known
 
@@ -144,8 +149,9 @@ def _light_within(change: Float32, goes_on: Bool, gone: Bool, reach_cells: int) 
     weight = goes_on.astype(np.float32)
     sure = cv2.blur(weight, side)
     known = (sure > _NEAR_SHARE) & (sure > _GROUND_PER_GONE * cv2.blur(gone.astype(np.float32), side))
-    total = np.stack([cv2.blur(plane * weight, side) for plane in change])  # three planes; cv2 knows no stacks
-    return np.asarray(np.where(known, total / np.maximum(sure, np.float32(_NEAR_SHARE)), 0), np.float32), known
+    per_cell = known / np.maximum(sure, np.float32(_NEAR_SHARE))
+    light = np.stack([cv2.blur(plane * weight, side) * per_cell for plane in change])  # cv2 knows no stacks
+    return light.astype(np.float32, copy=False), known
 
 
 def light_likeness(before: Float32, now: Float32, mask: UInt8, *, smooth_cells: int) -> float:
@@ -159,7 +165,7 @@ def light_likeness(before: Float32, now: Float32, mask: UInt8, *, smooth_cells: 
     """
     inside = cv2.erode(mask, _SQUARE) > 0
     body = inside if np.count_nonzero(inside) >= _WINDOW_CELLS_MIN else mask > 0
-    change = (now - before)[:, body]
+    change = at(now - before, body)
     middle, n_body = float(np.median(change[0])), change.shape[1]
     if middle < _SHADE_MIN:
         return 0.0
@@ -193,7 +199,7 @@ def _has_texture_of_its_own(before: Float32, now: Float32, mask: UInt8) -> bool:
 def _smooth(change: Float32, body: Bool) -> bool:
     """Does the change vary only over many cells, as the light of a lamp on even ground, whatever its rim?"""
     local, _ = _light_within(change, body, np.zeros_like(body), SIDE_CELLS)
-    rough = np.abs(change - local)[:, cv2.erode(body.astype(np.uint8), _SQUARE) > 0]
+    rough = np.abs(at(change - local, cv2.erode(body.astype(np.uint8), _SQUARE) > 0))
     return bool(rough.size) and bool(np.all(np.quantile(rough, _SMOOTH_SHARE, axis=1) < _SMOOTH_MAX))
 
 
@@ -217,40 +223,42 @@ def stands_out(before: Float32, now: Float32, mask: UInt8) -> float:
     border = (wide - cv2.erode(mask, _SQUARE)) > 0
     inside, outside = mask.astype(np.float32), (1 - wide).astype(np.float32)
     step_now, step_before = (_step_across(picture, inside, outside, border) for picture in (now, before))
-    edge_now, edge_before = (_edge_along(picture, mask, border) for picture in (now, before))
+    edge_now, edge_before = _edges_along((now, before), mask, border)
     by_sides = (step_now - step_before) / max(step_now + step_before, 1e-6)
     by_edges = (edge_now - edge_before) / max(edge_now + edge_before, 1e-6)
     return (by_sides + by_edges) / 2
 
 
-def _edge_along(picture: Float32, mask: UInt8, border: Bool) -> float:
-    """How much changes within a cell across the border, square to it."""
+def _edges_along(pictures: Sequence[Float32], mask: UInt8, border: Bool) -> list[float]:
+    """How much changes in each picture within a cell across the border, square to it."""
     form = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2)
-    across = np.stack([cv2.Sobel(form, cv2.CV_32F, 1, 0), cv2.Sobel(form, cv2.CV_32F, 0, 1)])
-    across = across / (np.hypot(*across) + np.float32(1e-6))
-    edge = np.zeros_like(form)
-    for channel in picture:  # three planes of one small crop
-        plane = np.ascontiguousarray(channel)
-        slope = np.stack(
-            [cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32), cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 32)]
-        )
-        edge += np.abs((slope * across).sum(axis=0))
-    return float(np.minimum(edge[border], _EDGE_CLIP).mean())
+    across = np.stack([cv2.Sobel(form, cv2.CV_32F, 1, 0)[border], cv2.Sobel(form, cv2.CV_32F, 0, 1)[border]])
+    x, y = across / (np.hypot(*across) + np.float32(1e-6))
+    edges = []
+    for picture in pictures:
+        edge = np.zeros_like(x)
+        for channel in picture:  # three planes of one small crop
+            plane = np.ascontiguousarray(channel)
+            edge += np.abs(
+                cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32)[border] * x
+                + cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 32)[border] * y
+            )
+        edges.append(float(np.minimum(edge, _EDGE_CLIP).mean()))
+    return edges
 
 
 def _step_across(picture: Float32, inside: Float32, outside: Float32, border: Bool) -> float:
     """How different the two sides of the border are, each averaged over its neighbourhood."""
     luma = np.ascontiguousarray(picture[0])
     texture = 2 * np.abs(luma - cv2.blur(luma, (5, 5)))
-    step = np.zeros_like(luma)
+    step = np.zeros(np.count_nonzero(border), np.float32)
+    n_inside, n_outside = (np.maximum(_sum_around(weight)[border], 1) for weight in (inside, outside))
     for channel in (*picture, texture):  # four pictures of one small crop
-        step += np.abs(_mean_within(channel, inside) - _mean_within(channel, outside))
-    return float(step[border].mean())
+        within, beyond = _sum_around(channel * inside)[border], _sum_around(channel * outside)[border]
+        step += np.abs(within / n_inside - beyond / n_outside)
+    return float(step.mean())
 
 
-def _mean_within(picture: Float32, weight: Float32) -> Float32:
-    """The mean of each cell's neighbourhood, as far as it lies where `weight` is one."""
-    around = (SIDE_CELLS, SIDE_CELLS)
-    total = cv2.boxFilter(picture * weight, cv2.CV_32F, around, normalize=False)
-    count = cv2.boxFilter(weight, cv2.CV_32F, around, normalize=False)
-    return np.asarray(total / np.maximum(count, 1), np.float32)
+def _sum_around(picture: Float32) -> Float32:
+    """Over each cell's neighbourhood."""
+    return np.asarray(cv2.boxFilter(picture, cv2.CV_32F, (SIDE_CELLS, SIDE_CELLS), normalize=False), np.float32)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edge.core import boxes
 from edge.core.ground import connected
-from edge.core.place.grid import Grid
+from edge.core.place.grid import Grid, at, put
 from edge.core.place.layers import Layers
 from edge.core.place.light import SIDE_CELLS, ground_goes_on, light_around, light_likeness, stands_out
 from edge.core.place.settings import BackgroundSettings
@@ -163,9 +163,13 @@ class Regions:
         largest = size.max(axis=1)
         reach = self._settings.join_share * np.maximum(largest[:, None], largest[None])
         near = np.hypot(*np.maximum(gap, 0).transpose(2, 0, 1)) <= reach
-        own = [layers.thing_since_ns[(labels == row) & layers.has_thing] for row in range(1, count + 1)]
-        since_ns = np.array([np.median(times) if len(times) else 0 for times in own])
-        told = np.array([self._told_as(labels == row) for row in range(1, count + 1)])
+        since_ns, told = np.zeros(count), np.zeros(count, np.int64)
+        for number, (x, y, width, height) in enumerate(stats[1:, :4].tolist()):  # each is asked about its own cells
+            place = np.s_[y : y + height, x : x + width]
+            piece = labels[place] == number + 1
+            times = layers.thing_since_ns[place][piece & layers.has_thing[place]]
+            since_ns[number] = np.median(times) if len(times) else 0
+            told[number] = self._told_as(self._owner[place][piece])
         together = np.abs(since_ns[:, None] - since_ns[None]) <= self._settings.join_together_ns
         near &= together | ((told[:, None] == told[None]) & (told > 0))
         first = connected(near)
@@ -180,9 +184,9 @@ class Regions:
             piece[4] = 0
         return names[labels], joined
 
-    def _told_as(self, piece: Bool) -> int:
-        """The number of the region, told and not explained, that most of a piece belonged to; 0 if to none."""
-        owners = np.bincount(self._owner[piece], minlength=1)
+    def _told_as(self, owner: Int32) -> int:
+        """(cells,) of a piece -> the number of the region, told and not explained, that most belonged to; 0: none."""
+        owners = np.bincount(owner, minlength=1)
         owners[0] = 0
         old = self._regions.get(int(owners.argmax()))
         return old.number if old is not None and old.told and old.explained_by < 0 else 0
@@ -239,20 +243,26 @@ class Regions:
         has_thing = layers.has_thing[crop]
         goes_on, gone = ground_goes_on(empty[0], np.where(has_thing, thing[0], empty[0]), has_thing)
         goes_on |= self._smoothly_lit(thing - empty, has_thing & self._lit[crop], tolerance)
-        if not np.any(goes_on):
-            excess[crop] = (np.abs(thing - empty) / tolerance).max(axis=0)
-            return layers.empty, excess
         change = thing - empty
-        light, known = light_around(change, goes_on, gone)
+        # Asked for are the cells with something in them alone: (3, cells) is a small part of the crop.
+        apart = np.zeros(has_thing.shape, np.float32)
+        apart[has_thing] = (np.abs(at(change, has_thing)) / at(tolerance, has_thing)).max(axis=0)
+        if not np.any(goes_on):
+            excess[crop] = apart
+            return layers.empty, excess
+        light, known = light_around(change, goes_on, gone, asked=has_thing)
         known &= has_thing
-        apart = (np.abs(change - light * known) / tolerance).max(axis=0)
+        shone = at(light, known)
+        apart[known] = (np.abs(at(change, known) - shone) / at(tolerance, known)).max(axis=0)
         # At its rim a light fades over some cells.
-        rim = cv2.dilate((~has_thing).astype(np.uint8), _RIM) > 0
-        fading = np.clip(change[0] / np.where(light[0] == 0, 1, light[0]), 0, 1) * light
-        apart = np.where(rim & known, np.minimum(apart, (np.abs(change - fading) / tolerance).max(axis=0)), apart)
+        rim = known & (cv2.dilate((~has_thing).astype(np.uint8), _RIM) > 0)
+        there, then = at(light, rim), at(change, rim)
+        fading = np.clip(then[0] / np.where(there[0] == 0, 1, there[0]), 0, 1) * there
+        apart[rim] = np.minimum(apart[rim], (np.abs(then - fading) / at(tolerance, rim)).max(axis=0))
         excess[crop] = apart
         lit_empty = layers.empty.copy()
-        lit_empty[:, crop[0], crop[1]] += light * known
+        for plane, own in zip(lit_empty, shone, strict=True):
+            plane[crop][known] += own
         self._take_light(
             layers,
             crop,
@@ -267,9 +277,11 @@ class Regions:
         """What was judged to be light though the ground has no texture: without that which stands in it."""
         if not np.any(lit):
             return lit
-        light, _ = light_around(change, lit, np.zeros_like(lit))
-        apart = (np.abs(change - light) / tolerance).max(axis=0)
-        return np.asarray(lit & (apart < self._settings.plain_tolerances), np.bool_)
+        light, _ = light_around(change, lit, np.zeros_like(lit), asked=lit)
+        apart = (np.abs(at(change, lit) - at(light, lit)) / at(tolerance, lit)).max(axis=0)
+        smooth = np.zeros_like(lit)
+        smooth[lit] = apart < self._settings.plain_tolerances
+        return smooth
 
     def _take_light(
         self,
@@ -451,7 +463,8 @@ class Regions:
         whole = np.zeros_like(mask)
         whole[inner] = body
         before = look.empty[:, wide[0], wide[1]]
-        now = np.where(mask > 0, look.layers.thing[:, wide[0], wide[1]], before)
+        now = before.copy()
+        put(now, look.layers.thing[:, wide[0], wide[1]], mask > 0)
         smooth_cells = round(self._settings.smooth_share_min * self._grid.zone.size)
         return stands_out(before, now, whole), light_likeness(before, now, mask, smooth_cells=smooth_cells)
 
