@@ -39,8 +39,7 @@ class StillnessSettings:
     settle_looks: int = 4  # for so many looks
     level_min: float = 5.0  # grey levels; a smaller change is a codec's
     level_max: float = 12.0  # a greater one is a change, however noisy the picture
-    margin: float = 0.1  # round a zone, of the picture's width: who comes there is looked at before he is in
-    line_margin: float = 0.15  # round a line, which is crossed in a moment
+    margin: float = 0.15  # of the picture's width: who comes so near is looked at, and so is the next in a queue
 
 
 class Stillness:
@@ -149,13 +148,11 @@ def _luma(frame: Frame) -> Float32:
 def _surroundings(zones: Sequence[Float32], lines: Sequence[Float32], settings: StillnessSettings) -> Bool:
     """(H, W) cells in and round the zones, and along the lines."""
     near = np.zeros(SIZE_PX[::-1], np.uint8)
-    for places, margin in ((zones, settings.margin), (lines, settings.line_margin)):
-        own = np.zeros_like(near)
-        for place in places:
-            corners = polygons.to_pixels(place, width=SIZE_PX[0], height=SIZE_PX[1]).round().astype(np.int32)
-            cv2.fillPoly(own, [corners], 1)
-        reach = 2 * round(margin * SIZE_PX[0]) + 1
-        near |= np.asarray(cv2.dilate(own, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), np.uint8)
+    for place in (*zones, *lines):  # few, and once
+        corners = polygons.to_pixels(place, width=SIZE_PX[0], height=SIZE_PX[1]).round().astype(np.int32)
+        cv2.fillPoly(near, [corners], 1)
+    reach = 2 * round(settings.margin * SIZE_PX[0]) + 1
+    near = np.asarray(cv2.dilate(near, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), np.uint8)
     return near > 0
 
 
