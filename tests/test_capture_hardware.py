@@ -60,13 +60,16 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, codec: str, *, in_memory: bool = F
 
 @pytest.mark.parametrize("hwaccel", [name for name in HWACCELS if name != NONE])
 def test_where_the_device_is_absent_the_software_shows_the_same_pictures_and_it_is_said(
-    hwaccel: str, clip: Path, monkeypatch: pytest.MonkeyPatch
+    hwaccel: str, clip: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hides one that is here
     expected, plain = frames_of(clip, NONE)
     frames, capture = frames_of(clip, hwaccel)
     print(f"{hwaccel}: {capture.info.decoder}")
     assert plain.info.decoder == "software"
+    assert [record.levelname for record in caplog.records if "decoded by software" in record.getMessage()] == [
+        "WARNING"
+    ]
     assert capture.info.decoder.startswith("software: ")
     asked = (CUDA, VAAPI, V4L2M2M) if hwaccel == AUTO else (hwaccel,)
     assert all(f"{device}: " in capture.info.decoder for device in asked)
@@ -77,7 +80,7 @@ def test_where_the_device_is_absent_the_software_shows_the_same_pictures_and_it_
 def test_a_live_camera_without_its_device_is_seen_and_the_log_says_so_once(
     clip: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "edge.capture.live")
+    caplog.set_level(logging.INFO, "edge.capture.hardware")
     capture = LiveCapture(
         str(clip), camera="gate", fps=10_000, stop=threading.Event(), pause=lambda seconds: False, hwaccel=VAAPI
     )

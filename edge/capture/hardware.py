@@ -8,11 +8,14 @@ No device was ever tried: where the tests run there is none. What they show is t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import av
 from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
+
+log = logging.getLogger(__name__)
 
 NONE = "none"
 AUTO = "auto"
@@ -26,6 +29,13 @@ _AUTO_ORDER = (CUDA, VAAPI, V4L2M2M)
 _OWN_DECODERS = {V4L2M2M}  # decoders with a name of their own, as h264_v4l2m2m; the others help FFmpeg's decoder
 _REFUSED_KEYFRAMES_LIMIT = 2  # in a row: one may be damaged
 _FAILURES = (av.FFmpegError, av.codec.codec.UnknownCodecError, OSError)
+
+
+def tell(camera: str, hwaccel: str, runs_on: str) -> None:
+    """To the log; nothing where no device was asked for."""
+    if hwaccel != NONE:
+        level = logging.WARNING if runs_on.startswith(SOFTWARE) else logging.INFO
+        log.log(level, "camera %s, hwaccel %s: decoded by %s", camera, hwaccel, runs_on)
 
 
 class Decoders:

@@ -18,7 +18,7 @@ from edge.capture import sources
 from edge.capture.arrival import Arrivals
 from edge.capture.connection import BrokenOffError, Connection, Gating, PacedFile, PacketConnection, Picture
 from edge.capture.gate import WATCHES_DWELLS, Pace
-from edge.capture.hardware import HWACCELS, NONE, SOFTWARE
+from edge.capture.hardware import HWACCELS, NONE, tell
 from edge.capture.look_up import LookUp
 from edge.capture.opencv import DeviceConnection
 from edge.capture.packets import ALL, AUTO, KEYFRAMES, TCP, UDP
@@ -233,8 +233,7 @@ class LiveCapture:
         """Once for each answer to `hwaccel`, and not at every new connection."""
         if self._hwaccel != NONE and decoder != self._said_decoder and not self._undecoded:
             self._said_decoder = decoder
-            level = logging.WARNING if decoder.startswith(SOFTWARE) else logging.INFO
-            log.log(level, "camera %s, hwaccel %s: decoded by %s", self._camera, self._hwaccel, decoder)
+            tell(self._camera, self._hwaccel, decoder)
 
     def _speak_of_decoding(self, decoding: Decoding) -> None:
         if self._gating is None or self._said_all or not decoding.faulty:

@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from edge.capture import sources
 from edge.capture.gate import WATCHES_DWELLS, Coded, Decoder, Gate, Pace
 from edge.capture.gating import Greys, coded
-from edge.capture.hardware import NONE, Decoders
+from edge.capture.hardware import NONE, Decoders, tell
 from edge.capture.pixels import Converter, DecodedPixels
 from edge.capture.reading import Reading
 from edge.capture.reel import Reel
@@ -90,8 +90,10 @@ class PacketCapture(Reading[VideoFrame]):
         self._keyframes_only = decode == KEYFRAMES
         self._container, self._stream = open_video(source)
         self._decoders = decoders_of(source, self._container, self._stream, hwaccel)
-        info = replace(info_of(source, self._container, self._stream), decoder=self._decoders.runs_on)
+        info = info_of(source, self._container, self._stream)
         super().__init__(source, camera=camera, fps=fps, origin=origin, info=info)
+        self._hwaccel = hwaccel
+        self._note_decoder()
         self._decoder = self._threaded(self._decoders.first())
         self._converter = Converter(source)
         # AVI stores no timestamps: those of its frames follow the order of decoding, and only the packets' are in line.
@@ -159,12 +161,18 @@ class PacketCapture(Reading[VideoFrame]):
             if packet is None or not self._decoders.refused(keyframe=packet.is_keyframe):
                 return []
             self._decoder = self._threaded(self._decoders.fresh())
-            self.info = replace(self.info, decoder=self._decoders.runs_on)
+            self._note_decoder()
             return self._decode(packet)
         if pictures and self._decoders.on_device:
             self._decoders.showed(self._decoder)
-            self.info = replace(self.info, decoder=self._decoders.runs_on)
+            self._note_decoder()
         return pictures
+
+    def _note_decoder(self) -> None:
+        """The log tells when it is another than before."""
+        if self.info.decoder != self._decoders.runs_on:
+            self.info = replace(self.info, decoder=self._decoders.runs_on)
+            tell(self._camera, self._hwaccel, self._decoders.runs_on)
 
     def _threaded(self, decoder: VideoCodecContext) -> VideoCodecContext:
         """A device gains nothing by threads, which tell of a refusal one packet late."""
