@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import cv2
 import numpy as np
 import yaml
 
@@ -104,6 +105,7 @@ def replay(
 
     Raises EdgeError; the folder then holds what it held before.
     """
+    cv2.setNumThreads(1)  # as in a camera's process: its pictures are small, and threads that wait for work cost some
     camera = _chosen_camera(site, order.camera)
     timezone = ZoneInfo(site.config.site.timezone)
     clips = _placed(order.clips, order.start, timezone)
