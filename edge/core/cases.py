@@ -65,7 +65,7 @@ LACKS_NS = 30 * NS_PER_S  # a pending case that is seen for so long with too lit
 # Looks further apart than this show a street in which everybody may have moved on: what is found where a thing was is
 # that thing only if it looks like it, whatever the tracker says. Cars that follow one another at the time between two
 # looks are all found at one place.
-SPARSE_NS = NS_PER_S
+SPARSE_NS = 3 * NS_PER_S // 4
 SPARSE_LOOKS_MIN = 2  # in which such a thing must be found, and its track was seen in one before
 SETTLED_ANEW_NS = 3 * NS_PER_S  # an open case moves with its thing when that has stood in its new place this long
 
