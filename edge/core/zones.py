@@ -62,8 +62,10 @@ class ZoneMap:
 
     def _came_ns(self, tracks: Tracks, mono_ns: int) -> Int64:
         """(T,) since when each has been where it is: who is told of only now, looks being far apart, since it rests."""
+        if self._looked_ns < 0 or mono_ns - self._looked_ns <= TOLD_LATE_NS:
+            return np.full(len(tracks), mono_ns, np.int64)
         late = (mono_ns - tracks.rest_since_ns > TOLD_LATE_NS) & ~np.isin(tracks.track_id, self._track_id)
-        return np.where(late & (mono_ns - self._looked_ns > TOLD_LATE_NS), tracks.rest_since_ns, mono_ns)
+        return np.where(late, tracks.rest_since_ns, mono_ns)
 
     def _carry_over(self, track_id: Int64) -> tuple[Int64, Int64, Int64]:
         """The last look's rows in the order of the present tracks; zero for a track that is new."""
