@@ -186,3 +186,13 @@ def test_a_box_off_its_place_in_one_keyframe_ends_no_rest_and_one_that_stays_off
         tracks = tracker.update(Detections(box, np.ones(1, np.float32), np.zeros(1, np.int16)), look * 2 * NS_PER_S)
         told.append(tracks.rest_since_ns[0] / NS_PER_S if len(tracks) else -1.0)
     assert told == [-1, 0, 0, 6, 0, 0, 12, 12]
+
+
+def test_a_flicker_too_dim_to_be_told_of_asks_for_no_look_at_keyframes() -> None:
+    tracker, box = Tracker(), np.array([[100, 100, 160, 140]], np.float32)
+    for look in range(8):
+        score = np.array([0.15 if look % 2 else 0.12], np.float32)
+        tracker.update(Detections(box + 40 * (look % 3), score, np.zeros(1, np.int16)), look * 2 * NS_PER_S)
+        assert len(tracker.doubtful) == 0
+    tracker.update(Detections(box, np.array([0.25], np.float32), np.zeros(1, np.int16)), 16 * NS_PER_S)
+    assert len(tracker.doubtful) == 1

@@ -130,10 +130,15 @@ class Tracker:
 
     @property
     def doubtful(self) -> Float32:
-        """(N, 4) px: boxes of tracks that the next look may say more of: young, not seen in the last one, or moving."""
+        """(N, 4) px: boxes of tracks that the next look may say more of: young, not seen in the last one, or moving.
+
+        One that flickers too dimly to be told of says nothing: it waits for a look that others ask for.
+        """
         table = self._table
         rests = self._resting(np.arange(len(table)), self._mono_ns or 0)
-        return _to_corners(table["position"][~(table["confirmed"] & (table["missed"] == 0) & rests)]).astype(np.float32)
+        known = table["confirmed"] & (table["missed"] == 0) & rests
+        dim = ~table["confirmed"] & (table["best_score"] < self.settings.dim_score_min)
+        return _to_corners(table["position"][~known & ~dim]).astype(np.float32)
 
     @property
     def _begin_score_min(self) -> float:

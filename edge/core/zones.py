@@ -19,7 +19,7 @@ LEAVE_NS = 3 * NS_PER_S // 2
 # Time between two looks that still counts as looked at: cameras send a keyframe at least this often (25 s was the
 # longest met in files). A longer gap is time in which nobody knows, and counts for nothing.
 GAP_MAX_NS = 30 * NS_PER_S
-TOLD_LATE_NS = 3 * NS_PER_S // 4  # a track is told of at its second look: at two a second, at once
+TOLD_LATE_NS = NS_PER_S  # a track is told of at its second look: at two a second, at once
 
 
 class ZoneMap:
