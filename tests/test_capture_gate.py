@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import subprocess
 import threading
@@ -338,6 +339,14 @@ def test_filling_does_not_count() -> None:
 
 def walk(path: Path, coder: Sequence[str], *, seconds: float = 44, walks: Sequence[tuple[float, float]]) -> Path:
     """A noisy street of 320x180 at 10 pictures a second; now and then a dark figure walks through it."""
+    command = [need_program("ffmpeg"), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray", "-s", "320x180"]
+    command += ["-r", "10", "-i", "-", "-pix_fmt", "yuv420p", *coder, str(path)]
+    subprocess.run(command, input=_street(seconds, tuple(walks)), timeout=60, check=True)
+    return path
+
+
+@functools.cache
+def _street(seconds: float, walks: tuple[tuple[float, float], ...]) -> bytes:
     dice = np.random.default_rng(8)
     street = np.repeat(np.repeat(dice.integers(70, 150, (18, 32)), 10, 0), 10, 1).astype(np.int16)
     raw = io.BytesIO()
@@ -348,10 +357,7 @@ def walk(path: Path, coder: Sequence[str], *, seconds: float = 44, walks: Sequen
                 left = round((row / 10 - begin_s) / (end_s - begin_s) * 300)
                 picture[80:116, left : left + 14] = 20
         raw.write(picture.astype(np.uint8).tobytes())
-    command = [need_program("ffmpeg"), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray", "-s", "320x180"]
-    command += ["-r", "10", "-i", "-", "-pix_fmt", "yuv420p", *coder, str(path)]
-    subprocess.run(command, input=raw.getvalue(), timeout=60, check=True)
-    return path
+    return raw.getvalue()
 
 
 def times_s(path: Path, *, decode: str, pace: Pace) -> tuple[list[float], PacketCapture]:
