@@ -35,6 +35,7 @@ from edge.state.mode import NORMAL
 UNKNOWN = "-"
 _GAP = 2  # between columns
 _NAMED_MAX = 4  # cameras in a line
+_UNSHOWN_STAGE = "still"  # eighty columns hold no more; the metrics have it
 _STYLES = {STREAMING: "green", OFF: "dim"}  # all else is red
 
 T = TypeVar("T")
@@ -339,7 +340,7 @@ _CAMERA: list[list[_Camera]] = [
         Column("restarts", lambda row: _count(row.now.process.restarts)),
         Column("clock s", lambda row: _signed(row.now.report.clock_offset_s)),
     ],
-    [_stage(name) for name in STAGES],
+    [_stage(name) for name in STAGES if name != _UNSHOWN_STAGE],
 ]
 _DETECTOR: list[list[_Detector]] = [
     [Column("detector", lambda row: row.now.process.name, right=False, style=lambda row: "bold")],

@@ -37,7 +37,7 @@ ALERT_WAITS_S = 120.0  # for the broker's word; an outage of a minute is nobody'
 UPLOAD_STALLS_S = 900.0  # a store that fails for longer does not come back by itself
 SILENT_S = 5.0  # without a picture for longer, a camera is blind, unless its pictures are meant to be rare
 COMMAND_OUTCOMES = ("received", "done", "failed", "repeated", "unanswered")  # and refused, by reason
-STAGES = ("decode", "wait", "sight", "detect", "track", "static", "zones", "rules", "evidence")
+STAGES = ("decode", "wait", "sight", "still", "detect", "track", "static", "zones", "rules", "evidence")
 OUTCOMES = (
     "read",
     "undecoded",
