@@ -12,18 +12,22 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.capture.activity import PacketSizes, Pictures, payload_bytes
+from edge.capture.activity import LOOK_PX, PacketSizes, Pictures, payload_bytes
 from edge.capture.gate import Coded, Decoder, Gate, Pace
 from edge.capture.live import LiveCapture
 from edge.capture.packets import PacketCapture
 from edge.capture.timeline import FrameOrigin
-from edge.core.types import NS_PER_S, UInt8
+from edge.config.loader import load_site
+from edge.core.types import NS_PER_S, Bool, UInt8
 from edge.ports import CaptureCounts
+from edge.wiring.camera_models import models_of
+from edge.wiring.motion import pace_of
 from tests.conftest import need_program
 
 ORIGIN = FrameOrigin(mono_ns=0, wall_ns=0, index=0)
@@ -305,6 +309,46 @@ def test_only_what_is_watched_moves() -> None:
     there[50:90, 50:90] = 180
     assert not pictures.moved(elsewhere)
     assert pictures.moved(there)
+
+
+SITE = """
+version: 1
+site: {id: s, timezone: UTC}
+gateway: {id: g}
+cameras:
+  - id: c
+    source: clip.mp4
+    zones: [{id: kerb, polygon: [[0.3, 0.6], [0.7, 0.6], [0.7, 0.8], [0.3, 0.8]]}]
+    masks: {ignore: [[[0.6, 0.5], [1.0, 0.5], [1.0, 1.0], [0.6, 1.0]]]}
+    scenarios: [{use: loitering, zones: [kerb]}, {use: people-flow, line: [[0.2, 0.9], [0.3, 0.9]], direction: up}]
+"""
+
+
+def test_a_burnt_in_clock_and_what_is_not_analysed_keep_no_gate_open_and_who_comes_near_does(tmp_path: Path) -> None:
+    """1080p, a font of 32 px and seconds, as cameras come from the shop."""
+    (tmp_path / "site.yaml").write_text(SITE)
+    site = load_site(tmp_path / "site.yaml", environ={})
+    camera = site.config.cameras[0]
+    pace = pace_of(site, camera, models_of(site, [camera])["c"])
+
+    def seen(second: int, walker: tuple[int, int] | None = None) -> UInt8:
+        picture = np.full((1080, 1920), 120, np.uint8)
+        words, scale = f"2026-11-26 12:00:{second:02d}", cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, 32, 3)
+        for level, thickness in ((0, 9), (255, 3)):
+            cv2.putText(picture, words, (30, 80), cv2.FONT_HERSHEY_SIMPLEX, scale, level, thickness)
+        if walker is not None:
+            x, y = walker
+            picture[y : y + 90, x : x + 36] = 30
+        return np.asarray(cv2.resize(picture, LOOK_PX, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def moves(watched: Bool | None, *walker: tuple[int, int] | None) -> list[bool]:
+        pictures = Pictures(watched)
+        return [pictures.moved(seen(second, at)) for second, at in enumerate(walker, start=10)][1:]
+
+    assert all(moves(None, *[None] * 12)), "the clock is what would keep it open"
+    assert not any(moves(pace.watched, *[None] * 12))
+    for place, counts in {(900, 750): True, (330, 700): True, (1500, 750): False, (60, 420): False}.items():
+        assert moves(pace.watched, None, place, None) == [counts, counts], f"who walks at {place}"
 
 
 def test_sizes_follow_another_bit_rate_and_one_big_packet_is_no_motion() -> None:

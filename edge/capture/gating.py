@@ -23,15 +23,18 @@ class Greys:
 
     def __init__(self) -> None:
         self._converter = VideoReformatter()
+        self._quarter_turns: int | None = None  # by the file's header; only its first decoder knows
 
     def of(self, picture: VideoFrame) -> UInt8 | None:
-        """(180, 320), straight from the decoder's planes and not turned; None where it cannot be converted."""
-        width, height = LOOK_PX
+        """(180, 320), upright, straight from the decoder's planes; None where it cannot be converted."""
+        if self._quarter_turns is None:
+            self._quarter_turns = round(picture.rotation / 90) % 4
+        width, height = LOOK_PX[::-1] if self._quarter_turns % 2 else LOOK_PX
         try:
             small = self._converter.reformat(picture, width, height, "gray", interpolation="AREA", threads=1)
         except (av.FFmpegError, ValueError):
             return None
-        return np.asarray(small.to_ndarray(), np.uint8)
+        return np.ascontiguousarray(np.rot90(small.to_ndarray(), self._quarter_turns), np.uint8)
 
 
 def coded(packet: VideoPacket, carried: P, *, sent_ns: int, shown_ns: int | None) -> Coded[P]:

@@ -56,7 +56,8 @@ class Stillness:
         """`zones` (V, 2) and `lines` (2, 2), in fractions: what happens there counts; `whole`: everything does."""
         self.settings = settings
         self.held = 0  # looks at which the last answer stood
-        self._counts = np.ones(SIZE_PX[::-1], np.bool_) if whole else _surroundings(zones, lines, settings)
+        places = (*zones, *lines)
+        self._counts = np.ones(SIZE_PX[::-1], np.bool_) if whole else surroundings(places, SIZE_PX, settings.margin)
         self._asked: _Asked | None = None
         self._luma: Float32 = np.zeros(SIZE_PX[::-1], np.float32)  # of the present look
         self._looked_ns = self._restless_ns = 0
@@ -145,13 +146,14 @@ def _luma(frame: Frame) -> Float32:
     return np.asarray(cv2.cvtColor(frame.scaled(SIZE_PX), cv2.COLOR_BGR2GRAY), np.float32)
 
 
-def _surroundings(zones: Sequence[Float32], lines: Sequence[Float32], settings: StillnessSettings) -> Bool:
-    """(H, W) cells in and round the zones, and along the lines."""
-    near = np.zeros(SIZE_PX[::-1], np.uint8)
-    for place in (*zones, *lines):  # few, and once
-        corners = polygons.to_pixels(place, width=SIZE_PX[0], height=SIZE_PX[1]).round().astype(np.int32)
+def surroundings(places: Sequence[Float32], size_px: tuple[int, int], margin: float) -> Bool:
+    """(H, W) of a small picture: cells in and round zones (V, 2) and lines (2, 2), `margin` in picture widths."""
+    width, height = size_px
+    near = np.zeros((height, width), np.uint8)
+    for place in places:  # few, and once
+        corners = polygons.to_pixels(place, width=width, height=height).round().astype(np.int32)
         cv2.fillPoly(near, [corners], 1)
-    reach = 2 * round(settings.margin * SIZE_PX[0]) + 1
+    reach = 2 * round(margin * width) + 1
     near = np.asarray(cv2.dilate(near, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), np.uint8)
     return near > 0
 
