@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import av
 import cv2
 import numpy as np
@@ -85,6 +87,22 @@ def test_a_scaled_picture_and_its_luma_are_those_of_the_whole_one(
     print(pixel_format, {name: round(figure, 2) for name, figure in figures.items()})
     assert pixels.size_px == size_px
     assert all(figure < LEVELS for figure in figures.values()), figures
+
+
+@pytest.mark.parametrize(("width", "height"), list(itertools.product(range(20, 24), range(20, 24))))
+def test_a_part_of_any_size_shows_what_the_picture_shows_there(width: int, height: int) -> None:
+    # Soft, for two pixels of the whole picture, and of a small one, share their chroma.
+    soft = np.asarray(cv2.resize(street(40, 30), (1920, 1440), interpolation=cv2.INTER_CUBIC), np.uint8)
+    pixels = Converter("gate").pixels(decoded(soft, "yuv420p"))
+    whole, worst = pixels.bgr(), 0.0
+    for left, top in itertools.product((0, 461, 944, 1920 - width), (0, 475, 720, 1440 - height)):
+        cut = pixels.cut((left, top, left + width, top + height))
+        part = np.ascontiguousarray(whole[top : top + height, left : left + width])
+        small = np.asarray(cv2.resize(part, (10, 9), interpolation=cv2.INTER_AREA), np.uint8)
+        figures = apart(cut.bgr(), part), apart(cut.scaled((10, 9)), small)
+        worst = max(worst, *figures)
+        assert max(figures) < LEVELS, (left, top, *figures)
+    print(f"{width}x{height} px: at most {worst:.2f} levels apart")
 
 
 def test_black_and_white_of_limited_range_are_black_and_white_in_luma() -> None:

@@ -114,14 +114,14 @@ class DecodedPixels:
         """A part: of copied planes where they are as most cameras' are, else of the whole picture in BGR."""
         x1, y1, x2, y2 = xyxy
         picture, width, height = self._picture, x2 - x1, y2 - y1
-        if self._quarter_turns or (width | height) % 2 or picture.format.name not in _HALVED:
+        if self._quarter_turns or picture.format.name not in _HALVED:
             return Plain(self.bgr()[y1:y2, x1:x2])
-        planes = np.empty((height * 3 // 2, width), np.uint8)
-        planes[:height] = _rows(picture, 0)[y1:y2, x1:x2]
-        for number, chroma in enumerate(np.split(planes[height:].reshape(-1), 2), start=1):  # blue, red
-            own = _rows(picture, number)[y1 // 2 : y1 // 2 + height // 2, x1 // 2 : x1 // 2 + width // 2]
-            chroma.reshape(height // 2, width // 2)[:] = own  # from an odd edge on half a pixel beside its luma
-        part = VideoFrame.from_numpy_buffer(planes, format=picture.format.name)
+        part = VideoFrame(width, height, picture.format.name)
+        _rows(part, 0)[:] = _rows(picture, 0)[y1:y2, x1:x2]
+        for number in (1, 2):  # blue, red: from an odd edge on between two of the picture's
+            own = _rows(part, number)
+            middle = x1 / 2 + (own.shape[1] - 1) / 2, y1 / 2 + (own.shape[0] - 1) / 2
+            cv2.getRectSubPix(_rows(picture, number), (own.shape[1], own.shape[0]), middle, own)
         part.colorspace, part.color_range = picture.colorspace, picture.color_range
         return DecodedPixels(part, self._converter, 0)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from edge.core.pixels import Picture, Pixels, Plain, pixels_of
+from edge.core.pixels import Picture, Pixels, pixels_of
 from edge.core.place.carry import carry_over, same_place
 from edge.core.place.grid import Grid, levels, make_grid
 from edge.core.place.layers import Layers, Place, differs
@@ -108,10 +108,12 @@ class BackgroundModel:
         self._regions.date(place.thing_since_ns, place.has_thing)
         return place
 
-    def place_shown_by(self, bgr: UInt8) -> Place:
-        """The place as a picture (H, W, 3) of it without things shows it, to be given to `restore`."""
-        grid = make_grid(self._zones, self._ignored, (bgr.shape[0], bgr.shape[1]), self.settings)
-        layers = Layers.learned([grid.features(Plain(bgr))], [np.ones(grid.shape, np.bool_)], self.settings, 0)
+    def place_shown_by(self, picture: Picture) -> Place:
+        """The place as a picture of it without things shows it, to be given to `restore`."""
+        pixels = pixels_of(picture)
+        width, height = pixels.size_px
+        grid = make_grid(self._zones, self._ignored, (height, width), self.settings)
+        layers = Layers.learned([grid.features(pixels)], [np.ones(grid.shape, np.bool_)], self.settings, 0)
         return layers.place(grid)
 
     def empty_picture(self) -> UInt8:

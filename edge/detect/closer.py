@@ -57,8 +57,8 @@ class CloserDetector:
         """Whole pictures first, then the crops of each."""
         places = [self._places(picture) for picture in pictures]
         crops = [
-            bgr[y1:y2, x1:x2]
-            for bgr, rows in zip((pixels_of(picture).bgr() for picture in pictures), places, strict=True)
+            pixels_of(picture).cut((x1, y1, x2, y2))
+            for picture, rows in zip(pictures, places, strict=True)
             for x1, y1, x2, y2 in rows.tolist()
         ]
         collect = self._detector.ask([*pictures, *crops])

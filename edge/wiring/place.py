@@ -102,7 +102,7 @@ def place_takes(background: BackgroundModel | None, file: PlaceFile | None) -> d
             picture = _read(Path(str(body.get("picture"))), frame)
         except (OSError, ValueError) as error:
             return Answer(done=False, words=f"{error}")
-        empty, now = background.place_shown_by(picture), background.place_shown_by(frame.bgr)
+        empty, now = background.place_shown_by(picture), background.place_shown_by(frame.pixels)
         if same_place(empty.empty, now.empty, np.ones_like(empty.known)) is False:
             return Answer(done=False, words="the picture does not show what the camera sees now")
         background.restore(empty)
