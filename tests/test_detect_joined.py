@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.core.pixels import Picture, pixels_of
 from edge.core.types import Detections, Float32, UInt8
 from edge.detect.closer import CloserDetector, crop_round
 from edge.detect.joined import JoinedDetector
@@ -33,15 +34,16 @@ class Blobs:
     def __init__(self) -> None:
         self.looks = 0
 
-    def detect(self, pictures: Sequence[UInt8]) -> list[Detections]:
+    def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         return self.ask(pictures)()
 
-    def ask(self, pictures: Sequence[UInt8]) -> Callable[[], list[Detections]]:
+    def ask(self, pictures: Sequence[Picture]) -> Callable[[], list[Detections]]:
         self.looks += len(pictures)
         return lambda: [self._look(picture) for picture in pictures]
 
-    def _look(self, picture: UInt8) -> Detections:
-        letterbox = Letterbox.fit(source_px=(picture.shape[1], picture.shape[0]), input_px=INPUT_PX)
+    def _look(self, picture: Picture) -> Detections:
+        pixels = pixels_of(picture)
+        letterbox = Letterbox.fit(source_px=pixels.size_px, input_px=INPUT_PX)
         slot = np.empty((INPUT_PX[1], INPUT_PX[0], 3), np.uint8)
         letterbox.apply(picture, slot)
         found = cv2.connectedComponentsWithStats((slot[..., 0] > 180).astype(np.uint8))[2][1:]
