@@ -168,6 +168,7 @@ def site_in(folder: Path, **camera: Any) -> Site:
                 "id": "cam",
                 "source": "rtsp://camera/1",
                 "frozen_after_s": 3600,
+                "sampling": {"still_s": 0},  # one picture again and again, and each is to reach the detector
                 "zones": [{"id": "kerb", "polygon": [[0.05, 0.05], [0.95, 0.05], [0.95, 0.95], [0.05, 0.95]]}],
                 "scenarios": [use],
                 **camera,

@@ -101,6 +101,9 @@ class DecodedPixels:
     def cut(self, xyxy: Part) -> Pixels:
         return _Cut(self, xyxy)
 
+    def forget(self) -> None:
+        self._bgr, self._luma, self._scaled = None, None, {}
+
     def luma_of(self, xyxy: Part | None, size_px: tuple[int, int] | None) -> UInt8:
         """Of a part, None the whole picture, in its own size or another."""
         rows = self._luma_rows
@@ -178,6 +181,9 @@ class _Cut:
         left, top, _, _ = self._xyxy
         x1, y1, x2, y2 = xyxy
         return _Cut(self._whole, (left + x1, top + y1, left + x2, top + y2))
+
+    def forget(self) -> None:
+        self._colours = None
 
     @property
     def _own_colours(self) -> Pixels:

@@ -48,6 +48,10 @@ class Pixels(Protocol):
         """The part from (x1, y1) to (x2, y2), whole px inside the picture, x2 and y2 not included."""
         ...
 
+    def forget(self) -> None:
+        """Lets go what was made of it, which is made again for who asks: of one that is kept for later."""
+        ...
+
 
 class Plain:
     """A picture that is BGR already: of a test, a snapshot, a reader that converts by itself."""
@@ -80,6 +84,9 @@ class Plain:
     def cut(self, xyxy: Part) -> Pixels:
         x1, y1, x2, y2 = xyxy
         return Plain(self._bgr[y1:y2, x1:x2])
+
+    def forget(self) -> None:
+        self._luma, self._scaled = None, {}
 
 
 def _grey(bgr: cv2.typing.MatLike) -> UInt8:

@@ -295,6 +295,7 @@ class LiveCamera:
         else:
             self._analysed += 1
             self._looked_ns.append(self._clock.mono_ns())
+        frame.pixels.forget()  # the last one is kept until the next comes, which may be seconds: 8 MB less at 1080p
 
     def _restore(self, frame: Frame) -> None:
         """Once it can be told whether the camera still looks at the street that its cases are of."""
