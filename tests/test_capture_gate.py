@@ -7,7 +7,7 @@ import io
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -163,6 +163,36 @@ def test_packets_that_tell_nothing_leave_it_to_the_next_keyframe() -> None:
     assert counts.groups == 1
 
 
+def test_packets_that_hid_motion_are_not_relied_on_until_they_tell_again() -> None:
+    gate, _, _ = gate_of(FLOW)
+    parts = [(still(30.5), False), (moving(4), False), (still(26), False), (moving(1), False), (still(18.5), False)]
+    parts += [(moving(4), True), (still(36.5), True), (moving(1), True), (still(10), True)]
+    units, begin = [], 0
+    for moves, telling in parts:  # sizes by row, so that groups go on through the parts
+        units += stream_of([False] * begin + moves, group=20, telling=telling)[begin:]
+        begin += len(moves)
+    shown, words = [], []
+    for row, unit in enumerate(units):
+        shown += [one.row for one in offer(gate, [unit], begin=row)]
+        words.append(gate.decoding.words)
+    assert words[290] == "every 2.0 s, until something moves"
+    assert words[590] == "packet sizes tell nothing here: they hid what moved, and people-flow asks for motion"
+    assert set(range(300, 840)) <= set(shown), "everything, and so an event between two keyframes"
+    quiet = [row for row in shown if 920 <= row < 1200 and row % 20]
+    assert quiet == [], "and once they have told, keyframes will do again"
+    assert set(range(1205, 1215)) <= set(shown)
+
+
+@pytest.mark.parametrize("extra", [301, 303, 305])
+def test_a_second_keyframe_right_behind_the_regular_one_shuts_nobody_out(extra: int) -> None:
+    """A scene cut, or a picture that somebody asked the camera for."""
+    gate, _, _ = gate_of(FLOW)
+    units = stream_of([*still(30.1), *moving(1.7), *still(8.2)], group=20)
+    units = [replace(unit, key=True) if unit.row == extra else unit for unit in units]
+    shown = {unit.row for unit in [*offer(gate, units), *gate.finish()]}
+    assert set(range(301, 318)) <= shown
+
+
 def test_a_street_that_is_never_still_is_always_decoded() -> None:
     gate, _, _ = gate_of(FLOW)
     units = stream_of(moving(60), group=20)
@@ -217,7 +247,7 @@ def test_keyframes_that_come_more_often_than_looks_are_due_are_not_all_decoded()
     gate, _, decoder = gate_of(Pace(motion_for=("wrong-way",)))
     all_keys = stream_of(moving(20), group=1)  # as MJPEG
     assert len([*offer(gate, all_keys), *gate.finish()]) == 200
-    assert len(decoder.fed) <= 3, "each picture stands alone: there is nothing to gate"
+    assert len(decoder.fed) <= 4, "each picture stands alone: there is nothing to gate"
 
 
 def test_a_damaged_keyframe_opens_the_gate_until_the_next() -> None:
@@ -422,7 +452,7 @@ CODERS = {
         "keyint=20:min-keyint=20:scenecut=0:log-level=error:pools=none:frame-threads=1",
     ],
 }
-WALKS = ((20.3, 23.0), (33.4, 35.0))
+WALKS = ((20.3, 23.0), (36.2, 37.4))  # over a keyframe, and between two
 
 
 @pytest.mark.parametrize("coder", CODERS)

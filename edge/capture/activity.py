@@ -2,7 +2,8 @@
 
 A picture says whether it moved since the one before it, by itself: nothing is learned, so a street that is always busy
 is never taken for still. What the packets of a still street measure is learned between pictures that say so. Between
-two pictures the packets alone tell; where their sizes tell nothing (a bit rate that is held constant), the pictures do.
+two pictures the packets alone tell, unless pictures have shown that their sizes do not (a bit rate that is held
+constant).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _BIGGEST_SIGNS = 5.0  # one packet counts for no more: a lamp, a second of the b
 _USUAL_SIGNS = 1.0
 _SIGNS_MIN = 10.0  # three packets that are far too big, or ten that are twice the spread too big
 _UNJUDGED_MAX = 1024
+_LOOKS_MIN = 2  # in a row that show motion; a single one may be the coder's pulse at a keyframe
 _DECILE_SIGMA = 1.2816  # the lowest tenth of a normal distribution lies so many standard deviations below its middle
 _MAD_SIGMA = 1.4826
 
@@ -67,6 +69,9 @@ class PacketSizes:
         self._still = (_Usual(), _Usual())
         self._unjudged: deque[tuple[bool, float]] = deque(maxlen=_UNJUDGED_MAX)
         self._signs = 0.0
+        self._stirred = [False, False]  # before and since the last judgement; since the motion began, while it lasts
+        self._moved_looks = 0  # in a row; counted from when the sizes of the still street are known
+        self.tell = True  # whether they told of the last motion that pictures showed
 
     @property
     def ready(self) -> bool:
@@ -81,15 +86,26 @@ class PacketSizes:
         if self._signs < _SIGNS_MIN:
             return False
         self._signs = 0.0
+        self._stirred[1] = True
         return True
 
     def judge(self, *, moved: bool) -> None:
         """What pictures say of the packets since the last call."""
-        if not moved:
+        if moved:
+            self._moved_looks += self.ready
+        else:
+            if self._moved_looks >= _LOOKS_MIN:
+                self.tell = any(self._stirred)
+            self._moved_looks = 0
+            self._stirred = [self._stirred[1], False]
             for between, measured in self._unjudged:
                 self._still[between].learn(measured)
             for usual in self._still:
                 usual.settle()
+        self._unjudged.clear()
+
+    def pass_over(self) -> None:
+        """The packets since the last call are those of a street that stirs: nothing is learned of them."""
         self._unjudged.clear()
 
 

@@ -6,14 +6,16 @@
 
 A street that stands still costs its keyframes. Where nobody asks for motion that is all; where somebody does, a group
 of pictures is decoded from its keyframe on as soon as its packets or the next keyframe say that something moves, and
-so is everything after it until it has been quiet for some seconds. What is held is bounded by time, count and bytes:
-a stream whose keyframes are too rare for that is decoded as a whole.
+so is everything after it until it has been quiet for some seconds. Where pictures showed motion of which the packets
+said nothing (a constant bit rate), everything is decoded until they say it again. What is held is bounded by time,
+count and bytes: a stream whose keyframes are too rare for that is decoded as a whole.
 
 Decides by the stream alone, never by a clock: the same stream, the same pictures.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -29,6 +31,7 @@ _DWELL_FPS = 1.0  # looks a second where nobody asks for motion and keyframes co
 _HELD_MAX = 480  # packets of one group: 4 s at 120 a second
 _HELD_BYTES_MAX = 16_000_000  # 4 s of 32 Mbit/s
 _SOUND_GROUPS = 2  # in a row, before a stream with rare keyframes is gated again
+_OFTEN_GROUPS = 3  # in a row, before keyframes are all that is needed; two may be a scene cut behind a keyframe
 _STEP_BACK_NS = NS_PER_S  # further back is another count of time
 _JITTER_NS = NS_PER_S // 4  # of keyframes that come every so many seconds
 _STEP_AHEAD_NS = 60 * NS_PER_S
@@ -136,6 +139,9 @@ class Gate(Generic[P, T]):
             return Decoding(KEYFRAMES, f"{every}, until something moves")
         if not self._sizes.ready:
             return Decoding(ALL, f"the street has not been still yet, and {self._who} for motion")
+        if not self._sizes.tell:
+            words = f"packet sizes tell nothing here: they hid what moved, and {self._who} for motion"
+            return Decoding(ALL, words)
         return Decoding(ACTIVITY, f"something moves, and {self._who} for that")
 
     def offer(self, coded: Coded[P]) -> Iterator[T]:
@@ -209,7 +215,7 @@ class Gate(Generic[P, T]):
 
     @property
     def _may_be_closed(self) -> bool:
-        return not self._rhythm.fault and (not self._asks_for_motion or self._sizes.ready)
+        return not self._rhythm.fault and (not self._asks_for_motion or (self._sizes.ready and self._sizes.tell))
 
     def _may_close(self, sent_ns: int) -> bool:
         if not self._may_be_closed:
@@ -245,7 +251,7 @@ class Gate(Generic[P, T]):
     def _wake(self, coded: Coded[P]) -> Iterator[T]:
         self._counts.groups += 1
         self._moved_ns = coded.sent_ns
-        self._sizes.judge(moved=True)
+        self._sizes.pass_over()
         return self._decode_held()
 
     def _decode_held(self) -> Iterator[T]:
@@ -311,6 +317,7 @@ class _Rhythm:
         self.fault = ""
         self._key_ns: int | None = None
         self._sound = 0
+        self._last_ns: deque[int] = deque(maxlen=_OFTEN_GROUPS)
 
     def break_off(self) -> None:
         self._key_ns = None
@@ -318,6 +325,7 @@ class _Rhythm:
     def keyframe(self, sent_ns: int) -> None:
         if self._key_ns is not None:
             self.interval_ns = sent_ns - self._key_ns
+            self._last_ns.append(self.interval_ns)
             is_sound = self.interval_ns <= self._apart_max_ns
             self._sound = self._sound + 1 if is_sound else 0
             if not is_sound:
@@ -337,4 +345,4 @@ class _Rhythm:
         return True
 
     def is_within(self, step_ns: int) -> bool:
-        return self.interval_ns is not None and self.interval_ns <= step_ns * 1.01
+        return len(self._last_ns) == _OFTEN_GROUPS and max(self._last_ns) <= step_ns * 1.01
