@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,23 @@ def test_other_zones_another_source_or_size_begin_anew(tmp_path: Path) -> None:
         assert len(run.model.update(larger, Tracks.empty(), run.clock.now_ns)) == 0
         run.clock.now_ns += STEP_NS
     assert len(Run(tmp_path, mono_s=50, wall_s=5_600, source="rtsp://gate/2").watch(8, standing)) == 0
+
+
+def test_a_place_in_the_cells_of_an_earlier_version_is_dropped_and_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep_first_run(tmp_path)
+    (file,) = (tmp_path / "place").iterdir()
+    place = unpacked(file.read_bytes())
+    left, top, cell_px = place.window_px
+    file.write_bytes(packed(replace(place, window_px=(left, top, cell_px + 1))))
+    run = Run(tmp_path, mono_s=50, wall_s=5_600)
+    run.watch(9, put(ground(), BOX, 140, 120))
+    (told,) = [record.getMessage() for record in caplog.records if "kept place" in record.getMessage()]
+    assert told.startswith("gate: ")
+    assert "`edge place reset gate`" in told
+    run.end()
+    assert unpacked(file.read_bytes()).window_px == place.window_px
 
 
 def test_the_file_is_written_when_there_is_something_and_then_every_five_minutes(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class BackgroundModel:
         self._doubtful = np.zeros(0, np.int16) if doubtful_labels is None else doubtful_labels
         self._grid: Grid | None = None
         self._layers: Layers | None = None  # while the place is learned
+        self.unfit = 0  # places given to `restore` that another window showed, and that were dropped
         self._restored: Place | None = None  # until the first picture says how large pictures are
         self._answer = StaticRegions.empty()
         self._looked_ns = 0
@@ -130,7 +131,9 @@ class BackgroundModel:
         self._shift_meter = ShiftMeter(self._grid.shape)
         self._forget(mono_ns)
         place, self._restored = self._restored, None
-        if place is not None and _fits(place, self._grid):
+        if place is not None and not _fits(place, self._grid):
+            self.unfit += 1
+        elif place is not None:
             self._layers = Layers.restored(place, self.settings, mono_ns)
             self._doubts = _DOUBTS_MAX
             self._looked_ns = mono_ns - self.settings.look_ns

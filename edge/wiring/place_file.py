@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import zlib
 from dataclasses import replace
@@ -22,6 +23,8 @@ from edge.core.background import BackgroundModel
 from edge.core.place.layers import Place
 from edge.core.types import Float32, UInt8
 from edge.wiring.kept_file import SAVE_NS, KeptFile
+
+log = logging.getLogger(__name__)
 
 KIND, ENDING = "place", ".place"
 BYTES_MAX = 8 << 20
@@ -39,7 +42,9 @@ class PlaceFile:
     def __init__(self, folder: Path, camera: CameraConfig, background: BackgroundModel, *, clock: SystemClock) -> None:
         """Goes on with what an earlier process has kept."""
         self._background = background
+        self._camera = camera.id
         self._clock = clock
+        self._told_unfit = background.unfit
         self._saved_ns = clock.mono_ns()
         self._file = KeptFile(folder, kind=KIND, ending=ENDING, camera=camera, bytes_max=BYTES_MAX)
         place = self._file.load(unpacked)
@@ -51,6 +56,7 @@ class PlaceFile:
 
     def save(self, now: bool) -> None:
         """When five minutes have passed, for the first time as soon as there is something to keep, or `now`."""
+        self._tell_unfit()
         mono_ns = self._clock.mono_ns()
         if self._has_file and not now and mono_ns - self._saved_ns < SAVE_NS:
             return
@@ -65,6 +71,17 @@ class PlaceFile:
         """What is kept is not the place any more; the next one is kept as soon as it is learned."""
         self._file.delete()
         self._has_file = False
+
+    def _tell_unfit(self) -> None:
+        if self._background.unfit == self._told_unfit:
+            return
+        self._told_unfit = self._background.unfit
+        log.warning(
+            "%s: its kept place was seen in pictures of another size or in other cells, as an earlier version made "
+            "them, and is not used: what stands there now is taken for the empty place; if a thing stands there, take "
+            "it away and run `edge place reset %s`, or give a picture without it with `edge place set`",
+            *(self._camera, self._camera),
+        )
 
 
 def packed(place: Place) -> bytes:
