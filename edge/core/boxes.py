@@ -43,9 +43,10 @@ def coverage(first: Float32, second: Float32) -> Float32:
 
 def anchors(xyxy: Float32, anchor: str = BOTTOM) -> Float32:
     """(N, 4) -> (N, 2): the point that says where a thing is, the middle of its lower edge or of the box."""
-    x = (xyxy[:, 0] + xyxy[:, 2]) * 0.5
-    y = xyxy[:, 3] if anchor == BOTTOM else (xyxy[:, 1] + xyxy[:, 3]) * 0.5
-    return np.stack([x, y], axis=1).astype(np.float32, copy=False)
+    points = np.empty((len(xyxy), 2), np.float32)
+    points[:, 0] = (xyxy[:, 0] + xyxy[:, 2]) * 0.5
+    points[:, 1] = xyxy[:, 3] if anchor == BOTTOM else (xyxy[:, 1] + xyxy[:, 3]) * 0.5
+    return points
 
 
 def clip(xyxy: Float32, *, width: int, height: int) -> Float32:

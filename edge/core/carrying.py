@@ -9,7 +9,9 @@ from edge.core.types import Int64
 
 def rows_again(track_id: Int64, before: Int64) -> Int64:
     """(N,) ids now, (B,) ids before, each of these once and in any order -> (N,) each one's row of before, or -1."""
+    if not len(before):
+        return np.full(len(track_id), -1, np.int64)
     order = np.argsort(before, kind="stable")
-    # One row more, for ids beyond the last; it is no track's.
-    row = np.append(order, -1)[np.searchsorted(before, track_id, sorter=order)]
-    return np.where(np.append(before, -1)[row] == track_id, row, -1).astype(np.int64)
+    place = np.minimum(np.searchsorted(before, track_id, sorter=order), len(order) - 1)
+    row = order[place]
+    return np.where(before[row] == track_id, row, -1).astype(np.int64, copy=False)

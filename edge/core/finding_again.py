@@ -48,7 +48,8 @@ def has_grown(footprint: Float32, xyxy: Float32) -> Bool:
 
 
 def same_ground(one: Float32, xyxy: Float32) -> Bool:
-    """(4,), (N, 4) -> (N,): whether both boxes stand on the same ground, and so on one thing."""
+    """(4,), (N, 4) -> (N,): whether both boxes stand on the same ground, and so on one thing; of several (4, A, 1)
+    -> (A, N)."""
     shared = np.minimum(one[2], xyxy[:, 2]) - np.maximum(one[0], xyxy[:, 0])
     narrower = np.minimum(one[2] - one[0], xyxy[:, 2] - xyxy[:, 0])
     lower = np.minimum(one[3] - one[1], xyxy[:, 3] - xyxy[:, 1])

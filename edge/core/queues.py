@@ -140,10 +140,12 @@ class Queues:
         """
         table = self._table[: len(able)]
         rows = np.flatnonzero(able | (table["state"] != _DRIVES))
+        second = np.zeros(len(able), np.bool_)
+        if len(rows) < 2:
+            return second
         score = (table["score_sum"] / np.maximum(table["looks"], 1))[rows]
         elder = table["track_id"][rows][:, None] < table["track_id"][rows]
         lesser = np.where(elder, SURER * score[:, None] < score, elder.T & (score[:, None] <= SURER * score))
-        second = np.zeros(len(able), np.bool_)
         second[rows] = (_one_vehicle(table[rows]) & lesser & able[rows]).any(axis=1)
         return second
 
@@ -156,6 +158,8 @@ class Queues:
 
     def _fit_to(self, size_px: tuple[int, int]) -> None:
         """A camera that has another resolution now still shows the same street."""
+        if size_px == self._size_px:
+            return
         factor = boxes.rescaling(self._size_px, size_px)
         self._size_px = size_px
         self._table["box"] *= factor
@@ -207,19 +211,23 @@ class Queues:
         self._leave(np.flatnonzero(moved_off), mono_ns)
         since_ns = np.maximum(tracks.rest_since_ns, table["since_ns"])
         begins = np.flatnonzero(seen & (table["state"] == _DRIVES) & (mono_ns - since_ns >= STANDS_NS))
+        # A halt is held until its vehicle is well away; who has begun to move does not stand any more.
+        table["leaves"] = (mono_ns - tracks.rest_since_ns < SETTLES_NS) & (way >= MOVES * size)
+        if not len(begins):
+            return
         table["came"][begins] |= (tracks.rest_since_ns > tracks.first_seen_ns)[begins]
         table["state"][begins], table["alone_ns"][begins] = _ALONE, 0
         table["since_ns"][begins] = table["halt_ns"][begins] = since_ns[begins]
         table["stood_ns"][begins] = mono_ns - since_ns[begins]
         table["halt_box"][begins] = tracks.xyxy[begins]
-        # A halt is held until its vehicle is well away; who has begun to move does not stand any more.
-        table["leaves"] = (mono_ns - tracks.rest_since_ns < SETTLES_NS) & (way >= MOVES * size)
         table["leaves"][begins] = False
         self._go_on(begins, len(tracks), mono_ns)
 
     def _part(self, tracks: Tracks, seen: Bool, step_ns: int, mono_ns: int) -> None:
         """Who is seen apart from the one that it came out of, or drives on while that one stands, is another."""
         table = self._table[: len(seen)]
+        if (table["part_of"] < 0).all():
+            return
         middle = _middles(table["box"])
         whole = rows_again(table["part_of"], table["track_id"])
         rows = np.flatnonzero((whole >= 0) & seen)
@@ -235,6 +243,8 @@ class Queues:
 
     def _leave(self, rows: Int64, mono_ns: int) -> None:
         """Their halts are over; what they were is kept for as long as it may show that they stand there as ever."""
+        if not len(rows) and not len(self._left):
+            return
         left = self._table[rows[self._table["state"][rows] != _QUEUES]]  # a copy; who waits is taken up again anyway
         left["box"], left["seen_ns"] = left["halt_box"], mono_ns
         kept = self._left[mono_ns - self._left["seen_ns"] <= SLID_NS]
@@ -292,7 +302,8 @@ class Queues:
         table["state"][unparked & self._companions.any(axis=1)] = _QUEUES
         queues = table["state"] == _QUEUES
         stands = (table["state"] != _DRIVES) & (mono_ns - table["seen_ns"] <= GONE_NS)
-        held = (self._companions & stands[None, :] & (_gap(table["box"]) <= FAR)).any(axis=1)
+        companions = self._companions & stands[None, :]
+        held = (companions & (_gap(table["box"]) <= FAR) if companions.any() else companions).any(axis=1)
         looked = np.arange(len(table)) < seen
         table["alone_ns"] = np.where(held, 0, table["alone_ns"] + np.where(looked & queues, step_ns, 0))
         table["stood_ns"] += np.where(table["state"] != _DRIVES, step_ns, 0)
@@ -315,9 +326,7 @@ def _one_vehicle(rows: npt.NDArray[np.void]) -> Bool:
     """(N,) -> (N, N): two boxes on one ground, itself included, or one that came out of the other and has not parted
     from it."""
     part = rows["part_of"][:, None] == rows["track_id"][None, :]
-    # Row by row: few vehicles stand at a time.
-    ground = [finding_again.same_ground(box, rows["box"]) for box in rows["box"]]
-    return np.asarray(part | part.T | np.array(ground, np.bool_).reshape(part.shape))
+    return np.asarray(part | part.T | finding_again.same_ground(rows["box"].T[..., None], rows["box"]))
 
 
 def _inherit(table: npt.NDArray[np.void], heirs: Int64, before: npt.NDArray[np.void]) -> None:
