@@ -20,6 +20,10 @@ LOOK_PX = (320, 180)  # width, height of the grey pictures: an eighth of a perso
 _LEAST_STEP = 12  # grey levels; the sensor's noise, averaged over a cell, and the coder's pulse at keyframes stay below
 _NOISES = 6.0  # or so many times the picture's own noise, if that is more
 _CELLS_MIN = 4  # of the nine round one cell: a mark of a few pixels is noise, or a digit of the clock
+_FAINT_STEP = 5  # the same of a mean over nine cells: at night people are hardly brighter than the ground
+_FAINT_SHARE = 0.95  # of all cells: there the noise of bright or textured parts still counts
+_FAINT_NOISES = 3.0
+_FAINT_CELLS = 9  # of the nine: averaged noise has no sharp edges, so a few say nothing
 _LEARNED_MAX = 512  # packets of each kind: 20 s at 25 a second, so that slow changes and another bit rate are followed
 _LEARNED_MIN = 25  # of both kinds
 _KIND_MIN = 8  # of one
@@ -51,11 +55,19 @@ class Pictures:
         some = change[::3, ::3]
         middle = np.median(some)
         noise = _MAD_SIGMA * float(np.median(np.abs(some - middle)))
-        changed = np.abs(change - np.int16(middle)) > max(_LEAST_STEP, _NOISES * noise)
+        change = change.astype(np.float32) - np.float32(middle)
+        if self._is_anywhere(np.abs(change) > max(_LEAST_STEP, _NOISES * noise), _CELLS_MIN):
+            return True
+        faint = np.abs(cv2.blur(change, (3, 3)))
+        usual = float(np.quantile(faint[::3, ::3], _FAINT_SHARE))
+        return self._is_anywhere(faint > max(_FAINT_STEP, _FAINT_NOISES * usual), _FAINT_CELLS)
+
+    def _is_anywhere(self, changed: Bool, cells_min: int) -> bool:
+        """Whether so many of the nine cells round one that is watched have changed."""
         if self._watched is not None:
             changed &= self._watched
         near = cv2.boxFilter(changed.view(np.uint8), -1, (3, 3), normalize=False)
-        return bool(near.max() >= _CELLS_MIN)
+        return bool(near.max() >= cells_min)
 
 
 class PacketSizes:
