@@ -54,7 +54,9 @@ FULL_HD = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Figures of this machine and commit.")
-    parser.add_argument("--check", action="store_true", help="compare with the last entry, and append nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the best of the last entries, and append nothing"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--live", action="store_true", help="also search how many live cameras hold: half an hour")
     parser.add_argument("--page", action="store_true", help="only write docs/performance.md anew")
@@ -66,7 +68,7 @@ def main() -> int:
         commit(), datetime.now(UTC).date().isoformat(), history.machine(), measured(arguments.rounds, arguments.live)
     )
     print("\n".join(f"{name:44}{told(one)}" for name, one in entry.figures.items()))
-    before = history.last_of(history.read(HISTORY), entry.machine)
+    before = history.best_of(history.read(HISTORY), entry.machine)
     worse = history.regressions(before, entry) if before is not None else []
     if arguments.check:
         if before is None:

@@ -5,10 +5,8 @@ seconds are user and system time of the whole process tree, so threads count for
 the rounds' own ratios: what runs beside us meets both sides of a round alike. The public parts run twice: as they come,
 and with onnxruntime threads that rest while they wait, as ours do: awake on a busy machine they burn CPU for nothing.
 
-The clips are made of the shared footage, at 1920x1080, 25 fps, a keyframe every 2 s, 4 Mbit/s:
-    parking   a no-parking street, thrice in a row (it begins and ends empty): three cars, 12 s each
-    goods     a corridor in which a bag is left
-    quiet     the street twice, then its last picture with sensor noise for 84 s: four fifths of what is measured
+The clips, and what is true of them: compare_streets.py. Whoever has a bar, and `all` beside, must find what is true and
+nothing else in every round: who looks at less is cheap.
 """
 
 from __future__ import annotations
@@ -21,21 +19,22 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import compare_streets  # noqa: E402
+from compare_streets import STREETS  # noqa: E402
+
 MODEL = ROOT / "models" / "yolox-nano" / "model.onnx"
 INPUT_PX = (640, 384)
 FPS = 5
 START = "2026-01-05T08:00:00+00:00"
 ONSET_S = 2.0  # how far apart two onsets of one case may lie
-ENCODED = (
-    *("-an", "-c:v", "libx264", "-preset", "veryfast", "-b:v", "4M", "-maxrate", "4M", "-bufsize", "8M", "-g", "50"),
-    *("-keyint_min", "50", "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-threads", "2"),
-)
-
 PUBLIC, ULTRALYTICS = "public parts", "public parts, ultralytics' tracker"
 RESTING = "public parts, resting threads"  # onnxruntime's threads wait asleep, which is not how they come
 ALL, SKIPPING, KEYFRAMES, AUTO = "all", "all, still zones skipped", "keyframes", "auto"
@@ -45,58 +44,17 @@ SAMPLING: dict[str, dict[str, Any]] = {
     KEYFRAMES: {"decode": "keyframes", "fps": FPS},
     AUTO: {"decode": "auto", "fps": FPS},
 }
-VEHICLES, BAGS = [2, 5, 7], [24, 26, 28]  # rows of the network
-
-
-@dataclass(frozen=True)
-class Street:
-    """One clip, and what is looked for in it."""
-
-    source: str
-    filters: str
-    short_s: int
-    zone: str
-    labels: list[int]  # that the public parts, which know no other things, wait for
-    scenarios: dict[str, dict[str, Any]]  # beside those of events.json
-    truth: list[dict[str, Any]]  # what happens in it
-
-
-_SCALED = "scale=1920:1080:flags=bicubic"
-_KR = "kr_noparking_overlay.mp4"
-_KR_S = 20.48  # of the street, once
-_GOODS = {"piled-goods": {"after_s": 5}}
-_CAR = {"scenario": "illegal-parking", "zone": "kerb"}
-_BAG = {"scenario": "piled-goods", "zone": "floor", "onset_s": 11.3}
-STREETS = {
-    "parking": Street(
-        _KR,
-        f"fps=25,loop=2:512,setpts=N/25/TB,{_SCALED}",
-        20,
-        "kerb",
-        VEHICLES,
-        _GOODS,
-        [_CAR | {"onset_s": 4.8 + nth * _KR_S} for nth in range(3)],
-    ),
-    "goods": Street(
-        "aboda_video1_cut.mp4", f"fps=25,{_SCALED}", 12, "floor", BAGS, {"illegal-parking": {"after_s": 5}}, [_BAG]
-    ),
-    "quiet": Street(
-        _KR,
-        f"fps=25,loop=1:512,setpts=N/25/TB,tpad=stop_mode=clone:stop_duration=84,{_SCALED},"
-        "noise=alls=5:allf=t:enable='gte(t,40.96)'",
-        20,
-        "kerb",
-        VEHICLES,
-        _GOODS,
-        [_CAR | {"onset_s": 4.8 + nth * _KR_S} for nth in range(2)],
-    ),
-}
 # Ratio to the public parts, at most: configuration, streets, bar.
 BARS = (
     (AUTO, ("parking", "goods"), 0.1),
     (ALL, ("parking", "goods"), 0.9),
     (SKIPPING, ("quiet",), 0.6),
 )
+
+
+def needed(street: str) -> set[str]:
+    """Who must be measured there, for the bars to be judged."""
+    return {PUBLIC, RESTING, ALL, *(contestant for contestant, streets, _ in BARS if street in streets)}
 
 
 @dataclass(frozen=True)
@@ -112,8 +70,8 @@ class Bench:
 
     def __init__(self, folder: Path, media: Path, streets: list[str], parts: dict[str, Path]) -> None:
         self._folder, self._parts = folder, parts
-        truth = json.loads((media / "events.json").read_text(encoding="utf-8"))
-        self._truth = {clip["clip"]: clip for clip in truth["clips"]}
+        self._scenes = {name: compare_streets.scene_of(STREETS[name], media) for name in streets}
+        self.truth = {name: scene.truth for name, scene in self._scenes.items()}
         self.seconds = {name: self._make(name, media) for name in streets}
 
     def slope(self, street: str, contestant: str) -> tuple[float, list[dict[str, Any]]]:
@@ -124,29 +82,26 @@ class Bench:
 
     def _make(self, name: str, media: Path) -> tuple[float, float]:
         """Writes both clips and the configurations; returns how long the clips are, in seconds."""
-        street = STREETS[name]
-        whole, short = self._folder / f"{name}-whole.mp4", self._folder / f"{name}-short.mp4"
+        whole, short = self._clip(name, "whole"), self._clip(name, "short")
         if not short.exists():
-            source = ["ffmpeg", "-v", "error", "-y", "-i", str(media / street.source), "-vf", street.filters]
-            subprocess.run([*source, *ENCODED, str(whole)], check=True)
-            cut = ["ffmpeg", "-v", "error", "-y", "-i", str(whole), "-t", str(street.short_s), "-c", "copy", str(short)]
-            subprocess.run(cut, check=True)
+            compare_streets.make_clips(STREETS[name], media, whole, short)
         for contestant, sampling in SAMPLING.items():
-            self._site(name, contestant).write_text(json.dumps(self._config(street, sampling)), encoding="utf-8")
+            self._site(name, contestant).write_text(json.dumps(self._config(name, sampling)), encoding="utf-8")
         return length_s(short), length_s(whole)
 
-    def _config(self, street: Street, sampling: dict[str, Any]) -> dict[str, Any]:
+    def _clip(self, street: str, length: str) -> Path:
+        return self._folder / f"{street}-{compare_streets.VERSION}-{length}.mp4"
+
+    def _config(self, street: str, sampling: dict[str, Any]) -> dict[str, Any]:
         """A configuration; JSON is YAML."""
-        truth = self._truth[street.source]
-        own = [use for use in truth["scenarios"] if use["use"] != "loitering"]
-        more = [{"use": use, "zones": [street.zone], **values} for use, values in street.scenarios.items()]
+        scene = self._scenes[street]
         camera = {
             "id": "c",
             "name": "C",
             "source": "none.mp4",
             "sampling": sampling,
-            "zones": [{"id": street.zone, "polygon": truth["zones"][street.zone]}],
-            "scenarios": own + more,
+            "zones": scene.zones,
+            "scenarios": scene.scenarios,
         }
         site = {"id": "compare", "name": "Compare", "timezone": "UTC"}
         return {"version": 1, "site": site, "gateway": {"id": "g"}, "model": "yolox-nano", "cameras": [camera]}
@@ -155,7 +110,7 @@ class Bench:
         return self._folder / f"{street}-{contestant.replace(' ', '-').replace(',', '')}.yaml"
 
     def _run(self, street: str, contestant: str, length: str) -> Spent:
-        clip = self._folder / f"{street}-{length}.mp4"
+        clip = self._clip(street, length)
         if contestant in self._parts:
             return self._run_parts(street, contestant, clip)
         out = self._folder / "out"
@@ -166,9 +121,9 @@ class Bench:
         return Spent(cpu_s, [case_of(data, summary["started_at"]) for data in opened(lines)])
 
     def _run_parts(self, street: str, contestant: str, clip: Path) -> Spent:
-        config = self._config(STREETS[street], {})["cameras"][0]
+        config = self._config(street, {})["cameras"][0]
         waited = {use["use"]: use["after_s"] for use in config["scenarios"]}
-        scenario = "piled-goods" if STREETS[street].labels == BAGS else "illegal-parking"
+        scenario = STREETS[street].scenario
         zone = {**config["zones"][0], "labels": STREETS[street].labels, "after_s": waited[scenario]}
         pipeline = "ultralytics" if contestant == ULTRALYTICS else "supervision"
         order = {"pipeline": pipeline, "spin": contestant != RESTING, "fps": FPS, "input_px": INPUT_PX, "zones": [zone]}
@@ -207,11 +162,10 @@ def case_of(data: dict[str, Any], begun_at: str) -> dict[str, Any]:
     return {"scenario": data["scenario"], "zone": data["zone"]["id"], "onset_s": round(onset.total_seconds(), 2)}
 
 
-def unlike(expected: list[dict[str, Any]], found: list[dict[str, Any]], truth: list[dict[str, Any]]) -> list[str]:
-    """What of the expected cases is missing or more than 2 s off, and what there is beside that did not happen."""
-    missing, beside = unpaired(expected, found)
-    _, untrue = unpaired(truth, beside)
-    return [f"misses {worded(case)}" for case in missing] + [f"adds {worded(case)}" for case in untrue]
+def untrue(truth: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[str]:
+    """What is true and missing or more than 2 s off, and what was found that is not true."""
+    missing, beside = unpaired(truth, found)
+    return [f"misses {worded(case)}" for case in missing] + [f"adds {worded(case)}" for case in beside]
 
 
 def unpaired(
@@ -236,42 +190,44 @@ def worded(case: dict[str, Any]) -> str:
 Rounds = list[dict[str, Any]]  # each: street -> contestant -> {"cpu_s_per_minute", "cases"}
 
 
-def judge(rounds: Rounds) -> dict[str, Any]:
-    """Medians, ratios and cases of every street and contestant."""
+def judge(rounds: Rounds, truth: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Medians, ratios and cases of every street and contestant; `untrue`: of all rounds."""
     answer: dict[str, Any] = {}
     for street in rounds[0]:
         rows = {}
         for contestant in rounds[0][street]:
             costs = [one[street][contestant]["cpu_s_per_minute"] for one in rounds]
-            row = {"cpu_s_per_minute": round(statistics.median(costs), 2)}
+            row: dict[str, Any] = {"cpu_s_per_minute": round(statistics.median(costs), 2)}
             row["cpu_s_range"] = [round(min(costs), 2), round(max(costs), 2)]
             row["cases"] = rounds[0][street][contestant]["cases"]
             for ratio, yardstick in (("ratio", PUBLIC), ("ratio_resting", RESTING)):
                 if yardstick in rounds[0][street]:
                     base = [one[street][yardstick]["cpu_s_per_minute"] for one in rounds]
                     row[ratio] = round(statistics.median(c / b for c, b in zip(costs, base, strict=True)), 3)
-            if contestant in SAMPLING and ALL in rounds[0][street]:
-                row["unlike_all"] = unlike(rounds[0][street][ALL]["cases"], row["cases"], STREETS[street].truth)
+            if contestant in SAMPLING:
+                faults = [fault for one in rounds for fault in untrue(truth[street], one[street][contestant]["cases"])]
+                row["untrue"] = list(dict.fromkeys(faults))
             rows[contestant] = row
         answer[street] = rows
     return answer
 
 
 def missed(judged: dict[str, Any]) -> list[str]:
-    """The bars that do not hold, and the cases that differ where they must not."""
+    """The bars that do not hold, what is not true, and what was not measured."""
     faults = []
     for contestant, streets, bar in BARS:
         for street in streets:
-            row = judged.get(street, {}).get(contestant)
-            if row is None or "ratio" not in row:
+            row = judged.get(street, {}).get(contestant, {})
+            if not {"ratio", "ratio_resting", "untrue"} <= set(row):
                 faults.append(f"{street}, {contestant}: was not measured")
                 continue
-            ratio = max(
-                row["ratio"], row.get("ratio_resting", 0.0)
-            )  # the harder yardstick: what spins is no merit of ours
+            ratio = max(row["ratio"], row["ratio_resting"])  # the harder yardstick: what spins is no merit of ours
             if ratio > bar:
                 faults.append(f"{street}, {contestant}: {ratio:.3f} of the public parts, may be {bar}")
-            faults += [f"{street}, {contestant}: {fault}" for fault in row.get("unlike_all", [])]
+    for street in STREETS:
+        for contestant in sorted(needed(street) & set(SAMPLING)):
+            row = judged.get(street, {}).get(contestant, {"untrue": ["its cases were not judged"]})
+            faults += [f"{street}, {contestant}: {fault}" for fault in row["untrue"]]
     return faults
 
 
@@ -286,9 +242,9 @@ def told(judged: dict[str, Any]) -> str:
             low, high = row["cpu_s_range"]
             cost = f"{row['cpu_s_per_minute']:.2f} ({low:.2f} - {high:.2f})"
             cases = ", ".join(worded(case) for case in row["cases"]) or "none"
-            unlike_all = f"   AGAINST all: {'; '.join(row['unlike_all'])}" if row.get("unlike_all") else ""
+            faults = f"   AGAINST the truth: {'; '.join(row['untrue'])}" if row.get("untrue") else ""
             ratios = "".join(f"{row.get(key, float('nan')):>{width}.3f}" for key, width in _RATIOS.items())
-            lines.append(f"  {contestant:34}{cost:>24}{ratios}   {cases}{unlike_all}")
+            lines.append(f"  {contestant:34}{cost:>24}{ratios}   {cases}{faults}")
     return "\n".join(lines)
 
 
@@ -301,13 +257,16 @@ def earlier(path: Path | None) -> Rounds:
     return json.loads(path.read_text(encoding="utf-8"))["rounds"] if path is not None and path.exists() else []
 
 
-def main() -> int:
+def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="edge replay beside the pipeline that public parts make.")
     parser.add_argument("media", type=Path, help="folder of the shared footage, with events.json")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no round that would end later than this")
     parser.add_argument("--streets", default="parking,goods,quiet", help=f"of {', '.join(STREETS)}")
-    parser.add_argument("--only", default="", help="some of the configurations, by name, parted by semicolons")
-    parser.add_argument("--work", type=Path, help="keep the clips here, for the next time")
+    parser.add_argument(
+        "--only", default="", help="these alone, by name, parted by semicolons (default: who has a bar)"
+    )
+    parser.add_argument("--work", type=Path, help="keep clips and rounds here: a run that was interrupted goes on")
     parser.add_argument("--json", type=Path, help="write rounds, medians and ratios here")
     parser.add_argument("--append", type=Path, help="as --json, and judge the rounds that are in it too")
     parser.add_argument("--figures", type=Path, help="write medians and ratios alone here: docs/bench-public.json")
@@ -315,9 +274,15 @@ def main() -> int:
     parser.add_argument("--ultralytics", action="store_true", help="ultralytics' tracker too")
     parser.add_argument("--parts", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--ultralytics-parts", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = asked()
     if not (arguments.media / "events.json").is_file():
-        raise SystemExit(f"compare-public: {arguments.media}: holds no events.json; name a folder of labelled clips")
+        raise SystemExit(
+            f"compare-public: {arguments.media}: holds no events.json; name the folder of the shared footage"
+        )
     parts = {PUBLIC: arguments.parts, RESTING: arguments.parts}
     if arguments.ultralytics:
         parts[ULTRALYTICS] = arguments.ultralytics_parts
@@ -328,22 +293,30 @@ def main() -> int:
     if strange:
         raise SystemExit(f"compare-public: no {' and no '.join(strange)}; streets {', '.join(STREETS)}; {contestants}")
 
+    begun_s = time.monotonic()
+    mark = {"commit": commit(), "contestants": sorted(wanted), "streets": arguments.streets, "machine": machine()}
     rounds = earlier(arguments.append)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         bench = Bench(folder, arguments.media, arguments.streets.split(","), parts)
-        for _ in range(arguments.rounds):
-            rounds.append(one_round(bench, contestants, turn=len(rounds)))
-            print(f"round {len(rounds)} is done", file=sys.stderr, flush=True)
-    judged = judge(rounds)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+        kept = folder / "rounds.json"
+        done = interrupted(kept, mark)
+        while len(done) < arguments.rounds:
+            round_s = time.monotonic()
+            done.append(one_round(bench, contestants, turn=len(rounds) + len(done), whom=wanted))
+            kept.write_text(json.dumps(mark | {"rounds": done}), encoding="utf-8")
+            now_s = time.monotonic()
+            print(f"round {len(done)} is done, in {now_s - round_s:.0f} s", file=sys.stderr, flush=True)
+            if 2 * now_s - round_s - begun_s > arguments.minutes * 60:
+                break
+        rounds += done
+        kept.unlink(missing_ok=True)
+    judged = judge(rounds, bench.truth)
     faults = missed(judged)
-    print(f"commit {commit.stdout.strip()}, {machine()}, {len(rounds)} rounds\n{told(judged)}")
+    print(f"commit {commit()}, {machine()}, {len(rounds)} rounds\n{told(judged)}")
     document = {
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "machine": machine(),
         "streets": judged,
         "missed": faults,
@@ -359,14 +332,38 @@ def main() -> int:
     return 1 if arguments.check and faults else 0
 
 
-def one_round(bench: Bench, contestants: list[str], *, turn: int) -> dict[str, Any]:
-    """Everybody once on every street; each round begins with another one."""
+def one_round(bench: Bench, contestants: list[str], *, turn: int, whom: list[str]) -> dict[str, Any]:
+    """Once on every street those who are wanted, else those who must; each round begins with another one."""
     order = contestants[turn % len(contestants) :] + contestants[: turn % len(contestants)]
     answer: dict[str, Any] = {}
     for street in bench.seconds:
-        slopes = {name: bench.slope(street, name) for name in order}
-        answer[street] = {name: {"cpu_s_per_minute": slopes[name][0], "cases": slopes[name][1]} for name in contestants}
+        there = set(whom or needed(street)) | ({ULTRALYTICS} & set(contestants))
+        slopes = {name: bench.slope(street, name) for name in order if name in there}
+        answer[street] = {
+            name: {"cpu_s_per_minute": slopes[name][0], "cases": slopes[name][1]}
+            for name in contestants
+            if name in there
+        }
     return answer
+
+
+def interrupted(path: Path, mark: dict[str, Any]) -> Rounds:
+    """The rounds that a run with the same orders left behind."""
+    if not path.exists():
+        return []
+    left = json.loads(path.read_text(encoding="utf-8"))
+    rounds: Rounds = left.pop("rounds")
+    return rounds if left == mark else []
+
+
+def commit() -> str:
+    """With + where the sources have changed since."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "edge", "configs", "models")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,21 @@ def test_a_regression_fails_the_check_and_noise_passes() -> None:
     assert history.regressions(before, an_entry("new", 7.0)) == [], "better is no regression"
 
 
+def test_small_steps_add_up_to_a_regression() -> None:
+    steps = [an_entry(f"c{number}", 10.0 * 1.08**number, seed=number) for number in range(5)]
+    best = history.best_of(steps, "two cores")
+    assert best is not None
+    found = history.regressions(best, an_entry("new", 10.0 * 1.08**5, seed=9))
+    print(found)
+    assert len(found) == 1
+    assert history.best_of(steps, "four cores") is None
+
+
+def test_what_scatters_too_much_is_not_called_well() -> None:
+    noisy = Entry("new", "", "two cores", {NAME: figure("CPU s", [6.0, 8.0, 10.0, 12.0, 14.0], [0.1] * 5)})
+    assert "too noisy to judge" in history.regressions(an_entry("old", 10.0), noisy)[0]
+
+
 def test_a_slow_machine_is_no_regression_and_hides_none() -> None:
     before = an_entry("old", 10.0)
     assert history.regressions(before, an_entry("new", 10.0, slower=2.0, seed=1)) == []

@@ -25,6 +25,8 @@ ENTRIES_MAX = 200
 # Beyond this a figure is worse: a share of the old one, and so many times what both scatter by (1.48 MAD is sigma).
 WORSE_SHARE = 0.10
 WORSE_SIGMAS = 4.0
+NOISE_SHARE_MAX = 0.30  # where that is more room than this, nothing can be told
+ENTRIES_COMPARED = 10
 _SIGMA_OF_MAD = 1.4826
 
 
@@ -94,7 +96,11 @@ def regressions(before: Entry, after: Entry) -> list[str]:
             continue
         was, was_mad, now, now_mad = _compared(old, new)
         room = max(WORSE_SHARE * was, WORSE_SIGMAS * _SIGMA_OF_MAD * float(np.hypot(was_mad, now_mad)))
-        if now > was + room:
+        if room > NOISE_SHARE_MAX * was:
+            found.append(
+                f"{name}: too noisy to judge: {room / was:+.0%} may be noise; take more rounds, or a quiet hour"
+            )
+        elif now > was + room:
             found.append(
                 f"{name}: {new.median:.4g} {new.unit}, was {old.median:.4g} on {before.commit}: "
                 f"{now / was - 1:+.0%} beside the reference work, {room / was:+.0%} may be noise"
@@ -134,6 +140,23 @@ def last_of(entries: Sequence[Entry], of_machine: str, *, but: str = "") -> Entr
     """The newest of that kind of machine, and of another commit than `but`."""
     alike = [entry for entry in entries if entry.machine == of_machine and entry.commit != but]
     return alike[-1] if alike else None
+
+
+def best_of(entries: Sequence[Entry], of_machine: str) -> Entry | None:
+    """What is measured now at its best in the last entries of that kind of machine: so small steps add up."""
+    alike = [entry for entry in entries if entry.machine == of_machine][-ENTRIES_COMPARED:]
+    if not alike:
+        return None
+    best = {
+        name: min((entry.figures[name] for entry in alike if name in entry.figures), key=_value)
+        for name in alike[-1].figures
+    }
+    named = alike[-1].commit if len(alike) == 1 else f"the best of {alike[0].commit} to {alike[-1].commit}"
+    return Entry(named, alike[-1].date, of_machine, best)
+
+
+def _value(one: Figure) -> float:
+    return one.median if one.relative_median is None else one.relative_median
 
 
 def _compared(old: Figure, new: Figure) -> tuple[float, float, float, float]:

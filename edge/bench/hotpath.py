@@ -1,8 +1,8 @@
 """What each stage of the frame path costs on this machine, in microseconds a picture, on made-up streets.
 
 Every second row of a street's things is parked, partly in the zone, the rows between drive. Every camera has parts of
-its own, and the cameras take turns, as they do in a gateway: what grows with their number shows. Decoding and the
-network are left out.
+its own, and the cameras take turns, as they do in a gateway: what grows with their number shows. Decoding, the
+network, sight, still streets, static objects and evidence are left out: `edge bench replay` tells of those.
 
     letterbox into the slot -> slot: queue, batch, answer -> outputs -> suppression -> tracks -> zones -> rules -> cases
 """

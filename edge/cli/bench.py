@@ -131,9 +131,8 @@ def latency(
     from edge.bench.streets import demo_clip
 
     found = measure(source or demo_clip(), seconds=seconds, broker_url=broker or None)
-    line = (
-        f"{found['alerts']} alerts: p50 {found['p50_s']:.3f} s, p99 {found['p99_s']:.3f} s, most {found['max_s']:.3f} s"
-    )
+    p99 = "" if found["p99_s"] is None else f"p99 {found['p99_s']:.3f} s, "
+    line = f"{found['alerts']} alerts: p50 {found['p50_s']:.3f} s, {p99}most {found['max_s']:.3f} s"
     _tell("latency", found, [line], json)
 
 
