@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.capture.arrival import Arrivals
 from edge.capture.lag import Lag
 from edge.capture.timeline import Ticks
 from edge.core.types import NS_PER_S
@@ -106,6 +107,34 @@ def test_who_rests_between_packets_is_not_behind_and_whom_a_stall_held_up_is() -
     assert told_s[told_s[:, 0] < 299, 1].max() < 0.25
     assert told_s[held_up, 1].max() > 8
     assert told_s[told_s[:, 0] > 312, 1].max() < 0.25
+
+
+@pytest.mark.parametrize("then_ms", [0, 30, 60, 100])
+def test_pictures_stay_in_place_whatever_long_work_comes_between_rests(then_ms: int) -> None:
+    """25 fps read at rest; then what was held back is decoded at once, and `then_ms` are spent on each that follows."""
+    errors_s = {}
+    for first_ms in range(100, 3600, 200):
+        lag, arrivals, now_ns, rested_ns, worst_ns = Lag(), Arrivals(), 0, 0, 0
+        for number in range(400):
+            sent_ns, asked_ns = number * NS_PER_S // 25, now_ns
+            now_ns = max(now_ns, sent_ns) + NS_PER_S // 1000
+            waited_ns = now_ns - asked_ns
+            late_ns = lag.of(sent_ns, now_ns=now_ns, waited_ns=waited_ns, rested_ns=rested_ns)
+            worst_ns = max(worst_ns, abs(arrivals.place(sent_ns, now_ns - late_ns) - sent_ns))
+            rested_ns = 0
+            if number == 200:
+                now_ns += first_ms * NS_PER_S // 1000
+                if then_ms:  # else only its length tells
+                    lag.busy()
+            elif 200 < number < 230:
+                now_ns += then_ms * NS_PER_S // 1000
+            elif waited_ns > NS_PER_S // 250:
+                rested_ns = NS_PER_S * 16 // 100
+                now_ns += rested_ns
+        errors_s[first_ms] = round(worst_ns / NS_PER_S, 3)
+        assert arrivals.reanchored == 0, f"after {first_ms} ms of work"
+    print(f"placed within {max(errors_s.values())} s")
+    assert max(errors_s.values()) < 0.2, errors_s
 
 
 @given(

@@ -86,7 +86,7 @@ class Picture:
 
 class Connection(Protocol):
     info: SourceInfo
-    camera_ns: int | None  # wall time of the camera's own clock as told with the last packet
+    camera_ns: int | None  # wall time of the camera's own clock as told with what came last
     behind_ns: int  # for how long what came last had been waiting for us
 
     looks_back: bool  # whether what came last had been held back here, and more of it follows
@@ -215,12 +215,17 @@ class PacketConnection:
         self._gate_ns = now_ns if sent_ns is None else sent_ns
         arrived = _Arrived(packet, lost, now_ns, behind_ns)
         offered = coded(packet, arrived, sent_ns=self._gate_ns, shown_ns=self._in_ns(packet.pts))
+        looks_back = False  # at any of what is shown
         for picture in self._gate.offer(offered):
             fed = self._fed
             if fed is not None:
                 self.looks_back = fed is not arrived and self._lag is not None  # a file is played in its own time
                 self.behind_ns = fed.behind_ns + self._mono_ns() - fed.mono_ns if self.looks_back else behind_ns
+            if self.looks_back:
+                looks_back, self.camera_ns = True, None  # which was told with the packet that came now
             yield picture
+        if looks_back and self._lag is not None:
+            self._lag.busy()
         self.looks_back, self.behind_ns = False, behind_ns
 
     def _finish(self) -> Iterator[VideoFrame]:

@@ -201,7 +201,7 @@ class LiveCapture:
     def _frames(self, connection: Connection) -> Iterator[Frame]:
         for picture in connection.steps():
             arrived_ns = self._beat()
-            self._compare_clocks(connection.camera_ns)
+            self._compare_clocks(connection.camera_ns, connection.behind_ns)
             self.looks_back = connection.looks_back
             self._speak_of_skipping()
             self._speak_of_decoder(connection.info.decoder)
@@ -268,11 +268,11 @@ class LiveCapture:
         self.counts.yielded += 1
         return frame
 
-    def _compare_clocks(self, camera_ns: int | None) -> None:
+    def _compare_clocks(self, camera_ns: int | None, behind_ns: int) -> None:
         """The least delayed report since the connection began stands: the way to us only ever takes from it."""
         if camera_ns is None:
             return
-        offset_s = (camera_ns - self._clock.wall_ns()) / NS_PER_S
+        offset_s = (camera_ns - self._clock.wall_ns() + behind_ns) / NS_PER_S
         known_s = self.clock_offset_s
         follows = known_s is not None and abs(offset_s - known_s) < 1.0
         self.clock_offset_s = max(offset_s, known_s - _OFFSET_DECAY_S) if follows and known_s is not None else offset_s
