@@ -32,11 +32,16 @@ def match_pairs(row: Int64, column: Int64, gain: Float64) -> Int64:
     """
     chosen, left = [], np.arange(len(row))
     for _ in range(_ROUNDS_MAX):
+        if not len(left):
+            break
         alone = gain[left] > _best_other(row[left], gain[left]) + _best_other(column[left], gain[left])
         if not alone.any():
             break
         taken = left[alone]
         chosen.append(taken)
+        if len(taken) == len(left):  # most frames
+            left = left[:0]
+            break
         left = left[~(np.isin(row[left], row[taken]) | np.isin(column[left], column[taken]))]
     if len(left):
         chosen.append(left[_match_rivals(row[left], column[left], gain[left])])
