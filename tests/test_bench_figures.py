@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,10 +16,18 @@ import pytest
 from edge.bench import history
 from edge.bench.gateway import sources, uss_bytes
 from edge.bench.history import Entry, figure
-from edge.bench.live import FOR_EVER_S, IntervalEnds, search
+from edge.bench.live import FOR_EVER_S, IntervalEnds, left_out_share, search
 from edge.cli.main import run
 from edge.errors import UsageError
 from edge.resources import configs_dir
+from edge.runtime.health import (
+    CAMERA,
+    CameraReport,
+    CameraStatus,
+    GatewayStatus,
+    ProcessEntry,
+    SupervisorReport,
+)
 
 DEMO = configs_dir() / "demo"
 NAME = "replay"
@@ -137,6 +146,22 @@ def test_an_interval_that_was_never_told_is_late_for_ever() -> None:
     assert missing == 1
     assert sorted(delays_s)[0] == FOR_EVER_S
     assert ends.between(2, end_s, end_s + 5) == ([], 0), "it ended before"
+
+
+def test_pictures_that_are_left_out_count_against_the_cameras() -> None:
+    begin, whole = CameraReport(decoded=100, taken=100), CameraReport(decoded=200, taken=200, analysed=200)
+    assert left_out_share(_status(begin), _status(whole)) == 0
+    skipping, dropping = replace(whole, skipped=100), replace(whole, dropped=25)
+    shares = [left_out_share(_status(begin, begin), _status(whole, worst)) for worst in (skipping, dropping)]
+    print(shares)
+    assert shares == [0.5, 0.25]
+    assert left_out_share(_status(begin), _status(begin)) == 1, "nothing was looked at"
+
+
+def _status(*reports: CameraReport) -> GatewayStatus:
+    process = ProcessEntry(CAMERA, "c", 0)
+    cameras = tuple(CameraStatus(f"cam-{row}", report, process, None) for row, report in enumerate(reports))
+    return GatewayStatus(SupervisorReport(), 0, 0.0, cameras, (), None, ())
 
 
 def test_addresses_are_numbered_and_bounded() -> None:

@@ -2,7 +2,8 @@
 
 Every camera tells a measure every ten seconds. What is judged is how long after an interval's end it arrives at a
 subscriber: picture, decoder, detector, rules, outbox and broker lie in between, as with an alert, and it needs nothing
-to happen in the street. What never arrives counts as late for ever.
+to happen in the street. What never arrives counts as late for ever. A gateway that leaves pictures out is in time and
+blind all the same, so those count too.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,10 @@ from edge.delivery.broker import EmbeddedBroker
 from edge.delivery.message import ALL_MEASURES
 from edge.delivery.subscriber import Subscriber
 from edge.errors import StateError, UsageError
+from edge.runtime.health import CameraReport, GatewayStatus
 
 FOR_EVER_S = 3600.0
+LEFT_OUT_SHARE_MAX = 0.05  # of the pictures that were due
 _GAP = 16  # the answer is looked for to a sixteenth
 
 
@@ -43,6 +47,8 @@ class Trial:
     told: int = 0
     missing: int = 0
     cores: float = 0.0  # of the whole gateway
+    left_out_share: float = 0.0  # of due pictures, of the camera that fared worst
+    decoding: dict[str, int] = field(default_factory=dict)  # at the end: how many cameras decode what
 
 
 class IntervalEnds:
@@ -134,16 +140,24 @@ def _trial(addresses: list[str], *, delay_s: float, seconds: float, decode: str,
     ):
         try:
             gateway.wait_streaming()
+            before = gateway.status()
             begin_s, spent_s = clock.wall_ns() / NS_PER_S, gateway.cpu_s()
             time.sleep(seconds)
             end_s, spent_s = clock.wall_ns() / NS_PER_S, gateway.cpu_s() - spent_s
             time.sleep(delay_s)  # for what was due at the end
-            lost = count - streaming(gateway.status())
+            after = gateway.status()
         except StateError as error:  # too many to start, or to stay alive
             return Trial(count, held=False, reason=str(error))
     delays_s, missing = ends.between(count, begin_s, end_s)
     p50_s, p99_s = (round(float(np.percentile(delays_s, share)), 3) for share in (50, 99))
-    reason = f"{lost} cameras went blind" if lost else f"p99 of the delay is {p99_s:g} s" if p99_s > delay_s else ""
+    share = left_out_share(before, after)
+    reason = ""
+    if lost := count - streaming(after):
+        reason = f"{lost} cameras went blind"
+    elif p99_s > delay_s:
+        reason = f"p99 of the delay is {p99_s:g} s"
+    elif share > LEFT_OUT_SHARE_MAX:
+        reason = f"{share:.0%} of the pictures of a camera were left out"
     return Trial(
         count,
         held=not reason,
@@ -153,4 +167,21 @@ def _trial(addresses: list[str], *, delay_s: float, seconds: float, decode: str,
         told=len(delays_s) - missing,
         missing=missing,
         cores=round(spent_s / seconds, 3),
+        left_out_share=round(share, 4),
+        decoding=dict(Counter(camera.report.decoding for camera in after.cameras)),
     )
+
+
+def left_out_share(before: GatewayStatus, after: GatewayStatus) -> float:
+    """Of what was to be decoded, or was due at the analysis rate, between the two; of the worst camera."""
+    earlier = {camera.camera: camera.report for camera in before.cameras}
+    return max(_left_out(earlier.get(camera.camera, CameraReport()), camera.report) for camera in after.cameras)
+
+
+def _left_out(before: CameraReport, after: CameraReport) -> float:
+    decoded, skipped, taken, dropped = (
+        getattr(after, name) - getattr(before, name) for name in ("decoded", "skipped", "taken", "dropped")
+    )
+    if decoded <= 0 or taken <= 0:
+        return 1.0
+    return float(1 - decoded / (decoded + skipped) * (taken - dropped) / taken)

@@ -149,6 +149,9 @@ def live(
 ) -> int:
     """Find how many live cameras this machine sustains: double, then halve the gap.
 
+    Every camera counts people too, which asks for motion: with `auto` it decodes everything while somebody moves. For
+    cameras that wait for parked cars and goods alone choose `--decode keyframes`. Each trial says what was decoded.
+
     Example: edge bench live --source "rtsp://10.0.0.8/camera{n}" --decode keyframes
 
     Exit status: 0 found, 1 not even one camera holds, 2 misused.
@@ -160,7 +163,7 @@ def live(
         if json != _STDOUT:
             print(
                 f"{trial.cameras} cameras {verdict} (p50 {trial.delay_p50_s:.2f} s, p99 {trial.delay_p99_s:.2f} s, "
-                f"{trial.cores:.2f} cores)",
+                f"{trial.cores:.2f} cores, {trial.left_out_share:.1%} left out; decoding {trial.decoding})",
                 flush=True,
             )
 
