@@ -219,6 +219,23 @@ def test_a_step_of_the_wall_clock_is_followed_with_the_next_frame() -> None:
     assert second.wall_ns - first.wall_ns == pytest.approx(3600.1 * NS_PER_S, abs=1000)
 
 
+def test_what_waited_for_us_is_no_offset_of_the_cameras_clock() -> None:
+    """The camera is 2 s ahead; its reports are read up to 1.4 s late, and that much is known."""
+    clock = HandClock()
+    script = Script(clock, [1.0] * 3)
+    capture, _ = scripted(clock, [])
+    capture._open = lambda counts: script
+    frames, offsets_s = iter(capture), []
+    for late_s in (0.0, 0.9, 1.4):
+        script.camera_ns = clock.wall_ns() + round((3 - late_s) * NS_PER_S)
+        script.behind_ns = round(late_s * NS_PER_S)
+        next(frames)
+        offsets_s.append(capture.clock_offset_s)
+    capture.close()
+    print(offsets_s)
+    assert offsets_s == pytest.approx([2.0, 2.0, 2.0], abs=0.002)
+
+
 def test_jitter_is_smoothed_and_jumps_are_followed() -> None:
     arrivals = Arrivals()
     rng = np.random.default_rng(5)
