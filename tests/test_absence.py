@@ -61,7 +61,7 @@ class Home(Street):
         """One person, five looks a second, at these places."""
         self.step_s = 0.2
         for box in boxes:
-            self.play(0.2, Thing(9, box, track=track, label="person"), active=active)
+            self.play(0.2, Thing(9, box, track=track, label="person", rest_s=self.now_s), active=active)
         self.step_s = LOOK_S
 
     def restarted(self, *, away_hours: float, looks_before: int = 0) -> Home:

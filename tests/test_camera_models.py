@@ -18,7 +18,7 @@ from edge.runtime.board import Board
 from edge.runtime.slots import SizeClass
 from edge.wiring.camera_models import CameraModels
 from edge.wiring.frame_path import check_models
-from edge.wiring.live import Fleet
+from edge.wiring.live import _WORKER_BYTES, Fleet
 from edge.wiring.process_order import LogSettings
 from tests.tiny_models import brightness_model, constant_model, write_classifier, write_model
 
@@ -172,4 +172,5 @@ def test_the_memory_that_is_asked_for_is_that_of_every_slot_that_is_not_there_ye
     fleet.close()
     detector, classifier = SizeClass(64).slot_bytes, SizeClass(64, rows_max=2).slot_bytes
     print(f"slots of {detector} and {classifier} bytes; asked for {asked}")
-    assert asked == [2 * detector + classifier, 0, 2 * SizeClass(128).slot_bytes]
+    worker = _WORKER_BYTES + round(site.config.evidence.clip_mb * 1_000_000)
+    assert asked == [worker + 2 * detector + classifier, worker, worker + 2 * SizeClass(128).slot_bytes]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge.config.loader import load_site
 from edge.core.memory import StreetMemory
+from edge.core.raster import Raster
 from edge.core.scene import Scene
 from edge.core.types import NS_PER_S, CaseChange, Detections, StaticRegions, Tracks, UInt8
 from edge.core.zones import parted_by_masks
@@ -114,7 +115,7 @@ def test_a_cases_own_plate_stays_and_a_bystanders_goes() -> None:
 def test_who_stands_in_an_ignored_place_or_is_missed_for_a_moment_is_hidden_too() -> None:
     found = things(SOMEBODY, (200.0, 40.0, 240.0, 160.0))
     left = np.array([(0, 0), (0.4, 0), (0.4, 1), (0, 1)], np.float32)
-    seen, ignored = parted_by_masks(found, [left], width=320, height=240)
+    seen, ignored = parted_by_masks(found, Raster([left]), width=320, height=240)
     assert (len(seen), len(ignored)) == (1, 1)
     carried = Tracks(
         track_id=np.array([1, 2], np.int64),

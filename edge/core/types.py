@@ -8,11 +8,14 @@ Boxes are xyxy float32 in pixels of the source frame. Empty arrays keep shape an
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.core.pixels import Picture, Pixels, pixels_of
+if TYPE_CHECKING:
+    from edge.core.pixels import Picture, Pixels
+
 
 Float32 = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
@@ -60,11 +63,13 @@ class Frame:
     def __post_init__(self) -> None:
         if isinstance(self.picture, np.ndarray):
             _expect("Frame.picture", self.picture, np.uint8, None, None, 3)
-            object.__setattr__(self, "picture", pixels_of(self.picture))
+            from edge.core.pixels import Plain  # and OpenCV with it, which who only counts cases does without
+
+            object.__setattr__(self, "picture", Plain(self.picture))
 
     @property
     def pixels(self) -> Pixels:
-        return pixels_of(self.picture)
+        return cast("Pixels", self.picture)
 
     @property
     def size_px(self) -> tuple[int, int]:
