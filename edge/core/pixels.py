@@ -2,6 +2,7 @@
 
 Most looks need a small picture and none needs it in colour and full size but the evidence of a case: so a frame carries
 its pixels as they came, and this is how they are asked for. What was made is kept for whoever asks for the same again.
+OpenCV is loaded by who resizes: the console and others that only count know frames too, and do without.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    import cv2
+
     from edge.core.types import UInt8
 
 Part: TypeAlias = tuple[int, int, int, int]  # x1, y1, x2, y2 in px
@@ -76,6 +78,8 @@ class Plain:
 
     def luma(self, size_px: tuple[int, int] | None = None) -> UInt8:
         if size_px is not None:
+            import cv2
+
             return _grey(cv2.resize(self._bgr, size_px, interpolation=cv2.INTER_LINEAR))
         if self._luma is None:
             self._luma = _grey(self._bgr)
@@ -90,6 +94,8 @@ class Plain:
 
 
 def _grey(bgr: cv2.typing.MatLike) -> UInt8:
+    import cv2
+
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
@@ -104,6 +110,8 @@ def kept(known: dict[tuple[int, int], UInt8], size_px: tuple[int, int], make: Ca
 
 def resized(picture: UInt8, size_px: tuple[int, int]) -> UInt8:
     """(H, W, 3) -> (height, width, 3): the mean of what each pixel covers, or where it grows, in between."""
+    import cv2
+
     width, height = picture.shape[1], picture.shape[0]
     shrinks = size_px[0] <= width and size_px[1] <= height
     if _HALVED_FROM * size_px[0] <= width and _HALVED_FROM * size_px[1] <= height and not (width | height) % 2:

@@ -8,14 +8,11 @@ Boxes are xyxy float32 in pixels of the source frame. Empty arrays keep shape an
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from edge.core.pixels import Picture, Pixels
-
+from edge.core.pixels import Picture, Pixels, pixels_of
 
 Float32 = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
@@ -63,13 +60,11 @@ class Frame:
     def __post_init__(self) -> None:
         if isinstance(self.picture, np.ndarray):
             _expect("Frame.picture", self.picture, np.uint8, None, None, 3)
-            from edge.core.pixels import Plain  # and OpenCV with it, which who only counts cases does without
-
-            object.__setattr__(self, "picture", Plain(self.picture))
+            object.__setattr__(self, "picture", pixels_of(self.picture))
 
     @property
     def pixels(self) -> Pixels:
-        return cast("Pixels", self.picture)
+        return pixels_of(self.picture)
 
     @property
     def size_px(self) -> tuple[int, int]:
