@@ -26,9 +26,10 @@ from edge.capture.packets import PacketCapture
 from edge.capture.timeline import FrameOrigin
 from edge.config.loader import load_site
 from edge.core.types import NS_PER_S, Bool, UInt8
-from edge.ports import CaptureCounts
+from edge.ports import CaptureCounts, Decoding
 from edge.wiring.camera_models import models_of
 from edge.wiring.motion import pace_of
+from tests.clips import write_clip
 from tests.conftest import need_program
 
 ORIGIN = FrameOrigin(mono_ns=0, wall_ns=0, index=0)
@@ -518,6 +519,13 @@ def test_a_motion_jpeg_is_sampled_and_no_more(tmp_path: Path) -> None:
     seen, capture = times_s(path, decode="auto", pace=Pace())
     assert seen == [0, 1, 2, 3]
     assert capture.counts.decoded == 4
+
+
+def test_an_avi_is_decoded_whole_for_its_marks_of_keyframes_may_be_wrong(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi", [row / 25 for row in range(100)], codec="mpeg4", b_frames=0)
+    seen, capture = times_s(path, decode="auto", pace=Pace())
+    assert seen == times_s(path, decode="all", pace=Pace())[0]
+    assert capture.decoding == Decoding("all", "an AVI marks pictures as keyframes that are none")
 
 
 def test_a_live_camera_says_what_is_decoded_and_why_and_its_log_once(

@@ -21,7 +21,7 @@ from edge.capture.gate import ALL, KEYFRAMES, Decoder, Gate, Pace
 from edge.capture.gating import Greys, VideoPacket, coded
 from edge.capture.hardware import NONE
 from edge.capture.lag import Lag
-from edge.capture.packets import decoders_of, info_of, open_video
+from edge.capture.packets import UNGATED, decoders_of, info_of, may_be_gated, open_video
 from edge.capture.pixels import Converter
 from edge.capture.reel import Reel
 from edge.capture.timeline import Ticks, interval_ns
@@ -148,7 +148,9 @@ class PacketConnection:
             strict=strict,
             decoders=self._decoders,
         )
-        self._gate = None if gating is None or undecoded else self._gate_for(gating)
+        gated = gating is not None and not undecoded and may_be_gated(self._container, self._stream)
+        self._gate = self._gate_for(gating) if gating is not None and gated else None
+        self._why_all = UNGATED if gating is not None else "as configured"
         self._fed: _Arrived | None = None  # to the decoder, the last of all
         self._gate_ns = 0
         self.looks_back = False
@@ -186,7 +188,7 @@ class PacketConnection:
     def decoding(self) -> Decoding:
         if self._gate is not None:
             return self._gate.decoding
-        return Decoding(KEYFRAMES if self._keyframes_only else ALL, "as configured")
+        return Decoding(KEYFRAMES, "as configured") if self._keyframes_only else Decoding(ALL, self._why_all)
 
     def close(self) -> None:
         self._container.close()

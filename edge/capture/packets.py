@@ -34,6 +34,7 @@ from edge.ports import Decoding, SourceInfo
 ALL = "all"
 KEYFRAMES = "keyframes"
 AUTO = "auto"
+UNGATED = "an AVI marks pictures as keyframes that are none"
 
 _DECODER_THREADS = 2  # more cost memory for each camera (24 MB a thread at 1080p) and gain nothing at street rates
 _REFUSED_LIMIT = 250  # packets without one picture: ten seconds of a usual camera
@@ -101,7 +102,10 @@ class PacketCapture(Reading[VideoFrame]):
         self._reel = reel
         if reel is not None:
             reel.begin(self._stream)
-        self._gate = self._gate_for(fps, pace) if decode == AUTO else None
+        self._gate = (
+            self._gate_for(fps, pace) if decode == AUTO and may_be_gated(self._container, self._stream) else None
+        )
+        self._why_all = UNGATED if decode == AUTO else "as configured"
         self._sent_ns = 0
         self._last_packet_torn = False
         self._first_dts: int | None = None
@@ -229,7 +233,7 @@ class PacketCapture(Reading[VideoFrame]):
         """What of its pictures is decoded, and why."""
         if self._gate is not None:
             return self._gate.decoding
-        return Decoding(KEYFRAMES if self._keyframes_only else ALL, "as configured")
+        return Decoding(KEYFRAMES, "as configured") if self._keyframes_only else Decoding(ALL, self._why_all)
 
     @property
     def _end_ns(self) -> int:
@@ -270,6 +274,12 @@ def decoders_of(source: str, container: InputContainer, stream: VideoStream, hwa
     if decoders.on_device and turnable and _rotation(source):
         decoders.go_without("the clip is stored turned")
     return decoders
+
+
+def may_be_gated(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether its keyframes are keyframes: an AVI's index also marks pictures that hang on others (DivX recorders),
+    and what is decoded from such a one on is no picture that anybody saw."""
+    return bool(container.format.name != "avi" or stream.codec_context.name == "mjpeg")
 
 
 def info_of(source: str, container: InputContainer, stream: VideoStream) -> SourceInfo:
