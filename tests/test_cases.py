@@ -445,7 +445,7 @@ def test_live_cases_are_bounded() -> None:
     assert street.book.refused == len(cars) - 256
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(x=st.integers(-50, 90), y=st.integers(-40, 60))
 @example(x=71, y=-6)  # the ground there looks a little like the car
 def test_shifting_the_scene_shifts_the_alerts(x: int, y: int) -> None:
@@ -482,7 +482,7 @@ def test_a_crowd_in_two_parts_is_no_more_than_its_parts_are() -> None:
     assert street.told == []  # enough for an open case to go on, and none is
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(order=st.permutations(range(4)))
 def test_the_order_of_findings_does_not_matter(order: list[int]) -> None:
     cars = [Thing(seed=40 + row, box=(40 + 60 * row, 100, 85 + 60 * row, 140), track=row + 1) for row in range(4)]
