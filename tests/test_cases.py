@@ -153,6 +153,15 @@ def test_a_gap_without_frames_neither_clears_nor_adds_up() -> None:
     assert street.told == ["opened"]
 
 
+def test_a_look_a_trifle_too_soon_is_the_one_that_was_due() -> None:
+    street = Street(parking_rule(after_ns=20 * NS_PER_S), step_s=1.99)
+    street.play(6)
+    came_s = street.now_s
+    street.play(40, replace(CAR, rest_s=came_s))
+    assert street.told == ["opened"]
+    assert street.at("opened")[0] - came_s == pytest.approx(20, abs=0.3)
+
+
 def test_keyframes_25_seconds_apart_are_looks_enough() -> None:
     street = Street(parking_rule(after_ns=60 * NS_PER_S), step_s=25)
     street.play(25)

@@ -246,6 +246,13 @@ class TestMotion:
         history = follow(Tracker(), seen)
         assert ids(history[-1]) == [1]
 
+    def test_a_car_that_drives_in_between_keyframes_and_stands_keeps_its_id_and_rests_since_it_was_seen_there(self):
+        drives = [[383, 34, 663, 230], [390, 37, 660, 219], [757, 110, 1004, 332], [1393, 150, 1573, 348]]
+        history = follow(Tracker(), [look(box) for box in drives] + [look([1395, 151, 1573, 349])] * 4, fps=0.5)
+        assert [ids(tracks) for tracks in history[1:]] == [[1]] * 7
+        assert [int(tracks.detection[0]) for tracks in history[1:]] == [0] * 7  # seen at every look
+        assert int(history[-1].rest_since_ns[0]) == 6 * NS_PER_S
+
     def test_uneven_looks_do_not_end_a_track(self):
         rng = np.random.default_rng(5)
         tracker, now_s, told = Tracker(), 0.0, set()

@@ -61,6 +61,8 @@ PENDING_UNSEEN_NS = 120 * NS_PER_S  # a pending thing hidden for longer is forgo
 # A rule that asks for next to no dwell would take one false look, and one trembling box on the line of the zone.
 AT_ONCE_NS = NS_PER_S  # such a rule has a shorter `after_ns`
 LOOKS_MIN = 3  # in which somebody must be found, or two if they are a second apart
+# Stamps tremble: of twenty seconds in looks two apart the tenth may lack a hundredth, and the next comes two later.
+EARLY = 0.1  # of the time between looks, by which one that is due may come too soon
 LACKS_NS = 30 * NS_PER_S  # a pending case that is seen for so long with too little to be one is forgotten
 # Looks further apart than this show a street in which everybody may have moved on: what is found where a thing was is
 # that thing only if it looks like it, whatever the tracker says. Cars that follow one another at the time between two
@@ -729,8 +731,9 @@ class CaseBook:
         if life.waits:
             return False
         visible_ns = life.case.visible_ns
-        found_min_ns = max(min(self.rule.after_ns, NS_PER_S), round(visible_ns * FOUND_SHARE))
-        long_enough = visible_ns >= self.rule.after_ns and life.found_ns >= found_min_ns
+        due_ns = self.rule.after_ns - round(self._step_ns * EARLY)
+        found_min_ns = max(min(due_ns, NS_PER_S), round(visible_ns * FOUND_SHARE))
+        long_enough = visible_ns >= due_ns and life.found_ns >= found_min_ns
         if self.rule.keyed_by == THING and self._is_sparse:
             long_enough &= life.found_looks >= SPARSE_LOOKS_MIN
         return long_enough and self._is_no_fixture(life) and self._is_no_slip(life)

@@ -67,6 +67,7 @@ class TrackerSettings:
     dim_score_min: float = 0.2
     similarity_min: float = 0.15  # of sure detections: buffered IoU, likeness of size and trust, multiplied
     dim_similarity_min: float = 0.3  # of dim ones
+    halted_iou: float = 0.5  # with the box of the last look, of one that was not found where it should have gone
     duplicate_iou: float = 0.7  # a second box of one group over a thing already followed begins no track
     confirm_ns: int = 200_000_000  # a track is told of when it is this old and was seen twice
     tentative_ns: int = 600_000_000  # how long an unconfirmed track is kept unseen
@@ -205,7 +206,28 @@ class Tracker:
         second = np.flatnonzero(~high & free[row] & (similarity > settings.dim_similarity_min))
         second = second[match_pairs(row[second], column[second], similarity[second] - settings.dim_similarity_min)]
         pairs = np.concatenate([first, second])
-        return row[pairs], column[pairs]
+        row, column = row[pairs], column[pairs]
+        if not self._is_sparse:
+            return row, column
+        halted_row, halted_column = self._halted(row, column, measured, group)
+        return np.concatenate([row, halted_row]), np.concatenate([column, halted_column])
+
+    def _halted(self, row: Int64, column: Int64, measured: Float64, group: Int16) -> tuple[Int64, Int64]:
+        """Who was not found where it should have gone, and has halted where the last look saw it.
+
+        Between looks as far apart as keyframes a car drives in and stands at the next: its speed by the last two looks
+        would carry it out of the picture.
+        """
+        table = self._table
+        left, found = table["missed"] == 0, np.ones(len(measured), np.bool_)
+        left[row], found[column] = False, False
+        rows, columns = np.flatnonzero(left), np.flatnonzero(found)
+        before, now = _to_corners(table["seen_box"][rows]), _to_corners(measured[columns])
+        overlap = boxes.iou(before.astype(np.float32), now.astype(np.float32))
+        overlap *= table["group"][rows][:, None] == group[columns]
+        one, other = np.nonzero(overlap >= self.settings.halted_iou)
+        pairs = match_pairs(one, other, overlap[one, other].astype(np.float64))
+        return rows[one[pairs]], columns[other[pairs]]
 
     def _carry_on(self, rows: Int64, mono_ns: int) -> None:
         """Rows that nothing was seen of: a thing at rest stays, a moving one neither swells nor shrinks away."""
