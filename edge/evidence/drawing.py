@@ -33,6 +33,11 @@ _BLUR_STEP = 16  # grey levels that a masked block is rounded to
 _RESTING_S = 1.0  # a track that has been still for less shows no clock
 
 
+def load_letters() -> None:
+    """OpenCV unpacks its fonts at the first letter, 9 MB of them. Done before a fork, once is enough."""
+    cv2.putText(np.zeros((16, 16, 3), np.uint8), "0", (0, 15), _FONT, 0.5, _INK)
+
+
 def clock(seconds: float) -> str:
     """`4:07`, or `1:02:09` from an hour on; whole seconds, rounded down."""
     whole = max(0, math.floor(seconds))

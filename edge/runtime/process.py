@@ -129,7 +129,7 @@ def give_memory_back() -> None:
 
 
 def give_small_memory_back() -> None:
-    """What lies free between things in use, too: some milliseconds, after much was needed once."""
+    """What lies free between things in use, too: half a millisecond."""
     if hasattr(_LIBC, "malloc_trim"):
         _LIBC.malloc_trim(0)
 

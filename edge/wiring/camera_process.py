@@ -192,16 +192,11 @@ def _live_camera(
         DISMISS: applied_by(dismissing),
     }
 
-    tidied_alerts = 0
-
     def keep(now: bool) -> None:
-        nonlocal tidied_alerts
         sight_file.save(now)
         if place_file is not None:
             place_file.save(now)
-        if outbox.alerts != tidied_alerts:  # pictures and clips were made, and are gone again
-            tidied_alerts = outbox.alerts
-            give_small_memory_back()
+        give_small_memory_back()  # packets come and go in all sizes: 2 MB lie free between them
 
     recording = recording_for(site, camera, worker, folder=order.folder, database=database)
     live = LiveCamera(

@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 FORKSERVER = multiprocessing.get_context("forkserver")
 SPAWN = multiprocessing.get_context("spawn")
 # In this order. A new process runs the program's main module again, and all that this imports.
-PRELOADED = ("edge.wiring.camera_process", "edge.cli.run", "edge.cli.main", "edge.wiring.shared")
+PRELOADED = ("edge.wiring.camera_process", "edge.wiring.live", "edge.cli.run", "edge.cli.main", "edge.wiring.shared")
 # Every process is one of many: none may take a core for each of its libraries.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

@@ -5,6 +5,8 @@ import encodings.idna  # noqa: F401  # what numpy and the system load when it is
 import numpy.ma
 import numpy.random  # noqa: F401
 
+from edge.evidence.drawing import load_letters
 from edge.runtime.process import share_what_is_loaded
 
+load_letters()
 share_what_is_loaded()
