@@ -43,15 +43,10 @@ def luma_patch(picture: Pixels | UInt8, xyxy: Float32) -> Float32:
     if x1 <= x0 or y1 <= y0:
         return empty_patch()
     luma = luma_of(picture, (x0, y0, x1, y1))
-    padded = cv2.copyMakeBorder(
-        luma,
-        max(y0 - top, 0),
-        max(bottom - y1, 0),
-        max(x0 - left, 0),
-        max(right - x1, 0),
-        cv2.BORDER_REPLICATE,
-    )
-    return cv2.resize(padded, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
+    beyond = (y0 - top, bottom - y1, x0 - left, right - x1)
+    if any(beyond):
+        luma = np.asarray(cv2.copyMakeBorder(luma, *beyond, cv2.BORDER_REPLICATE), np.uint8)
+    return cv2.resize(luma, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def luma_of(picture: Pixels | UInt8, part: Part) -> UInt8:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edge.core.types import Int64
+from edge.core.types import Bool, Int64
 
 Float64 = npt.NDArray[np.float64]
 
@@ -42,11 +42,18 @@ def match_pairs(row: Int64, column: Int64, gain: Float64) -> Int64:
         if len(taken) == len(left):  # most frames
             left = left[:0]
             break
-        left = left[~(np.isin(row[left], row[taken]) | np.isin(column[left], column[taken]))]
+        left = left[~(_among(row[left], row[taken]) | _among(column[left], column[taken]))]
     if len(left):
         chosen.append(left[_match_rivals(row[left], column[left], gain[left])])
     pairs = np.concatenate([np.zeros(0, np.int64), *chosen])
     return np.asarray(pairs[np.argsort(row[pairs])], np.int64)
+
+
+def _among(numbers: Int64, taken: Int64) -> Bool:
+    """(P,) which of these small numbers are taken, that are all among them: a look-up costs a tenth of sorting."""
+    known = np.zeros(numbers.max() + 1, np.bool_)
+    known[taken] = True
+    return np.asarray(known[numbers])
 
 
 def _best_other(group: Int64, gain: Float64) -> Float64:

@@ -288,8 +288,8 @@ class BackgroundModel:
                 layers.unlearn(held & ~layers.has_thing)
 
     def _that_explain(self, tracks: Tracks) -> Tracks:
-        doubted = np.isin(tracks.label, self._doubtful) & (tracks.score < self.settings.sure_score_min)
-        explaining = True if self._explaining is None else np.isin(tracks.label, self._explaining)
+        doubted = tracks.labelled(self._doubtful) & (tracks.score < self.settings.sure_score_min)
+        explaining = True if self._explaining is None else tracks.labelled(self._explaining)
         return tracks.take(explaining & ~doubted)
 
 

@@ -522,7 +522,7 @@ class CaseBook:
 
     def _strangers(self, tracks: Tracks) -> Tracks:
         """Whoever is seen and is none of the things that the rule is about: customers before a stall."""
-        return tracks.take((tracks.detection >= 0) & ~np.isin(tracks.label, self.rule.labels))
+        return tracks.take((tracks.detection >= 0) & ~tracks.labelled(self.rule.labels))
 
     def _lies_open(self, life: _Life, patch: Float32, scene: Scene) -> bool:
         """Nothing stands before the place, and nothing moves in it."""

@@ -110,8 +110,8 @@ class Line:
         source = rows_again(tracks.track_id, self._rows["track_id"])
         held = source >= 0
         rows[held] = self._rows[source[held]]
-        lost = np.flatnonzero(rows["known"] & (tracks.detection < 0) & np.isin(tracks.label, self._labels))
-        found = np.flatnonzero(~held & (tracks.detection >= 0) & np.isin(tracks.label, self._labels))
+        lost = np.flatnonzero(rows["known"] & (tracks.detection < 0) & tracks.labelled(self._labels))
+        found = np.flatnonzero(~held & (tracks.detection >= 0) & tracks.labelled(self._labels))
         old, new = self._same_again(tracks, lost, found)
         for name in ("known", "point", "side", "through", "score"):
             rows[name][new] = rows[name][old]

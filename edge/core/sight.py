@@ -37,6 +37,7 @@ _LOG = np.log(np.arange(256, dtype=np.float32) + _DARK_LEVEL).astype(np.float32)
 _FAINT = np.float32(4e-3)  # squared slope of log luma; what is fainter, noise and the codec's blocks, counts little
 _TEXTURE_LEVELS = 4  # grey levels; a block that spans no more is crushed to one level
 _BAR_SPAN = 0.03  # log luma along a whole row; letterbox bars are flat, and their rims are no part of the street
+_COMPARE_NS = 2 * NS_PER_S // 5  # no camera is turned or covered faster, and comparing views costs more than the rest
 _STEP_MAX_NS = NS_PER_S  # a look stands for no longer than this when the view is learned
 _KNOWN_MAX = 16  # contents of a block that are remembered: more than an encoder makes of a still between keyframes
 
@@ -67,7 +68,7 @@ class Sight:
         self._learned_ns = 0
         self._looked_ns = -1
         self._size_px = (0, 0)
-        self._lost = False  # the view was not recognised in the last look
+        self._compared_ns, self._reason_was = -1, ""  # of the last comparison
 
     def judge(self, frame: Frame) -> str:
         """ "" when the picture can be trusted, else why not: "black", "frozen", "covered" or "moved".
@@ -79,11 +80,15 @@ class Sight:
         """
         sample = frame.pixels.luma(_SAMPLE_WH)
         frozen = self._stillness.lasts(sample, frame.mono_ns)
-        if shows_nothing(sample):
-            return BLACK
-        if frozen:
-            return FROZEN
-        return self._compare(frame)
+        black = shows_nothing(sample)
+        if black or frozen:
+            self._compared_ns = -1
+            return BLACK if black else FROZEN
+        rests = 0 <= self._compared_ns and frame.mono_ns - self._compared_ns < _COMPARE_NS
+        if not rests or self._size_px != frame.size_px:
+            self._compared_ns = frame.mono_ns
+            self._reason_was = self._compare(frame)
+        return self._reason_was
 
     @property
     def view(self) -> Float32 | None:
@@ -99,8 +104,7 @@ class Sight:
 
     def forget(self) -> None:
         """Somebody says that the camera looks where it should: learn the view anew."""
-        self._learned_ns = 0
-        self._lost = False
+        self._learned_ns, self._compared_ns, self._reason_was = 0, -1, ""
 
     def _compare(self, frame: Frame) -> str:
         now = _cells(frame.pixels)
@@ -108,7 +112,6 @@ class Sight:
             self._view[2] = now[2]  # another resolution is as sharp as it is
         self._size_px = frame.size_px
         reason = self._reason(now) if self._learned_ns >= self.settings.learn_ns else ""
-        self._lost = reason != ""
         if not reason:
             self._follow(now, frame.mono_ns)
         self._looked_ns = frame.mono_ns
@@ -119,7 +122,7 @@ class Sight:
         recognised, weak, sharpness = _likeness(self._view, now, settings.weak_block)
         if weak > settings.weak_share_max and recognised < settings.clear_share:
             return COVERED
-        if recognised < (settings.recognised_again if self._lost else settings.recognised_min):
+        if recognised < (settings.recognised_again if self._reason_was else settings.recognised_min):
             return MOVED
         return COVERED if sharpness < settings.sharpness_min else ""
 

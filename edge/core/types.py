@@ -30,6 +30,8 @@ def seconds_to_ns(seconds: float) -> int:
 
 
 def _expect(name: str, array: npt.NDArray[np.generic], dtype: type[np.generic], *shape: int | None) -> None:
+    if array.shape == shape and array.dtype == dtype:  # as nearly always, and every look asks often
+        return
     fits = array.ndim == len(shape) and all(
         want is None or have == want for have, want in zip(array.shape, shape, strict=True)
     )
@@ -135,6 +137,10 @@ class Tracks:
 
     def __len__(self) -> int:
         return len(self.track_id)
+
+    def labelled(self, labels: Int16) -> Bool:
+        """(T,) those of one of these labels, of which there are few."""
+        return np.asarray((self.label[:, None] == labels).any(axis=1))
 
     def take(self, rows: Bool | Int64) -> Tracks:
         return Tracks(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})

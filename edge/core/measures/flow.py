@@ -35,7 +35,7 @@ class Flow(Gauge):
     def _look(self, scene: Scene) -> None:
         tracks = scene.tracks
         crossings = self._line.cross(tracks, size_px=scene.frame.size_px)
-        sure = np.isin(tracks.label, self.rule.labels) & (crossings.score >= self.rule.score_min)
+        sure = tracks.labelled(self.rule.labels) & (crossings.score >= self.rule.score_min)
         self._in += int(np.count_nonzero(sure & (crossings.way > 0)))
         self._out += int(np.count_nonzero(sure & (crossings.way < 0)))
 

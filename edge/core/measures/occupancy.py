@@ -40,7 +40,7 @@ class Occupancy(Gauge):
     def _look(self, scene: Scene) -> None:
         tracks, rule = scene.tracks, self.rule
         lately = scene.frame.mono_ns - tracks.last_seen_ns <= MISSED_NS
-        wanted = np.isin(tracks.label, rule.labels) & (tracks.score >= rule.score_min)
+        wanted = tracks.labelled(rule.labels) & (tracks.score >= rule.score_min)
         wanted &= lately & (tracks.speed <= self._speed_max)
         self._present = np.count_nonzero(scene.presence[rule.anchor].inside[self._zones] & wanted[None, :], axis=1)
         self._most = np.maximum(self._most, self._present)

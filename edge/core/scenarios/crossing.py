@@ -44,7 +44,7 @@ class Crossing(Scenario):
     def find(self, scene: Scene) -> Findings:
         tracks = scene.tracks
         crossings = self._line.cross(tracks, size_px=scene.frame.size_px)
-        sure = np.isin(tracks.label, self.rule.labels) & (crossings.score >= self.rule.score_min)
+        sure = tracks.labelled(self.rule.labels) & (crossings.score >= self.rule.score_min)
         row = np.flatnonzero((crossings.way < 0) & sure)
         since_ns = np.full(len(row), scene.frame.mono_ns, np.int64)
         return findings_of(tracks, zone=np.zeros(len(row), np.int64), row=row, since_ns=since_ns)

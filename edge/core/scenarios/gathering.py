@@ -109,7 +109,7 @@ def _seen_twice(tracks: Tracks, rule: Rule) -> Bool:
     height = xyxy[:, 3] - xyxy[:, 1]
     within = boxes.coverage(xyxy, xyxy) >= PART_SHARE
     one_depth = np.abs(xyxy[:, None, 3] - xyxy[None, :, 3]) <= SAME_DEPTH * np.minimum(height[:, None], height[None, :])
-    seen = np.isin(tracks.label, rule.labels) & (tracks.detection >= 0)
+    seen = tracks.labelled(rule.labels) & (tracks.detection >= 0)
     surer = (tracks.score[None, :] > tracks.score[:, None]) & seen[None, :]
     return np.asarray(((within | within.T) & one_depth & surer).any(axis=1))
 

@@ -43,7 +43,7 @@ class Heap(Scenario):
     def find(self, scene: Scene) -> Findings:
         rule, tracks, now_ns = self._heaps, scene.tracks, scene.frame.mono_ns
         # Carried on unseen for some seconds they count as well: in a heap, each is missed now and then.
-        stands = np.isin(tracks.label, rule.labels) & (tracks.score >= rule.score_min)
+        stands = tracks.labelled(rule.labels) & (tracks.score >= rule.score_min)
         stands &= now_ns - tracks.rest_since_ns >= SETTLE_NS
         width, height = scene.frame.size_px
         stands &= boxes.area(tracks.xyxy) >= rule.size_min * width * height

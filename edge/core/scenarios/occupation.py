@@ -191,7 +191,7 @@ class Occupation(Scenario):
     def _see_people(self, pieces: Table, scene: Scene) -> None:
         """Note what people hold in their hands, and beside which pieces they stay."""
         tracks, now_ns = scene.tracks, scene.frame.mono_ns
-        person = (tracks.detection >= 0) & np.isin(tracks.label, self._people) & (tracks.score >= self.rule.score_min)
+        person = (tracks.detection >= 0) & tracks.labelled(self._people) & (tracks.score >= self.rule.score_min)
         self._see_hands(pieces, tracks.take(person), now_ns)
         if PEOPLE not in self.rule.evidence:
             return

@@ -131,4 +131,4 @@ def findings_of(tracks: Tracks, *, zone: Int64, row: Int64, since_ns: Int64) -> 
 
 def wanted(tracks: Tracks, rule: Rule) -> Bool:
     """(T,) the tracks seen in this frame whose label and score the rule asks for."""
-    return (tracks.detection >= 0) & np.isin(tracks.label, rule.labels) & (tracks.score >= rule.score_min)
+    return (tracks.detection >= 0) & tracks.labelled(rule.labels) & (tracks.score >= rule.score_min)

@@ -74,7 +74,7 @@ class Stationary(Scenario):
         stands = mono_ns - tracks.rest_since_ns >= SETTLE_NS
         waits, since_ns = np.zeros(len(tracks), np.bool_), tracks.rest_since_ns.copy()
         if self._queues is not None:
-            rows = np.flatnonzero(np.isin(tracks.label, self.rule.labels))
+            rows = np.flatnonzero(tracks.labelled(self.rule.labels))
             halts = self._queues.update(tracks.take(rows), mono_ns, size_px=scene.frame.size_px)
             stands[rows], waits[rows], since_ns[rows] = halts
         return Halts(np.asarray(stands), waits, since_ns)
@@ -88,6 +88,6 @@ class Stationary(Scenario):
         if self._queues is not None:
             able = np.zeros(len(tracks), np.bool_)
             able[found] = tracks.detection[found] >= 0
-            rows = np.flatnonzero(np.isin(tracks.label, self.rule.labels))
+            rows = np.flatnonzero(tracks.labelled(self.rule.labels))
             second[rows] = self._queues.second_boxes(able[rows])
         return second
