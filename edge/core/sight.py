@@ -84,7 +84,7 @@ class Sight:
         if black or frozen:
             self._compared_ns = -1
             return BLACK if black else FROZEN
-        rests = 0 <= self._compared_ns and frame.mono_ns - self._compared_ns < _COMPARE_NS
+        rests = self._compared_ns >= 0 and frame.mono_ns - self._compared_ns < _COMPARE_NS
         if not rests or self._size_px != frame.size_px:
             self._compared_ns = frame.mono_ns
             self._reason_was = self._compare(frame)
