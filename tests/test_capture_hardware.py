@@ -1,6 +1,6 @@
 """A device that decodes, where there is none, or one that fails: the software shows the same pictures, and it is said.
 
-The devices are stood for by decoders that do what a device may do; no real one was ever tried.
+The devices are stood for by decoders that do what a device may do. A real one is tried by scripts/measure_hwaccel.py.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ import pytest
 from edge.capture.arrival import Arrivals
 from edge.capture.clean import CleanDecoder
 from edge.capture.connection import BrokenOffError, Picture
+from edge.capture.gating import VideoPacket
 from edge.capture.live import LiveCapture
-from edge.capture.packets import VideoPacket
 from edge.capture.sampling import Sampler
 from edge.core.pixels import Plain
 from edge.core.types import NS_PER_S, Frame, UInt8

@@ -162,6 +162,16 @@ def test_a_look_a_trifle_too_soon_is_the_one_that_was_due() -> None:
     assert street.at("opened")[0] - came_s == pytest.approx(20, abs=0.3)
 
 
+def test_a_look_that_is_more_than_a_trifle_too_soon_is_not_yet_the_one() -> None:
+    step_s = 1.9
+    street = Street(parking_rule(after_ns=19 * NS_PER_S + NS_PER_S // 3), step_s=step_s)
+    street.play(6)
+    came_s = street.now_s
+    street.play(40, replace(CAR, rest_s=came_s))
+    assert street.told == ["opened"]
+    assert street.at("opened")[0] - came_s == pytest.approx(11 * step_s, abs=0.01)
+
+
 def test_keyframes_25_seconds_apart_are_looks_enough() -> None:
     street = Street(parking_rule(after_ns=60 * NS_PER_S), step_s=25)
     street.play(25)

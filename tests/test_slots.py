@@ -15,7 +15,7 @@ from edge.detect.model_input import ModelInput
 from edge.errors import ModelError
 from edge.resources import models_dir
 from edge.runtime.headroom import SharedMemoryError, check_memory
-from edge.runtime.slots import AnswerTimes, Request, SizeClass, Slot, slots_bytes
+from edge.runtime.slots import AnswerTimes, Request, SizeClass, Slot
 
 CLASS = SizeClass(side_px=64, rows_max=10)
 TIMES = AnswerTimes(waited_ns=3, ran_ns=5, batch=2)
@@ -146,7 +146,7 @@ def test_a_senseless_header_is_no_request(slot: Slot) -> None:
 
 def test_a_slots_memory_is_whole_from_the_start_and_cannot_shrink(slot: Slot) -> None:
     state = os.fstat(slot.fds[0])
-    assert state.st_size == CLASS.slot_bytes == slots_bytes(1, CLASS)
+    assert state.st_size == CLASS.slot_bytes
     assert state.st_blocks * 512 >= CLASS.slot_bytes
     with pytest.raises(PermissionError):
         os.ftruncate(slot.fds[0], 4096)
@@ -203,7 +203,7 @@ def test_the_sizes_of_the_committed_model_are_those_of_its_manifest() -> None:
     wanted = SizeClass.for_model(manifest)
     assert wanted.side_px == 640
     assert SizeClass.for_model(manifest, longest_side=960).side_px == 960
-    print(f"one slot of {manifest.name}: {wanted.slot_bytes / 2**20:.2f} MiB, 64 cameras: {slots_bytes(64, wanted)} B")
+    print(f"one slot of {manifest.name}: {wanted.slot_bytes / 2**20:.2f} MiB, 64 cameras: {64 * wanted.slot_bytes} B")
     # Every picture's input fits.
     rule = ModelInput.of(manifest)
     for width, height in [(1920, 1080), (640, 640), (10, 4000), (704, 288), (1, 1)]:
@@ -268,4 +268,4 @@ def test_where_the_kernel_tells_nothing_nothing_is_refused(tmp_path: Path) -> No
 
 
 def test_this_machine_can_hold_one_slot() -> None:
-    check_memory(slots_bytes(1, CLASS), purpose="one slot")
+    check_memory(CLASS.slot_bytes, purpose="one slot")

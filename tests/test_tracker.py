@@ -253,6 +253,20 @@ class TestMotion:
         assert [int(tracks.detection[0]) for tracks in history[1:]] == [0] * 7  # seen at every look
         assert int(history[-1].rest_since_ns[0]) == 6 * NS_PER_S
 
+    @pytest.mark.parametrize(("label", "score"), [(PERSON, 0.8), (CAR, 0.2)])
+    def test_what_is_found_where_a_car_halted_is_another_by_its_kind_or_where_it_is_dim(self, label, score):
+        drives = [[383, 34, 663, 230], [390, 37, 660, 219], [757, 110, 1004, 332], [1393, 150, 1573, 348]]
+        looks = [look(box) for box in drives] + [look([1395, 151, 1573, 349], label=label, score=score)] * 4
+        tracks = follow(Tracker(), looks[:5], fps=0.5)[-1]
+        assert ids(tracks)[:1] == [1]
+        assert int(tracks.detection[0]) == -1
+
+    def test_a_second_box_on_a_car_that_halted_carries_no_other_track_on(self):
+        passes = [[0, 150, 180, 348], [380, 150, 560, 348], [760, 150, 940, 348], [1393, 150, 1573, 348]]
+        halted, second = [1395, 151, 1573, 349], [1397, 152, 1575, 350]
+        history = follow(Tracker(), [*(look(box) for box in passes), look(halted, second, score=[0.8, 0.6])], fps=0.5)
+        assert len(history[-1]) == 1
+
     def test_uneven_looks_do_not_end_a_track(self):
         rng = np.random.default_rng(5)
         tracker, now_s, told = Tracker(), 0.0, set()

@@ -12,9 +12,9 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from edge.capture.gating import VideoPacket
 from edge.capture.hardware import Decoders
 from edge.capture.numbering import Numbering
-from edge.capture.packets import VideoPacket
 from edge.ports import CaptureCounts
 
 # One thread: a second one costs 20 MB a camera, and a picture's delay where it works on the next picture.

@@ -148,8 +148,8 @@ class PacketConnection:
             strict=strict,
             decoders=self._decoders,
         )
-        gated = gating is not None and not undecoded and may_be_gated(self._container, self._stream)
-        self._gate = self._gate_for(gating) if gating is not None and gated else None
+        may_be = not undecoded and may_be_gated(self._container, self._stream)
+        self._gate = self._gate_for(gating) if gating is not None and may_be else None
         self._why_all = UNGATED if gating is not None else "as configured"
         self._fed: _Arrived | None = None  # to the decoder, the last of all
         self._gate_ns = 0

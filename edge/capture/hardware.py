@@ -3,7 +3,8 @@
 A device that is not there, or that refuses the stream, is no reason to see nothing: the software decodes, and `runs_on`
 says so. PyAV brings the pictures back into memory.
 
-No device was ever tried: where the tests run there is none. What they show is the way back to the software.
+NVDEC was tried by hand, with scripts/measure_hwaccel.py; the others never. Where the tests run there is no device: what
+they show is the way back to the software.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from typing import Protocol
 from edge.capture import sources
 from edge.capture.arrival import Arrivals
 from edge.capture.connection import BrokenOffError, Connection, Gating, PacedFile, PacketConnection, Picture
-from edge.capture.gate import WATCHES_DWELLS, Pace
+from edge.capture.gate import ALL, KEYFRAMES, WATCHES_DWELLS, Pace
 from edge.capture.hardware import HWACCELS, NONE, tell
 from edge.capture.look_up import LookUp
 from edge.capture.opencv import DeviceConnection
-from edge.capture.packets import ALL, AUTO, KEYFRAMES, TCP, UDP
+from edge.capture.packets import AUTO, TCP, UDP
 from edge.capture.probe import find_reason
 from edge.capture.reel import Reel
 from edge.capture.sampling import Sampler

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
 import av
 from av.container import InputContainer
@@ -21,8 +20,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from edge.capture import sources
-from edge.capture.gate import WATCHES_DWELLS, Coded, Decoder, Gate, Pace
-from edge.capture.gating import Greys, coded
+from edge.capture.gate import ALL, KEYFRAMES, WATCHES_DWELLS, Coded, Decoder, Gate, Pace
+from edge.capture.gating import Greys, VideoPacket, coded
 from edge.capture.hardware import NONE, Decoders, tell
 from edge.capture.pixels import Converter, DecodedPixels
 from edge.capture.reading import Reading
@@ -31,14 +30,11 @@ from edge.capture.timeline import FrameOrigin
 from edge.core.types import NS_PER_S
 from edge.ports import Decoding, SourceInfo
 
-ALL = "all"
-KEYFRAMES = "keyframes"
 AUTO = "auto"
 UNGATED = "an AVI marks pictures as keyframes that are none"
 
 _DECODER_THREADS = 2  # more cost memory for each camera (24 MB a thread at 1080p) and gain nothing at street rates
 _REFUSED_LIMIT = 250  # packets without one picture: ten seconds of a usual camera
-VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 
 _NETWORK_LIMIT_S = (5.0, 2.5)  # open, read; FFmpeg lets the second pass twice before it gives up: 5 s, measured
 # Opening waits for the first picture (32 KiB of it) and not for enough of them to guess at a rate: 0.1 s, not 2 s.

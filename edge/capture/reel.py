@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
-from typing import TypeAlias
 
 import av
 import numpy as np
@@ -24,6 +23,7 @@ from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from edge.capture.gating import VideoPacket
 from edge.capture.timeline import Ticks
 from edge.core.types import NS_PER_S, UInt8
 from edge.errors import CaptureError
@@ -49,8 +49,6 @@ _FORMATS: Sequence[
     ("mp4", {"movflags": "+faststart"}, "video/mp4"),
     ("matroska", {}, "video/x-matroska"),
 )
-
-VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 
 
 @dataclass(frozen=True, slots=True)

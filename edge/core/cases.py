@@ -1,6 +1,7 @@
 """The life of cases: keyed by place and appearance, never by a track's number alone.
 
-A finding begins a *pending* case. It opens when the condition held for `after_ns` while it could be seen, and is
+A finding begins a *pending* case. It opens when the condition held for `after_ns` while it could be seen (at the look
+that is nearest to that: stamps tremble), and is
 cleared when its place was seen to be empty for `clear_after_ns`. Between looks a place is one of
 
     seen      found there again, or its pixels still show the same thing although the detector missed it
@@ -62,7 +63,7 @@ PENDING_UNSEEN_NS = 120 * NS_PER_S  # a pending thing hidden for longer is forgo
 AT_ONCE_NS = NS_PER_S  # such a rule has a shorter `after_ns`
 LOOKS_MIN = 3  # in which somebody must be found, or two if they are a second apart
 # Stamps tremble: of twenty seconds in looks two apart the tenth may lack a hundredth, and the next comes two later.
-EARLY = 0.1  # of the time between looks, by which one that is due may come too soon
+EARLY, EARLY_MAX_NS = 0.1, NS_PER_S // 4  # of the time between looks, by which one that is due may come too soon
 LACKS_NS = 30 * NS_PER_S  # a pending case that is seen for so long with too little to be one is forgotten
 # Looks further apart than this show a street in which everybody may have moved on: what is found where a thing was is
 # that thing only if it looks like it, whatever the tracker says. Cars that follow one another at the time between two
@@ -731,7 +732,7 @@ class CaseBook:
         if life.waits:
             return False
         visible_ns = life.case.visible_ns
-        due_ns = self.rule.after_ns - round(self._step_ns * EARLY)
+        due_ns = self.rule.after_ns - min(round(min(self._step_ns, self.rule.after_ns) * EARLY), EARLY_MAX_NS)
         found_min_ns = max(min(due_ns, NS_PER_S), round(visible_ns * FOUND_SHARE))
         long_enough = visible_ns >= due_ns and life.found_ns >= found_min_ns
         if self.rule.keyed_by == THING and self._is_sparse:

@@ -37,7 +37,7 @@ _LOG = np.log(np.arange(256, dtype=np.float32) + _DARK_LEVEL).astype(np.float32)
 _FAINT = np.float32(4e-3)  # squared slope of log luma; what is fainter, noise and the codec's blocks, counts little
 _TEXTURE_LEVELS = 4  # grey levels; a block that spans no more is crushed to one level
 _BAR_SPAN = 0.03  # log luma along a whole row; letterbox bars are flat, and their rims are no part of the street
-_COMPARE_NS = 2 * NS_PER_S // 5  # no camera is turned or covered faster, and comparing views costs more than the rest
+_COMPARE_NS = 3 * NS_PER_S // 10  # who comes in is not told of before; comparing views costs more than all else here
 _STEP_MAX_NS = NS_PER_S  # a look stands for no longer than this when the view is learned
 _KNOWN_MAX = 16  # contents of a block that are remembered: more than an encoder makes of a still between keyframes
 
@@ -100,7 +100,7 @@ class Sight:
         if view.shape != VIEW_SHAPE or view.dtype != np.float32:
             raise ValueError(f"Sight.restore: expected {VIEW_SHAPE} float32, got {view.shape} {view.dtype.name}")
         self._view = view.copy()
-        self._learned_ns = self.settings.learn_ns
+        self._learned_ns, self._compared_ns = self.settings.learn_ns, -1
 
     def forget(self) -> None:
         """Somebody says that the camera looks where it should: learn the view anew."""

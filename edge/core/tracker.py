@@ -1,10 +1,11 @@
 """Follows things from look to look: detections in, tracks out.
 
 Two stages after ByteTrack (Zhang et al. 2022): sure detections choose among all tracks, dim ones among what is left
-of those seen lately; only sure ones begin a track. Boxes are buffered (C-BIoU, Yang et al. 2023) by as much as the
+of those seen lately; only sure ones begin a track. Between looks as far apart as keyframes a third stage finds who has
+halted where the last look saw it. Boxes are buffered (C-BIoU, Yang et al. 2023) by as much as the
 motion filter does not know, so a quick thing seen twice a second still meets its own box. All durations are times.
 
-    detections -> predict -> match sure -> match dim -> correct -> rest, speed, label -> begin -> forget -> tracks
+    detections -> predict -> match sure, dim, halted -> correct -> rest, speed, label -> begin -> forget -> tracks
 
 A track's whole state is one row of one table, and nothing loops over rows. Zones, pictures and cases are unknown here.
 """
@@ -68,6 +69,7 @@ class TrackerSettings:
     similarity_min: float = 0.15  # of sure detections: buffered IoU, likeness of size and trust, multiplied
     dim_similarity_min: float = 0.3  # of dim ones
     halted_iou: float = 0.5  # with the box of the last look, of one that was not found where it should have gone
+    halts_within_ns: int = 4_000_000_000  # of looks further apart, who stands where one stood may be another
     duplicate_iou: float = 0.7  # a second box of one group over a thing already followed begins no track
     confirm_ns: int = 200_000_000  # a track is told of when it is this old and was seen twice
     tentative_ns: int = 600_000_000  # how long an unconfirmed track is kept unseen
@@ -192,7 +194,7 @@ class Tracker:
         self._table["covariance"][rows] = belief.covariance
 
     def _match(self, measured: Float64, score: Float32, group: Int16, mono_ns: int) -> tuple[Int64, Int64]:
-        """Rows of the table and the detections that they are seen as, both stages."""
+        """Rows of the table and the detections that they are seen as."""
         table, settings = self._table, self.settings
         row, column, similarity = _similar_pairs(table, measured, group)
         similarity *= np.where(table["confirmed"], 1.0, 0.9)[row] * (0.7 + 0.3 * score[column])
@@ -207,25 +209,30 @@ class Tracker:
         second = second[match_pairs(row[second], column[second], similarity[second] - settings.dim_similarity_min)]
         pairs = np.concatenate([first, second])
         row, column = row[pairs], column[pairs]
-        if not self._is_sparse:
+        apart_ns = mono_ns - self._mono_ns if self._mono_ns is not None else 0
+        if not self._is_sparse or apart_ns > settings.halts_within_ns:
             return row, column
-        halted_row, halted_column = self._halted(row, column, measured, group)
+        free = score >= settings.high_score_min
+        free[column] = False
+        halted_row, halted_column = self._halted(row, column, measured, group, free)
         return np.concatenate([row, halted_row]), np.concatenate([column, halted_column])
 
-    def _halted(self, row: Int64, column: Int64, measured: Float64, group: Int16) -> tuple[Int64, Int64]:
+    def _halted(self, row: Int64, column: Int64, measured: Float64, group: Int16, free: Bool) -> tuple[Int64, Int64]:
         """Who was not found where it should have gone, and has halted where the last look saw it.
 
         Between looks as far apart as keyframes a car drives in and stands at the next: its speed by the last two looks
-        would carry it out of the picture.
+        would carry it out of the picture. `free`: sure detections that no track has.
         """
-        table = self._table
-        left, found = table["missed"] == 0, np.ones(len(measured), np.bool_)
-        left[row], found[column] = False, False
-        rows, columns = np.flatnonzero(left), np.flatnonzero(found)
-        before, now = _to_corners(table["seen_box"][rows]), _to_corners(measured[columns])
-        overlap = boxes.iou(before.astype(np.float32), now.astype(np.float32))
-        overlap *= table["group"][rows][:, None] == group[columns]
-        one, other = np.nonzero(overlap >= self.settings.halted_iou)
+        table, settings = self._table, self.settings
+        left = table["missed"] == 0
+        left[row] = False
+        now = _to_corners(measured).astype(np.float32)
+        taken = boxes.iou(now, now[column]) * (group[:, None] == group[column])
+        free = free & ~(taken >= settings.duplicate_iou).any(axis=1)  # a second box is no other thing
+        rows, columns = np.flatnonzero(left), np.flatnonzero(free)
+        before = _to_corners(table["seen_box"][rows]).astype(np.float32)
+        overlap = boxes.iou(before, now[columns]) * (table["group"][rows][:, None] == group[columns])
+        one, other = np.nonzero(overlap >= settings.halted_iou)
         pairs = match_pairs(one, other, overlap[one, other].astype(np.float64))
         return rows[one[pairs]], columns[other[pairs]]
 

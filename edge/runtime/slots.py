@@ -93,11 +93,6 @@ class SizeClass:
         return _PAGE + _whole_pages(self.answer_bytes) + _whole_pages(self.picture_bytes)
 
 
-def slots_bytes(cameras: int, size_class: SizeClass) -> int:
-    """The shared memory that the slots of so many cameras take."""
-    return cameras * size_class.slot_bytes
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """One picture that waits in a slot."""

@@ -66,7 +66,7 @@ PRELOADED = ("edge.wiring.camera_process", "edge.wiring.live", "edge.cli.run", "
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 _HANG_S = {CAMERA: 10.0, DETECTOR: 15.0, COURIER: 45.0, CONSOLE: 30.0, BROKER: 30.0}
-_WORKER_BYTES = 34_000_000  # of a camera's process alone at 1080p, without its reel: scripts/many-cameras measures it
+_WORKER_BYTES = 38_000_000  # of a camera's process alone at 1080p, without its reel: scripts/many-cameras measures it
 _ENGINE_S = 900.0  # TensorRT builds an engine for each new input size, inside one call
 _STOP_ORDER = {CAMERA: 0, DETECTOR: 1, CONSOLE: 1, COURIER: 2, BROKER: 3}
 DESCRIPTORS = 65_536  # as in the unit file
