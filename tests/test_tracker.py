@@ -256,8 +256,8 @@ class TestMotion:
     @pytest.mark.parametrize(("label", "score"), [(PERSON, 0.8), (CAR, 0.2)])
     def test_what_is_found_where_a_car_halted_is_another_by_its_kind_or_where_it_is_dim(self, label, score):
         drives = [[383, 34, 663, 230], [390, 37, 660, 219], [757, 110, 1004, 332], [1393, 150, 1573, 348]]
-        looks = [look(box) for box in drives] + [look([1395, 151, 1573, 349], label=label, score=score)] * 4
-        tracks = follow(Tracker(), looks[:5], fps=0.5)[-1]
+        looks = [*(look(box) for box in drives), look([1395, 151, 1573, 349], label=label, score=score)]
+        tracks = follow(Tracker(), looks, fps=0.5)[-1]
         assert ids(tracks)[:1] == [1]
         assert int(tracks.detection[0]) == -1
 

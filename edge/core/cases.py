@@ -1,8 +1,8 @@
 """The life of cases: keyed by place and appearance, never by a track's number alone.
 
 A finding begins a *pending* case. It opens when the condition held for `after_ns` while it could be seen (at the look
-that is nearest to that: stamps tremble), and is
-cleared when its place was seen to be empty for `clear_after_ns`. Between looks a place is one of
+that is nearest to that: stamps tremble), and is cleared when its place was seen to be empty for `clear_after_ns`.
+Between looks a place is one of
 
     seen      found there again, or its pixels still show the same thing although the detector missed it
     waiting   found there, but the finder says that it may have an innocent end: what is seen counts only if it has not

@@ -2,8 +2,8 @@
 
 Two stages after ByteTrack (Zhang et al. 2022): sure detections choose among all tracks, dim ones among what is left
 of those seen lately; only sure ones begin a track. Between looks as far apart as keyframes a third stage finds who has
-halted where the last look saw it. Boxes are buffered (C-BIoU, Yang et al. 2023) by as much as the
-motion filter does not know, so a quick thing seen twice a second still meets its own box. All durations are times.
+halted where the last look saw it. Boxes are buffered (C-BIoU, Yang et al. 2023) by as much as the motion filter does
+not know, so a quick thing seen twice a second still meets its own box. All durations are times.
 
     detections -> predict -> match sure, dim, halted -> correct -> rest, speed, label -> begin -> forget -> tracks
 
@@ -97,6 +97,7 @@ class Tracker:
         self._mono_ns: int | None = None
         self._resumes = False  # a gap in which nobody looked says nothing of how far apart looks are
         self._is_sparse = False  # looks are so far apart that one off its anchor is no jitter
+        self._may_have_halted = False  # and near enough that who stands where one stood is that one
         self._size_px: tuple[int, int] | None = None
 
     def update(self, detections: Detections, mono_ns: int) -> Tracks:
@@ -108,6 +109,7 @@ class Tracker:
             raise ValueError(f"Tracker.update: expected mono_ns >= {self._mono_ns}, got {mono_ns}")
         apart_ns = mono_ns - self._mono_ns if self._mono_ns is not None and not self._resumes else 0
         self._is_sparse, self._resumes = apart_ns >= self.settings.leave_ns, False
+        self._may_have_halted = self._is_sparse and apart_ns <= self.settings.halts_within_ns
         source_row = _usable_rows(detections, self.settings.low_score_min)
         seen = detections.take(source_row)
         group = self._group_of(seen.label)
@@ -209,8 +211,7 @@ class Tracker:
         second = second[match_pairs(row[second], column[second], similarity[second] - settings.dim_similarity_min)]
         pairs = np.concatenate([first, second])
         row, column = row[pairs], column[pairs]
-        apart_ns = mono_ns - self._mono_ns if self._mono_ns is not None else 0
-        if not self._is_sparse or apart_ns > settings.halts_within_ns:
+        if not self._may_have_halted:
             return row, column
         free = score >= settings.high_score_min
         free[column] = False
