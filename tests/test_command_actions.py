@@ -88,11 +88,11 @@ class Asked:
         told: list[Reply] = []
         thread = threading.Thread(target=lambda: told.append(self._act(asked)))
         thread.start()
-        while thread.is_alive() and not self._asks_the_worker():
-            thread.join(0.001)  # a desk that finds nothing is not at its place for a second, and fifty looks go by
         while thread.is_alive():
-            self.rig.look(1, bgr=bgr)
-            thread.join(0.02)
+            if self._asks_the_worker():
+                self.rig.look(1, bgr=bgr)
+            else:  # time stands still before the question is asked, and from the answer on until it is read
+                thread.join(0.001)
         return told[0]
 
     def _asks_the_worker(self) -> bool:
