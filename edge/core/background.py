@@ -21,6 +21,7 @@ from edge.core.place.carry import carry_over, same_place
 from edge.core.place.grid import Grid, levels, make_grid
 from edge.core.place.layers import Layers, Place, differs
 from edge.core.place.light import shared_light
+from edge.core.place.ranks import quantiles
 from edge.core.place.regions import Regions
 from edge.core.place.settings import BackgroundSettings
 from edge.core.place.shift import ShiftMeter, moved
@@ -295,7 +296,7 @@ class BackgroundModel:
 
 def _contrast(picture: Float32) -> float:
     """Between what is dark and what is bright in a picture, in logs."""
-    dark, bright = np.quantile(picture[0, ::8, ::8], (0.02, 0.98))
+    dark, bright = quantiles(picture[0, ::8, ::8].reshape(-1), 0.02, 0.98)
     return float(bright - dark)
 
 

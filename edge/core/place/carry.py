@@ -35,10 +35,11 @@ def carry_over(former: Layers, now: Layers, *, zone: Bool, since_ns: int, settin
     if not same_place(former.empty, now.empty, both & ~former.has_thing):
         return
     goes_on, gone = ground_goes_on(former.empty[0], now.empty[0], both, negative=True)
-    light, near = light_around(now.empty - former.empty, goes_on, gone, asked=both)
-    lit = former.empty + light
+    everywhere = np.ones_like(both)
+    light, near = light_around(now.empty - former.empty, goes_on, gone, asked=everywhere)
+    lit = former.empty + light.reshape(former.empty.shape)
     excess = (np.abs(now.empty - lit) / now.tolerance).max(axis=0)
-    differ = near & both & (excess >= settings.plain_tolerances)
+    differ = near.reshape(both.shape) & both & (excess >= settings.plain_tolerances)
     stood = differ & former.has_thing
     came = _standing_out(
         lit, now.empty, differ & gone & ~former.has_thing & (excess >= settings.strength_min), settings

@@ -8,13 +8,15 @@ something stands they are gone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.core.place.grid import LOG, at
-from edge.core.types import Bool, Float32, UInt8
+from edge.core.place.ranks import median, quantiles
+from edge.core.types import Bool, Float32, Int64, UInt8
 
 Float64 = npt.NDArray[np.float64]
 
@@ -45,6 +47,8 @@ _NEAR_SHARE = 0.02  # of what lies within reach must be sure
 _OWN_TEXTURE = 3.0  # times the ground's; light adds none, and a rim of shadow is not looked at
 _OWN_TEXTURE_LEVELS = 1.5  # and more than so many grey levels: in the dark the codec makes some
 _DEEP = np.ones((7, 7), np.uint8)
+_COLOURS = 3  # luma and two of chroma
+_WAYS = ((1, 0), (0, 1))  # to the right, down
 _EDGE_CLIP = 0.1  # logs a cell; a black kerb that the border crosses must not speak for all of it
 _DECIDED_SHARE = 0.2  # of a region's cells whose ground can be told; fewer do not speak for the rest
 
@@ -64,12 +68,12 @@ def shared_light(picture: Float32, empty: Float32, usable: Bool) -> Float32:
     y, x = (np.linspace(-1, 1, count, dtype=np.float32) for count in (rows, columns))
     samples = picture[:, 4::8, 4::8][:, chosen]  # (3, N)
     # Beyond the cells it is fitted to the curve goes on level: a black bag tells nothing of it.
-    low, high = np.quantile(samples, (0.02, 0.98), axis=1).astype(np.float32)
+    low, high = quantiles(samples, 0.02, 0.98).astype(np.float32)
     place = np.broadcast_arrays(np.float32(1), x[None, 4::8], y[4::8, None])
     ramp = np.stack([np.broadcast_to(part, chosen.shape)[chosen] for part in place])
-    design = np.concatenate([ramp, _colour_terms(samples, low, high)]).T.astype(np.float64)
-    target = (samples - empty[:, 4::8, 4::8][:, chosen]).T.astype(np.float64)
-    factors = _robust_fit(design, target).T.astype(np.float32)  # (3, 7)
+    design = np.concatenate([ramp, _colour_terms(samples, low, high)]).astype(np.float64)
+    target = (samples - empty[:, 4::8, 4::8][:, chosen]).astype(np.float64)
+    factors = _robust_fit(design, target).astype(np.float32)
     light = factors[:, 3:] @ _colour_terms(picture.reshape(3, -1), low, high)
     light = light.reshape(picture.shape)
     light += factors[:, 0, None, None] + factors[:, 1, None, None] * x
@@ -87,17 +91,18 @@ def _colour_terms(picture: Float32, low: Float32, high: Float32) -> Float32:
 
 
 def _robust_fit(design: Float64, target: Float64) -> Float64:
-    """(N, 7), (N, 3) -> (7, 3) factors of the iteratively reweighted least squares; a cell is left out as a whole."""
+    """(7, N), (3, N) -> (3, 7) factors of the iteratively reweighted least squares; a cell is left out as a whole."""
     # Cells must be many to bend the plane or the curve: a pull to flat as strong as a hundredth of them.
-    pull = np.diag([0.0] + [0.01] * (design.shape[1] - 1)) * len(design)
-    residual = target - np.median(target, axis=0)
-    factors = np.zeros((design.shape[1], target.shape[1]))
+    terms, n_cells = design.shape
+    pull = np.diag([0.0] + [0.01] * (terms - 1)) * n_cells
+    residual = target - quantiles(target, 0.5)[0][:, None]
+    factors = np.zeros((len(target), terms))
     for _ in range(5):
         apart = np.abs(residual)
-        scale = 4.685 * np.maximum(1.4826 * np.median(apart, axis=0), 0.02)
-        weighted = design * (np.maximum(1 - (apart / scale).max(axis=1) ** 2, 0) ** 2)[:, None]
-        factors = np.linalg.solve(weighted.T @ design + pull, weighted.T @ target)
-        residual = target - design @ factors
+        scale = 4.685 * np.maximum(1.4826 * quantiles(apart, 0.5)[0], 0.02)
+        weighted = design * np.maximum(1 - (apart / scale[:, None]).max(axis=0) ** 2, 0) ** 2
+        factors = np.linalg.solve(weighted @ design.T + pull, weighted @ target.T).T
+        residual = target - factors @ design
     return factors
 
 
@@ -108,7 +113,7 @@ def ground_goes_on(before: Float32, now: Float32, mask: Bool, *, negative: bool 
     the picture may have been made by another light, infra-red, which turns some of bright into dark.
     """
     weight = mask.astype(np.float32)
-    old, new = (_texture(luma, weight) for luma in (before, now))
+    old, new = _textures((before, now), weight)
     count = cv2.boxFilter(weight, cv2.CV_32F, _WINDOW_HW, normalize=False)
     old_power, new_power, both = (
         cv2.boxFilter(product, cv2.CV_32F, _WINDOW_HW, normalize=False) for product in (old * old, new * new, old * new)
@@ -123,34 +128,44 @@ def ground_goes_on(before: Float32, now: Float32, mask: Bool, *, negative: bool 
     return told & (agreement > _GOES_ON), told & (agreement < _GONE)
 
 
-def _texture(luma: Float32, weight: Float32) -> Float32:
-    mean = cv2.boxFilter(luma * weight, cv2.CV_32F, _TEXTURE_HW, normalize=False)
-    count = cv2.boxFilter(weight, cv2.CV_32F, _TEXTURE_HW, normalize=False)
-    return np.asarray(
-        np.clip(luma - mean / np.maximum(count, 1), -_TEXTURE_CLIP, _TEXTURE_CLIP) * weight, dtype=np.float32
-    )
+def _textures(lumas: Sequence[Float32], weight: Float32) -> list[Float32]:
+    """(rows, columns) each: what differs from its neighbourhood, as far as that has weight."""
+    count = np.maximum(cv2.boxFilter(weight, cv2.CV_32F, _TEXTURE_HW, normalize=False), 1)
+    means = [cv2.boxFilter(luma * weight, cv2.CV_32F, _TEXTURE_HW, normalize=False) / count for luma in lumas]
+    return [
+        np.asarray(np.clip(luma - mean, -_TEXTURE_CLIP, _TEXTURE_CLIP) * weight, np.float32)
+        for luma, mean in zip(lumas, means, strict=True)
+    ]
 
 
 def light_around(change: Float32, goes_on: Bool, gone: Bool, *, asked: Bool) -> tuple[Float32, Bool]:
     """(3, rows, columns) change, where the ground goes on, and where not -> the light of around, and where it is known.
 
-    Under a thing that stands in it, and on ground without texture, the light is that of its neighbourhood. Only the
-    cells that are `asked` for mean anything.
+    Under a thing that stands in it, and on ground without texture, the light is that of its neighbourhood. Told of the
+    n cells that are `asked` for: (3, n), (n,).
     """
-    near, near_known = _light_within(change, goes_on, gone, _REACH_CELLS)
-    if near_known[asked].all():
-        return near, near_known
-    far, far_known = _light_within(change, goes_on, gone, _FAR_CELLS)
-    return np.where(near_known, near, far), near_known | far_known
+    cells = np.flatnonzero(asked)
+    light, known = _light_within(change, goes_on, gone, _REACH_CELLS, cells)
+    if known.all():
+        return light, known
+    far, far_known = _light_within(change, goes_on, gone, _FAR_CELLS, cells[~known])
+    light[:, ~known] = far
+    known[~known] = far_known
+    return light, known
 
 
-def _light_within(change: Float32, goes_on: Bool, gone: Bool, reach_cells: int) -> tuple[Float32, Bool]:
+def _light_within(change: Float32, goes_on: Bool, gone: Bool, reach_cells: int, cells: Int64) -> tuple[Float32, Bool]:
+    """At the flat indices `cells`: (3, n) the mean change of the ground that goes on in reach, (n,) enough of it."""
     side = (2 * reach_cells + 1, 2 * reach_cells + 1)
+
+    def around(picture: Float32) -> Float32:
+        return np.asarray(cv2.blur(picture, side).reshape(-1).take(cells), np.float32)
+
     weight = goes_on.astype(np.float32)
-    sure = cv2.blur(weight, side)
-    known = (sure > _NEAR_SHARE) & (sure > _GROUND_PER_GONE * cv2.blur(gone.astype(np.float32), side))
+    sure = around(weight)
+    known = (sure > _NEAR_SHARE) & (sure > _GROUND_PER_GONE * around(gone.astype(np.float32)))
     per_cell = known / np.maximum(sure, np.float32(_NEAR_SHARE))
-    light = np.stack([cv2.blur(plane * weight, side) * per_cell for plane in change])  # cv2 knows no stacks
+    light = np.stack([around(plane * weight) * per_cell for plane in change])  # cv2 knows no stacks
     return light.astype(np.float32, copy=False), known
 
 
@@ -166,19 +181,19 @@ def light_likeness(before: Float32, now: Float32, mask: UInt8, *, smooth_cells: 
     inside = cv2.erode(mask, _SQUARE) > 0
     body = inside if np.count_nonzero(inside) >= _WINDOW_CELLS_MIN else mask > 0
     change = at(now - before, body)
-    middle, n_body = float(np.median(change[0])), change.shape[1]
+    middle, n_body = median(change[0]), change.shape[1]
     if middle < _SHADE_MIN:
         return 0.0
     goes_on, gone = ground_goes_on(np.ascontiguousarray(before[0]), np.ascontiguousarray(now[0]), mask > 0)
     n_on, n_gone = int(np.count_nonzero(goes_on)), int(np.count_nonzero(gone))
     if n_on + n_gone > _DECIDED_SHARE * np.count_nonzero(mask):
         return 1.0 if n_on > n_gone else 0.0
-    colour = float(np.median(np.abs(change[1:]).max(axis=0)))
+    colour = median(np.abs(change[1:]).max(axis=0))
     if n_body >= smooth_cells and colour < _LAMP_COLOUR_MAX and _smooth(now - before, mask > 0):
         return 1.0
     if colour >= _SHADE_COLOUR_MAX:
         return 0.0
-    spread = float(np.median(np.abs(change[0] - middle)))
+    spread = median(np.abs(change[0] - middle))
     even = spread < 0.1 * abs(middle) + 0.02 and abs(middle) < _EVEN_SHADE_MAX
     if even and _has_texture_of_its_own(before[0], now[0], mask):
         return 0.0
@@ -191,16 +206,17 @@ def _has_texture_of_its_own(before: Float32, now: Float32, mask: UInt8) -> bool:
     if np.count_nonzero(deep) < _WINDOW_CELLS_MIN:
         return False
     weight = (mask > 0).astype(np.float32)
-    old, new = (float(np.sqrt(np.mean(_texture(luma, weight)[deep] ** 2))) for luma in (before, now))
-    least = max(2 * _TEXTURE_MIN, _OWN_TEXTURE_LEVELS / float(np.exp(np.median(now[deep]))))
+    old, new = (float(np.sqrt(np.mean(texture[deep] ** 2))) for texture in _textures((before, now), weight))
+    least = max(2 * _TEXTURE_MIN, _OWN_TEXTURE_LEVELS / float(np.exp(median(now[deep]))))
     return new > max(_OWN_TEXTURE * old, least)
 
 
 def _smooth(change: Float32, body: Bool) -> bool:
     """Does the change vary only over many cells, as the light of a lamp on even ground, whatever its rim?"""
-    local, _ = _light_within(change, body, np.zeros_like(body), SIDE_CELLS)
-    rough = np.abs(at(change - local, cv2.erode(body.astype(np.uint8), _SQUARE) > 0))
-    return bool(rough.size) and bool(np.all(np.quantile(rough, _SMOOTH_SHARE, axis=1) < _SMOOTH_MAX))
+    deep = cv2.erode(body.astype(np.uint8), _SQUARE) > 0
+    local, _ = _light_within(change, body, np.zeros_like(body), SIDE_CELLS, np.flatnonzero(deep))
+    rough = np.abs(at(change, deep) - local)
+    return bool(rough.size) and bool(np.all(quantiles(rough, _SMOOTH_SHARE) < _SMOOTH_MAX))
 
 
 def _soft_border(change: Float32, mask: UInt8, middle: float) -> bool:
@@ -220,43 +236,64 @@ def stands_out(before: Float32, now: Float32, mask: UInt8) -> float:
     of a border may differ by chance, but the edges of the tiles run across it.
     """
     wide = cv2.dilate(mask, _SQUARE)
-    border = (wide - cv2.erode(mask, _SQUARE)) > 0
-    inside, outside = mask.astype(np.float32), (1 - wide).astype(np.float32)
-    step_now, step_before = (_step_across(picture, inside, outside, border) for picture in (now, before))
-    edge_now, edge_before = _edges_along((now, before), mask, border)
+    border = np.flatnonzero(wide - cv2.erode(mask, _SQUARE))
+    sides = [_Side.of(side, border) for side in (mask, np.asarray(1 - wide, np.uint8))]
+    stacks = [_channels_last(picture) for picture in (now, before)]
+    step_now, step_before = (_step_across(stack, sides, border) for stack in stacks)
+    edge_now, edge_before = _edges_along(stacks, mask, border)
     by_sides = (step_now - step_before) / max(step_now + step_before, 1e-6)
     by_edges = (edge_now - edge_before) / max(edge_now + edge_before, 1e-6)
     return (by_sides + by_edges) / 2
 
 
-def _edges_along(pictures: Sequence[Float32], mask: UInt8, border: Bool) -> list[float]:
-    """How much changes in each picture within a cell across the border, square to it."""
+def _edges_along(stacks: Sequence[Float32], mask: UInt8, border: Int64) -> list[float]:
+    """How much changes in each (rows, columns, channels) within a cell across the border, square to it."""
     form = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2)
-    across = np.stack([cv2.Sobel(form, cv2.CV_32F, 1, 0)[border], cv2.Sobel(form, cv2.CV_32F, 0, 1)[border]])
+    across = np.stack([_along(cv2.Sobel(form, cv2.CV_32F, *way), border)[:, 0] for way in _WAYS])
     x, y = across / (np.hypot(*across) + np.float32(1e-6))
     edges = []
-    for picture in pictures:
-        edge = np.zeros_like(x)
-        for channel in picture:  # three planes of one small crop
-            plane = np.ascontiguousarray(channel)
-            edge += np.abs(
-                cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32)[border] * x
-                + cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 32)[border] * y
-            )
+    for stack in stacks:
+        by_x, by_y = (_along(cv2.Scharr(stack, cv2.CV_32F, *way, scale=1 / 32), border) for way in _WAYS)
+        edge = np.abs(by_x * x[:, None] + by_y * y[:, None])[:, :_COLOURS].sum(axis=1)
         edges.append(float(np.minimum(edge, _EDGE_CLIP).mean()))
     return edges
 
 
-def _step_across(picture: Float32, inside: Float32, outside: Float32, border: Bool) -> float:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """One side of a region's border."""
+
+    weight: Float32  # (rows, columns, channels) 0 or 1
+    count: Float32  # (border, 1) of its cells round each of the border's
+
+    @classmethod
+    def of(cls, side: UInt8, border: Int64) -> _Side:
+        weight = side.astype(np.float32)
+        count = np.maximum(_along(_sum_around(weight), border), 1)
+        return cls(np.asarray(cv2.merge([weight] * (_COLOURS + 1)), np.float32), count)
+
+    def mean(self, stack: Float32, border: Int64) -> Float32:
+        """(border, channels) of a picture, over each cell's neighbourhood on this side."""
+        return _along(_sum_around(stack * self.weight), border) / self.count
+
+
+def _step_across(stack: Float32, sides: Sequence[_Side], border: Int64) -> float:
     """How different the two sides of the border are, each averaged over its neighbourhood."""
+    within, beyond = (side.mean(stack, border) for side in sides)
+    return float(np.abs(within - beyond).sum(axis=1).mean())
+
+
+def _channels_last(picture: Float32) -> Float32:
+    """(3, rows, columns) -> (rows, columns, 4): colours, and how much texture there is. cv2 takes them all at once."""
     luma = np.ascontiguousarray(picture[0])
-    texture = 2 * np.abs(luma - cv2.blur(luma, (5, 5)))
-    step = np.zeros(np.count_nonzero(border), np.float32)
-    n_inside, n_outside = (np.maximum(_sum_around(weight)[border], 1) for weight in (inside, outside))
-    for channel in (*picture, texture):  # four pictures of one small crop
-        within, beyond = _sum_around(channel * inside)[border], _sum_around(channel * outside)[border]
-        step += np.abs(within / n_inside - beyond / n_outside)
-    return float(step.mean())
+    texture = 2 * np.abs(luma - cv2.blur(luma, _TEXTURE_HW))
+    return np.asarray(cv2.merge([luma, *(np.ascontiguousarray(plane) for plane in picture[1:]), texture]), np.float32)
+
+
+def _along(picture: cv2.typing.MatLike, border: Int64) -> Float32:
+    """(rows, columns[, channels]) -> (border, channels) at those flat indices."""
+    rows, columns = picture.shape[:2]
+    return np.asarray(picture.reshape(rows * columns, -1).take(border, axis=0), np.float32)
 
 
 def _sum_around(picture: Float32) -> Float32:

@@ -17,6 +17,7 @@ from edge.core.ground import connected
 from edge.core.place.grid import Grid, at, put
 from edge.core.place.layers import Layers
 from edge.core.place.light import SIDE_CELLS, ground_goes_on, light_around, light_likeness, stands_out
+from edge.core.place.ranks import median, quantile
 from edge.core.place.settings import BackgroundSettings
 from edge.core.types import Bool, Float32, Int64, StaticRegions, Tracks, UInt8
 
@@ -26,6 +27,7 @@ _OUTLINE = np.ones((5, 5), np.uint8)
 _OUTLINE_SEEN = 0.3  # of it must be in view to say whether it stirs
 _RIM = np.ones((9, 9), np.uint8)
 _PIECES_MAX = 64  # more of them are no thing's
+_STRONG = 0.7  # a region is as strong as this share of its cells is at most
 _SETTLED_SHARE = 0.9  # of lit cells; before that a light is still on its way
 _FIGURE_WIDTH = 0.1  # of a box's width changed: somebody, or something, is in this row of it
 
@@ -129,7 +131,7 @@ class Regions:
             own = body & (look.things[place] > 0)
             if np.count_nonzero(own) < self._settings.thing_min_cells or not np.any(solid[place] * body):
                 continue
-            if float(np.percentile(look.excess[place][own], 70)) < self._settings.strength_min:
+            if quantile(look.excess[place][own], _STRONG) < self._settings.strength_min:
                 continue
             region = self._judge(place, body, own, look, taken=regions)
             regions[region.number] = region
@@ -168,7 +170,7 @@ class Regions:
             place = np.s_[y : y + height, x : x + width]
             piece = labels[place] == number + 1
             times = layers.thing_since_ns[place][piece & layers.has_thing[place]]
-            since_ns[number] = np.median(times) if len(times) else 0
+            since_ns[number] = median(times) if len(times) else 0
             told[number] = self._told_as(self._owner[place][piece])
         together = np.abs(since_ns[:, None] - since_ns[None]) <= self._settings.join_together_ns
         near &= together | ((told[:, None] == told[None]) & (told > 0))
@@ -250,13 +252,14 @@ class Regions:
         if not np.any(goes_on):
             excess[crop] = apart
             return layers.empty, excess
-        light, known = light_around(change, goes_on, gone, asked=has_thing)
-        known &= has_thing
-        shone = at(light, known)
+        light, told = light_around(change, goes_on, gone, asked=has_thing)
+        known = has_thing.copy()
+        known[has_thing] = told
+        shone = light[:, told]
         apart[known] = (np.abs(at(change, known) - shone) / at(tolerance, known)).max(axis=0)
         # At its rim a light fades over some cells.
         rim = known & (cv2.dilate((~has_thing).astype(np.uint8), _RIM) > 0)
-        there, then = at(light, rim), at(change, rim)
+        there, then = light[:, rim[has_thing]], at(change, rim)
         fading = np.clip(then[0] / np.where(there[0] == 0, 1, there[0]), 0, 1) * there
         apart[rim] = np.minimum(apart[rim], (np.abs(then - fading) / at(tolerance, rim)).max(axis=0))
         excess[crop] = apart
@@ -278,7 +281,7 @@ class Regions:
         if not np.any(lit):
             return lit
         light, _ = light_around(change, lit, np.zeros_like(lit), asked=lit)
-        apart = (np.abs(at(change, lit) - at(light, lit)) / at(tolerance, lit)).max(axis=0)
+        apart = (np.abs(at(change, lit) - light) / at(tolerance, lit)).max(axis=0)
         smooth = np.zeros_like(lit)
         smooth[lit] = apart < self._settings.plain_tolerances
         return smooth
@@ -315,8 +318,8 @@ class Regions:
         box = np.array([columns.min() + x, rows.min() + y, columns.max() + x + 1, rows.max() + y + 1], np.float32)
         xyxy = self._grid.to_px(box[None])[0]
         cells = len(rows)
-        since_ns = int(np.median(layers.thing_since_ns[place][own]))
-        strength = float(np.percentile(look.excess[place][own], 70))
+        since_ns = int(median(layers.thing_since_ns[place][own]))
+        strength = quantile(look.excess[place][own], _STRONG)
         witness = (*self._witness(place, body, own, look), strength)
         owners = np.bincount(self._owner[place][own], minlength=1)
         owners[0] = 0
