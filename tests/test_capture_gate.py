@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import subprocess
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -19,11 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.capture.activity import LOOK_PX, PacketSizes, Pictures, payload_bytes
+from edge.capture.connection import Gating, PacketConnection
 from edge.capture.gate import Coded, Decoder, Gate, Pace
 from edge.capture.gating import Greys
 from edge.capture.live import LiveCapture
 from edge.capture.packets import PacketCapture
 from edge.capture.timeline import FrameOrigin
+from edge.clock import SystemClock
 from edge.config.loader import load_site
 from edge.core.types import NS_PER_S, Bool, UInt8
 from edge.ports import CaptureCounts, Decoding
@@ -572,3 +576,26 @@ class HandClock:
     def pause(self, seconds: float) -> bool:
         self.now_ns += round(seconds * NS_PER_S)
         return False
+
+
+def test_what_a_closed_clip_decoded_is_gone_at_once_and_not_when_garbage_is_collected(tmp_path: Path) -> None:
+    path = walk(tmp_path / "a.mp4", CODERS["constant quality"], seconds=9, walks=())
+    capture = PacketCapture(str(path), camera="c", fps=5, decode="auto", origin=ORIGIN, pace=Pace())
+    connection = PacketConnection(
+        str(path),
+        transport="",
+        keyframes_only=False,
+        counts=CaptureCounts(),
+        mono_ns=SystemClock().mono_ns,
+        gating=Gating(fps=5, pace=Pace()),
+    )
+    assert sum(1 for _ in capture) == sum(picture is not None for picture in connection.steps()) == 5
+    gone = [weakref.ref(capture), weakref.ref(connection)]
+    gc.disable()  # else a collection that happens to come says what it should
+    try:
+        capture.close()
+        connection.close()
+        del capture, connection
+        assert [one() for one in gone] == [None, None]
+    finally:
+        gc.enable()

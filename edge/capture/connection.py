@@ -17,11 +17,11 @@ from av.video.frame import VideoFrame
 
 from edge.capture import sources
 from edge.capture.clean import CleanDecoder
-from edge.capture.gate import ALL, KEYFRAMES, Decoder, Gate, Pace
+from edge.capture.gate import ALL, AUTO, KEYFRAMES, Decoder, Gate, Pace, chosen
 from edge.capture.gating import Greys, VideoPacket, coded
 from edge.capture.hardware import NONE
 from edge.capture.lag import Lag
-from edge.capture.packets import UNGATED, decoders_of, info_of, may_be_gated, open_video
+from edge.capture.packets import decoders_of, info_of, may_be_gated, open_video
 from edge.capture.pixels import Converter
 from edge.capture.reel import Reel
 from edge.capture.timeline import Ticks, interval_ns
@@ -150,7 +150,7 @@ class PacketConnection:
         )
         may_be = not undecoded and may_be_gated(self._container, self._stream)
         self._gate = self._gate_for(gating) if gating is not None and may_be else None
-        self._why_all = UNGATED if gating is not None else "as configured"
+        self._asked = AUTO if gating is not None else KEYFRAMES if keyframes_only else ALL
         self._fed: _Arrived | None = None  # to the decoder, the last of all
         self._gate_ns = 0
         self.looks_back = False
@@ -186,12 +186,12 @@ class PacketConnection:
 
     @property
     def decoding(self) -> Decoding:
-        if self._gate is not None:
-            return self._gate.decoding
-        return Decoding(KEYFRAMES, "as configured") if self._keyframes_only else Decoding(ALL, self._why_all)
+        return chosen(self._asked, self._gate)
 
     def close(self) -> None:
         self._container.close()
+        if self._gate is not None:
+            self._gate.close()
 
     def _is_late(self, packet: VideoPacket) -> bool:
         """Whether we are so far behind that this packet is better left out; then so is all up to a keyframe."""

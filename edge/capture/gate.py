@@ -38,7 +38,10 @@ _STEP_AHEAD_NS = 60 * NS_PER_S
 
 ALL = "all"
 KEYFRAMES = "keyframes"
+AUTO = "auto"
 ACTIVITY = "activity"
+
+UNGATED = "an AVI marks pictures as keyframes that are none"
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -110,6 +113,11 @@ class Gate(Generic[P, T]):
         self._sent_ns: int | None = None
         self._looked_ns: int | None = None
         self._moved_ns: int | None = None  # when motion was last seen; None: never judged
+
+    def close(self) -> None:
+        """Lets go of the decoder: its functions know who owns us, and that circle would keep 10 MB of pictures until
+        garbage is collected."""
+        del self._decoder
 
     @property
     def closed(self) -> bool:
@@ -306,6 +314,13 @@ class Gate(Generic[P, T]):
             self._due = Sampler(self._due_fps)
             self._looked_ns = self._moved_ns = None
             self._rhythm.break_off()
+
+
+def chosen(asked: str, gate: Gate[P, T] | None) -> Decoding:
+    """What is decoded just now, and why, where `decode` is as asked; `gate` is None where there is none to choose."""
+    if gate is not None:
+        return gate.decoding
+    return Decoding(KEYFRAMES if asked == KEYFRAMES else ALL, UNGATED if asked == AUTO else "as configured")
 
 
 class _Rhythm:

@@ -17,11 +17,11 @@ from typing import Protocol
 from edge.capture import sources
 from edge.capture.arrival import Arrivals
 from edge.capture.connection import BrokenOffError, Connection, Gating, PacedFile, PacketConnection, Picture
-from edge.capture.gate import ALL, KEYFRAMES, WATCHES_DWELLS, Pace
+from edge.capture.gate import ALL, AUTO, KEYFRAMES, WATCHES_DWELLS, Pace
 from edge.capture.hardware import HWACCELS, NONE, tell
 from edge.capture.look_up import LookUp
 from edge.capture.opencv import DeviceConnection
-from edge.capture.packets import AUTO, TCP, UDP
+from edge.capture.packets import TCP, UDP
 from edge.capture.probe import find_reason
 from edge.capture.reel import Reel
 from edge.capture.sampling import Sampler
@@ -119,7 +119,7 @@ class LiveCapture:
         self.clock_offset_s: float | None = None
         self.seen_ns = 0
         self.looks_back = False
-        self._connection: Connection | None = None  # the newest
+        self.decoding = Decoding("", "")
         self.beat_ns = self._clock.mono_ns()
         words = f"{redact(source)}: not connected yet"
         self.state = CaptureState(False, "starting", words, self._clock.wall_ns())
@@ -133,10 +133,6 @@ class LiveCapture:
     def close(self) -> None:
         """Ends the frames at the next packet; the thread that iterates lets everything go."""
         self._stop.set()
-
-    @property
-    def decoding(self) -> Decoding:
-        return Decoding("", "") if self._connection is None else self._connection.decoding
 
     @property
     def _is_recording(self) -> bool:
@@ -195,7 +191,7 @@ class LiveCapture:
         self._resumed = True
         self.clock_offset_s = None  # of a camera that may have restarted meanwhile
         self.info = connection.info
-        self._connection = connection
+        self.decoding = connection.decoding
         return connection
 
     def _frames(self, connection: Connection) -> Iterator[Frame]:
@@ -206,7 +202,8 @@ class LiveCapture:
             self._speak_of_skipping()
             self._speak_of_decoder(connection.info.decoder)
             if picture is not None:
-                self._speak_of_decoding(connection.decoding)
+                self.decoding = connection.decoding
+                self._speak_of_decoding()
                 self.counts.decoded += 1
                 self.seen_ns = arrived_ns
                 self.info = connection.info
@@ -235,14 +232,14 @@ class LiveCapture:
             self._said_decoder = decoder
             tell(self._camera, self._hwaccel, decoder)
 
-    def _speak_of_decoding(self, decoding: Decoding) -> None:
-        if self._gating is None or self._said_all or not decoding.faulty:
+    def _speak_of_decoding(self) -> None:
+        if self._gating is None or self._said_all or not self.decoding.faulty:
             return
         self._said_all = True  # once; from here on the health tells
         log.warning(
             "camera %s: every picture is decoded: %s; set its keyframe (I-frame) interval to 1 to 2 s",
             self._camera,
-            decoding.words,
+            self.decoding.words,
         )
 
     def _place(self, picture: Picture, arrived_ns: int) -> int:

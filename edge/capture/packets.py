@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from edge.capture import sources
-from edge.capture.gate import ALL, KEYFRAMES, WATCHES_DWELLS, Coded, Decoder, Gate, Pace
+from edge.capture.gate import ALL, AUTO, KEYFRAMES, WATCHES_DWELLS, Coded, Decoder, Gate, Pace, chosen
 from edge.capture.gating import Greys, VideoPacket, coded
 from edge.capture.hardware import NONE, Decoders, tell
 from edge.capture.pixels import Converter, DecodedPixels
@@ -29,9 +29,6 @@ from edge.capture.reel import Reel
 from edge.capture.timeline import FrameOrigin
 from edge.core.types import NS_PER_S
 from edge.ports import Decoding, SourceInfo
-
-AUTO = "auto"
-UNGATED = "an AVI marks pictures as keyframes that are none"
 
 _DECODER_THREADS = 2  # more cost memory for each camera (24 MB a thread at 1080p) and gain nothing at street rates
 _REFUSED_LIMIT = 250  # packets without one picture: ten seconds of a usual camera
@@ -84,7 +81,7 @@ class PacketCapture(Reading[VideoFrame]):
     ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
-        self._keyframes_only = decode == KEYFRAMES
+        self._asked = decode
         self._container, self._stream = open_video(source)
         self._decoders = decoders_of(source, self._container, self._stream, hwaccel)
         info = info_of(source, self._container, self._stream)
@@ -98,10 +95,8 @@ class PacketCapture(Reading[VideoFrame]):
         self._reel = reel
         if reel is not None:
             reel.begin(self._stream)
-        self._gate = (
-            self._gate_for(fps, pace) if decode == AUTO and may_be_gated(self._container, self._stream) else None
-        )
-        self._why_all = UNGATED if decode == AUTO else "as configured"
+        gated = decode == AUTO and may_be_gated(self._container, self._stream)
+        self._gate = self._gate_for(fps, pace) if gated else None
         self._sent_ns = 0
         self._last_packet_torn = False
         self._first_dts: int | None = None
@@ -112,6 +107,8 @@ class PacketCapture(Reading[VideoFrame]):
         # lock, and would never get it from whoever frees the decoder.
         self._decoder.flush_buffers()
         self._container.close()
+        if self._gate is not None:
+            self._gate.close()
 
     def _is_keyframe(self, picture: VideoFrame) -> bool:
         return bool(picture.key_frame)
@@ -121,7 +118,7 @@ class PacketCapture(Reading[VideoFrame]):
         for packet in self._packets():
             if self._gate is not None:
                 yield from self._gate.offer(self._coded(packet))
-            elif self._keyframes_only:
+            elif self._asked == KEYFRAMES:
                 if packet.is_keyframe:
                     yield from self._decode_alone(packet)
             else:
@@ -130,7 +127,7 @@ class PacketCapture(Reading[VideoFrame]):
                 raise sources.nothing_decodes(self._source)
         if self._gate is not None:
             yield from self._gate.finish()
-        elif not self._keyframes_only:
+        elif self._asked != KEYFRAMES:
             yield from self._decode(None)
 
     def _packets(self) -> Iterator[VideoPacket]:
@@ -227,14 +224,12 @@ class PacketCapture(Reading[VideoFrame]):
     @property
     def decoding(self) -> Decoding:
         """What of its pictures is decoded, and why."""
-        if self._gate is not None:
-            return self._gate.decoding
-        return Decoding(KEYFRAMES, "as configured") if self._keyframes_only else Decoding(ALL, self._why_all)
+        return chosen(self._asked, self._gate)
 
     @property
     def _end_ns(self) -> int:
         """How far the source was read: to the last picture, or where most are skipped, to the last packet."""
-        skips = self._keyframes_only or self._gate is not None
+        skips = self._asked == KEYFRAMES or self._gate is not None
         if not skips or self._first_dts is None or self._last_dts is None:
             return self._timeline.end_ns
         span = (self._last_dts - self._first_dts) * (self._stream.time_base or 0) * NS_PER_S
