@@ -45,14 +45,19 @@ class Told:
         return place == (other.scenario, other.zone) and bool(boxes.iou(one, two)[0, 0] >= SAME_PLACE)
 
 
-def main() -> None:
+def main() -> int:
     asked = _arguments()
     truth = next((asked.media / name for name in ("truth.json", "events.json") if (asked.media / name).exists()), None)
     if truth is None:
         raise SystemExit(f"{asked.media}: holds neither events.json nor truth.json; name a folder of labelled clips")
     with tempfile.TemporaryDirectory() as folder:
+        worse = []
         for apart_s in asked.apart or [2.0]:
-            print(report(truth, asked, apart_s, asked.work or Path(folder)), flush=True)
+            lines, faults = report(truth, asked, apart_s, asked.work or Path(folder))
+            print("\n".join(lines), flush=True)
+            worse += faults
+    print("\n".join(f"WORSE {fault}" for fault in worse))
+    return 1 if worse else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,8 +72,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def report(truth: Path, asked: argparse.Namespace, apart_s: float, work: Path) -> str:
-    """The comparison at one distance of keyframes, in lines."""
+def report(truth: Path, asked: argparse.Namespace, apart_s: float, work: Path) -> tuple[list[str], list[str]]:
+    """The comparison at one distance of keyframes, in lines; and what the sparser look does worse."""
     clips = work / f"clips-{apart_s:g}-{asked.first:g}"
     encode_all(truth, clips, asked.only, apart_s=apart_s, first_s=asked.first)
     outs = {decode: work / f"{decode}-{apart_s:g}-{asked.first:g}" for decode in ("all", asked.decode)}
@@ -92,7 +97,14 @@ def report(truth: Path, asked: argparse.Namespace, apart_s: float, work: Path) -
         *(_line(*row) for row in rows),
         "",
     ]
-    return "\n".join(lines)
+    dense, sparse = (evaluation.totals for evaluation in found.values())
+    worse = [f"{apart_s:g} s: {sparse.found} events found, {dense.found} with all"] * (sparse.found < dense.found)
+    worse += [f"{apart_s:g} s: {sparse.false_alarms} false alarms, {dense.false_alarms} with all"] * (
+        sparse.false_alarms > dense.false_alarms
+    )
+    late = [one for one in apart if one > ONSET_MAX_S]
+    worse += [f"{apart_s:g} s: {len(late)} cases begun over {ONSET_MAX_S:g} s apart"] * bool(late)
+    return lines, worse
 
 
 def _rows(clip: str, all_out: Path, other_out: Path) -> Iterator[tuple[str, Told | None, Told | None]]:
@@ -167,4 +179,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -24,7 +25,7 @@ BLOCK = re.compile(r"(<!-- live figures -->\n)(.*?)(<!-- end of live figures -->
 
 def load(folder: Path, media: Path, arguments: argparse.Namespace) -> object:
     """Many cameras on one machine with their server: every case found, every picture accounted for."""
-    with street(folder, media, cameras=arguments.cameras) as place:
+    with street(folder, media, cameras=arguments.cameras, own=_sampled(arguments, arguments.cameras)) as place:
         return quiet_run(place, arguments.minutes * 60)
 
 
@@ -35,7 +36,7 @@ def kills(folder: Path, media: Path, arguments: argparse.Namespace) -> object:
 
 def memory(folder: Path, media: Path, arguments: argparse.Namespace) -> object:
     """Cameras that lose their connection all the time."""
-    with street(folder, media, cameras=8) as place:
+    with street(folder, media, cameras=8, own=_sampled(arguments, 8)) as place:
         result = memory_drill(place, warm_up_s=120, seconds=arguments.memory_minutes * 60)
         assert max(result.growth, result.own_growth) < GROWTH_MAX, result
         assert result.descriptors[0] == result.descriptors[1], result
@@ -45,6 +46,10 @@ def memory(folder: Path, media: Path, arguments: argparse.Namespace) -> object:
 def damage(folder: Path, media: Path, arguments: argparse.Namespace) -> object:
     """Bit flips, truncated and reordered packets through the real decoders."""
     return damage_drill(folder, media, mutated=arguments.mutated, limit_s=1200)
+
+
+def _sampled(arguments: argparse.Namespace, cameras: int) -> dict[str, dict[str, Any]]:
+    return {f"cam-{number:02d}": {"sampling": {"decode": arguments.decode, "fps": 2}} for number in range(cameras)}
 
 
 DRILLS: dict[str, Callable[[Path, Path, argparse.Namespace], object]] = {
@@ -60,6 +65,7 @@ def main() -> int:
     parser.add_argument("drill", nargs="*", help=f"which: {', '.join(DRILLS)}; all without one")
     parser.add_argument("--cameras", type=int, default=16, help="of load")
     parser.add_argument("--minutes", type=float, default=3, help="of load")
+    parser.add_argument("--decode", default="all", choices=("all", "auto", "keyframes"), help="of load and memory")
     parser.add_argument("--rounds", type=int, default=5, help="of kills: each kind of process so often")
     parser.add_argument("--apart-s", type=float, default=30, help="from kill to kill")
     parser.add_argument("--memory-minutes", type=float, default=10, help="of memory, after two minutes of warm-up")

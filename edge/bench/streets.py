@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,20 +17,23 @@ def demo_clip() -> str:
     return str(configs_dir() / "demo" / "plaza.mp4")
 
 
-def watching(name: str, source: str, *, decode: str, fps: float = 5.0) -> dict[str, Any]:
-    """A camera that waits for parked cars and for goods, and tells every ten seconds how many people are there."""
+def dwelling(name: str, source: str, *, uses: Sequence[str], decode: str, fps: float = 5.0) -> dict[str, Any]:
+    """A camera with one zone and these scenarios in it, each as it is in stock."""
     return {
         "id": name,
         "source": source,
         "sampling": {"decode": decode, "fps": fps},
         "frozen_after_s": 3600,  # a recording that is played over and over is no broken camera
         "zones": [{"id": "middle", "polygon": _MIDDLE}],
-        "scenarios": [
-            {"use": "illegal-parking", "zones": ["middle"], "after_s": 60},
-            {"use": "piled-goods", "zones": ["middle"], "after_s": 60},
-            {"use": "occupancy", "zones": ["middle"], "every_s": INTERVAL_S},
-        ],
+        "scenarios": [{"use": use, "zones": ["middle"]} for use in uses],
     }
+
+
+def watching(name: str, source: str, *, decode: str, fps: float = 5.0) -> dict[str, Any]:
+    """One that waits for parked cars and for goods, and tells every ten seconds how many people are there."""
+    camera = dwelling(name, source, uses=["illegal-parking", "piled-goods"], decode=decode, fps=fps)
+    camera["scenarios"].append({"use": "occupancy", "zones": ["middle"], "every_s": INTERVAL_S})
+    return camera
 
 
 def busy(name: str, source: str, *, columns: int, rows: int) -> dict[str, Any]:

@@ -91,6 +91,10 @@ def memory(
     source: Annotated[str, typer.Option(help=f"rtsp://host/camera{{n}}, or a file; {_DEMO}.")] = "",
     cameras: Annotated[int, typer.Option(help="How many, against one.")] = 5,
     seconds: Annotated[float, typer.Option(help="How long each gateway runs before it is measured.")] = 30.0,
+    use: Annotated[
+        list[str] | None,
+        typer.Option(help="A scenario of each camera; may be given again. illegal-parking if none is."),
+    ] = None,
     decode: _Decode = "auto",
     json: _Json = None,
 ) -> int:
@@ -103,7 +107,13 @@ def memory(
     from edge.bench.memory import CAMERA_MIB_MAX, DETECTOR_MIB_MAX, measure
     from edge.bench.streets import demo_clip
 
-    found = measure(source or demo_clip(), cameras=cameras, seconds=seconds, decode=_known(decode))
+    found = measure(
+        source or demo_clip(),
+        uses=use or ["illegal-parking"],
+        cameras=cameras,
+        seconds=seconds,
+        decode=_known(decode),
+    )
     over = found["extra_camera_mib"] >= CAMERA_MIB_MAX or found["detector_mib"] >= DETECTOR_MIB_MAX
     line = (
         f"{found['extra_camera_mib']:.1f} MiB for each more camera (its worker {found['camera_worker_mib']:.1f}), "
