@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from edge.capture.activity import LOOK_PX, PacketSizes, Pictures, payload_bytes
 from edge.capture.connection import Gating, PacketConnection
-from edge.capture.gate import Coded, Decoder, Gate, Pace
+from edge.capture.gate import Coded, Decoder, Gate, Pace, _Alone
 from edge.capture.gating import Greys
 from edge.capture.live import LiveCapture
 from edge.capture.packets import PacketCapture
@@ -599,3 +599,41 @@ def test_what_a_closed_clip_decoded_is_gone_at_once_and_not_when_garbage_is_coll
         assert [one() for one in gone] == [None, None]
     finally:
         gc.enable()
+
+
+def test_a_stream_that_is_refreshed_piece_by_piece_is_decoded_whole_and_says_so(tmp_path: Path) -> None:
+    coder = [*X264, "-crf", "26", "-bf", "0", "-x264-params", "intra-refresh=1:keyint=20:scenecut=0"]
+    path = walk(tmp_path / "a.mp4", coder, seconds=16, walks=())
+    every, _ = times_s(path, decode="all", pace=Pace())
+    seen, capture = times_s(path, decode="auto", pace=Pace())
+    late = [at for at in every if at not in seen]
+    print(f"{len(seen)} of {len(every)} pictures, none before {max(late, default=0)} s")
+    assert [at for at in late if at >= 5] == [], "one group to learn that it gives none, one to come whole"
+    assert capture.decoding == Decoding(
+        "all", "its keyframes give no picture by themselves: turn intra refresh off", True
+    )
+
+
+def test_keyframes_are_tried_by_themselves_again_but_ever_more_rarely() -> None:
+    alone, trials = _Alone(), []
+    for group in range(200):
+        alone.keyframe()
+        if not alone.fault:
+            trials.append(group)
+            alone.tried(gave=False, damaged=False)
+    assert trials == [0, 32, 96]
+    alone = _Alone()
+    alone.tried(gave=False, damaged=True)
+    assert not alone.fault, "one may be damage"
+    alone.tried(gave=False, damaged=True)
+    assert alone.fault
+
+
+@pytest.mark.parametrize("decode", ["auto", "keyframes"])
+def test_a_raw_stream_is_decoded_whole_for_it_has_no_times(tmp_path: Path, decode: str) -> None:
+    coded = walk(tmp_path / "a.mp4", CODERS["constant quality"], seconds=6, walks=())
+    raw = tmp_path / "a.h264"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(coded), "-c", "copy", "-f", "h264", str(raw)], check=True)
+    seen, capture = times_s(raw, decode=decode, pace=Pace())
+    assert seen == times_s(raw, decode="all", pace=Pace())[0]
+    assert capture.decoding == Decoding("all", "a raw stream has no times, so every picture counts")

@@ -21,7 +21,7 @@ from edge.capture.gate import ALL, AUTO, KEYFRAMES, Decoder, Gate, Pace, chosen
 from edge.capture.gating import Greys, VideoPacket, coded
 from edge.capture.hardware import NONE
 from edge.capture.lag import Lag
-from edge.capture.packets import decoders_of, info_of, may_be_gated, open_video
+from edge.capture.packets import TIMELESS, decoders_of, info_of, open_video, why_ungated
 from edge.capture.pixels import Converter
 from edge.capture.reel import Reel
 from edge.capture.timeline import Ticks, interval_ns
@@ -131,7 +131,6 @@ class PacketConnection:
         self._source = source
         self._counts = counts
         self._mono_ns = mono_ns
-        self._keyframes_only = keyframes_only
         self._container, self._stream = open_video(source, transport=transport)
         self._decoders = decoders_of(source, self._container, self._stream, NONE if undecoded else hwaccel)
         self.info = replace(info_of(source, self._container, self._stream), decoder=self._decoders.runs_on)
@@ -141,6 +140,11 @@ class PacketConnection:
         self.behind_ns = 0
         self._lag = Lag() if sources.is_url(source) else None
         self._catching_up = False
+        self._ungated = why_ungated(self._container, self._stream)
+        if keyframes_only and self._ungated == TIMELESS:
+            keyframes_only, self._asked = False, AUTO
+        else:
+            self._asked = AUTO if gating is not None else KEYFRAMES if keyframes_only else ALL
         self._decoder = CleanDecoder(
             self._stream.codec_context,
             counts,
@@ -148,9 +152,7 @@ class PacketConnection:
             strict=strict,
             decoders=self._decoders,
         )
-        may_be = not undecoded and may_be_gated(self._container, self._stream)
-        self._gate = self._gate_for(gating) if gating is not None and may_be else None
-        self._asked = AUTO if gating is not None else KEYFRAMES if keyframes_only else ALL
+        self._gate = self._gate_for(gating) if gating is not None and not (undecoded or self._ungated) else None
         self._fed: _Arrived | None = None  # to the decoder, the last of all
         self._gate_ns = 0
         self.looks_back = False
@@ -186,7 +188,7 @@ class PacketConnection:
 
     @property
     def decoding(self) -> Decoding:
-        return chosen(self._asked, self._gate)
+        return chosen(self._asked, self._gate, ungated=self._ungated)
 
     def close(self) -> None:
         self._container.close()
@@ -287,7 +289,7 @@ class PacketConnection:
     @property
     def _is_patient(self) -> bool:
         """Whether pictures are so rare that nobody minds when they come a little later."""
-        return self._keyframes_only or self._undecoded or (self._gate is not None and self._gate.closed)
+        return self._asked == KEYFRAMES or self._undecoded or (self._gate is not None and self._gate.closed)
 
     def _show(self, picture: VideoFrame) -> Picture:
         size_px = (picture.width, picture.height)
@@ -371,10 +373,13 @@ class PacedFile(PacketConnection):
 
     def steps(self) -> Iterator[Picture | None]:
         begin_ns: int | None = None
+        shown_ns = 0  # of a raw stream, which has no times: as evenly as it says
         for picture in super().steps():
-            if picture is not None and picture.stamp_ns is not None:
-                begin_ns = self._mono_ns() - picture.stamp_ns if begin_ns is None else begin_ns
-                early_ns = begin_ns + picture.stamp_ns - self._mono_ns()
+            if picture is not None:
+                stamp_ns = shown_ns if picture.stamp_ns is None else picture.stamp_ns
+                shown_ns = stamp_ns + interval_ns(self.info.fps)
+                begin_ns = self._mono_ns() - stamp_ns if begin_ns is None else begin_ns
+                early_ns = begin_ns + stamp_ns - self._mono_ns()
                 if early_ns > 0:
                     self._pause(early_ns / NS_PER_S)
             yield picture

@@ -35,13 +35,14 @@ _OFTEN_GROUPS = 3  # in a row, before keyframes are all that is needed; two may 
 _STEP_BACK_NS = NS_PER_S  # further back is another count of time
 _JITTER_NS = NS_PER_S // 4  # of keyframes that come every so many seconds
 _STEP_AHEAD_NS = 60 * NS_PER_S
+_REFUSED_GROUPS = 2  # in a row: one may be damage
+_TRIAL_GROUPS = 32  # until keyframes are tried by themselves again; twice as many after each time
+_NOT_ALONE = "its keyframes give no picture by themselves: turn intra refresh off"
 
 ALL = "all"
 KEYFRAMES = "keyframes"
 AUTO = "auto"
 ACTIVITY = "activity"
-
-UNGATED = "an AVI marks pictures as keyframes that are none"
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -98,6 +99,7 @@ class Gate(Generic[P, T]):
         self._step_ns = seconds_to_ns(1 / fps)
         self._motion_for = pace.motion_for
         self._rhythm = _Rhythm(pace.apart_max_ns)
+        self._alone = _Alone()
         self._due_fps = fps if pace.motion_for else min(fps, _DWELL_FPS)
         self._due = Sampler(self._due_fps)
         self._pictures = Pictures(pace.watched)
@@ -137,8 +139,8 @@ class Gate(Generic[P, T]):
     def decoding(self) -> Decoding:
         """What is decoded just now, and why."""
         rhythm = self._rhythm
-        if rhythm.fault:
-            return Decoding(ALL, rhythm.fault, faulty=True)
+        if fault := rhythm.fault or self._alone.fault:
+            return Decoding(ALL, fault, faulty=True)
         interval_s = None if rhythm.interval_ns is None else rhythm.interval_ns / NS_PER_S
         every = "as often as they come" if interval_s is None else f"every {interval_s:.1f} s"
         if not self._asks_for_motion:
@@ -189,6 +191,7 @@ class Gate(Generic[P, T]):
 
     def _take_keyframe(self, coded: Coded[P]) -> Iterator[T]:
         self._rhythm.keyframe(coded.sent_ns)
+        self._alone.keyframe()
         self._latest_shown_ns = coded.shown_ns
         if self._open and not self._may_close(coded.sent_ns):
             yield from self._follow(coded)
@@ -206,9 +209,13 @@ class Gate(Generic[P, T]):
             self._hold_keyframe(coded, shown=False)
 
     def _show_alone(self, coded: Coded[P]) -> Iterator[T]:
+        corrupt = self._counts.corrupt
         pictures = self._decoder.alone(coded.carried)
-        if not pictures:  # damaged: from here on as if there were no gate, until it can be closed again
+        self._alone.tried(gave=bool(pictures), damaged=self._counts.corrupt > corrupt)
+        if not pictures:  # from here on as if there were no gate, until it can be closed again
             self.leave_out()
+            if self._alone.fault:  # a point of recovery: pictures come with what follows it
+                yield from self._follow(coded)
             return
         if self._asks_for_motion:
             moved = self._compare(pictures[-1], coded.sent_ns)
@@ -223,7 +230,9 @@ class Gate(Generic[P, T]):
 
     @property
     def _may_be_closed(self) -> bool:
-        return not self._rhythm.fault and (not self._asks_for_motion or (self._sizes.ready and self._sizes.tell))
+        return not (self._rhythm.fault or self._alone.fault) and (
+            not self._asks_for_motion or (self._sizes.ready and self._sizes.tell)
+        )
 
     def _may_close(self, sent_ns: int) -> bool:
         if not self._may_be_closed:
@@ -316,11 +325,38 @@ class Gate(Generic[P, T]):
             self._rhythm.break_off()
 
 
-def chosen(asked: str, gate: Gate[P, T] | None) -> Decoding:
-    """What is decoded just now, and why, where `decode` is as asked; `gate` is None where there is none to choose."""
+def chosen(asked: str, gate: Gate[P, T] | None, *, ungated: str) -> Decoding:
+    """What is decoded just now, and why, where `decode` is as asked; `ungated`: why there is no gate to choose."""
     if gate is not None:
         return gate.decoding
-    return Decoding(KEYFRAMES if asked == KEYFRAMES else ALL, UNGATED if asked == AUTO else "as configured")
+    return Decoding(KEYFRAMES if asked == KEYFRAMES else ALL, ungated if asked == AUTO else "as configured")
+
+
+class _Alone:
+    """Whether keyframes give pictures by themselves.
+
+    Where H.264 is refreshed piece by piece (intra refresh) there are none: its points of recovery count as keyframes,
+    and a picture is whole only with the seconds that follow.
+    """
+
+    def __init__(self) -> None:
+        self._refused = 0  # in a row
+        self._groups, self._left = _TRIAL_GROUPS, 0
+
+    @property
+    def fault(self) -> str:
+        return _NOT_ALONE if self._left else ""
+
+    def keyframe(self) -> None:
+        self._left = max(self._left - 1, 0)
+
+    def tried(self, *, gave: bool, damaged: bool) -> None:
+        if gave:
+            self._refused, self._groups = 0, _TRIAL_GROUPS
+            return
+        self._refused += 1
+        if self._refused >= _REFUSED_GROUPS or not damaged:
+            self._left, self._groups = self._groups, 2 * self._groups
 
 
 class _Rhythm:

@@ -30,6 +30,8 @@ from edge.capture.timeline import FrameOrigin
 from edge.core.types import NS_PER_S
 from edge.ports import Decoding, SourceInfo
 
+TIMELESS = "a raw stream has no times, so every picture counts"
+_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
 _DECODER_THREADS = 2  # more cost memory for each camera (24 MB a thread at 1080p) and gain nothing at street rates
 _REFUSED_LIMIT = 250  # packets without one picture: ten seconds of a usual camera
 
@@ -81,7 +83,6 @@ class PacketCapture(Reading[VideoFrame]):
     ) -> None:
         if decode not in (ALL, KEYFRAMES, AUTO):
             raise ValueError(f"decode must be all, keyframes or auto, got {decode!r}")
-        self._asked = decode
         self._container, self._stream = open_video(source)
         self._decoders = decoders_of(source, self._container, self._stream, hwaccel)
         info = info_of(source, self._container, self._stream)
@@ -95,8 +96,9 @@ class PacketCapture(Reading[VideoFrame]):
         self._reel = reel
         if reel is not None:
             reel.begin(self._stream)
-        gated = decode == AUTO and may_be_gated(self._container, self._stream)
-        self._gate = self._gate_for(fps, pace) if gated else None
+        self._ungated = why_ungated(self._container, self._stream)
+        self._asked = AUTO if self._ungated == TIMELESS and decode == KEYFRAMES else decode
+        self._gate = self._gate_for(fps, pace) if decode == AUTO and not self._ungated else None
         self._sent_ns = 0
         self._last_packet_torn = False
         self._first_dts: int | None = None
@@ -224,7 +226,7 @@ class PacketCapture(Reading[VideoFrame]):
     @property
     def decoding(self) -> Decoding:
         """What of its pictures is decoded, and why."""
-        return chosen(self._asked, self._gate)
+        return chosen(self._asked, self._gate, ungated=self._ungated)
 
     @property
     def _end_ns(self) -> int:
@@ -267,10 +269,17 @@ def decoders_of(source: str, container: InputContainer, stream: VideoStream, hwa
     return decoders
 
 
-def may_be_gated(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether its keyframes are keyframes: an AVI's index also marks pictures that hang on others (DivX recorders),
-    and what is decoded from such a one on is no picture that anybody saw."""
-    return bool(container.format.name != "avi" or stream.codec_context.name == "mjpeg")
+def why_ungated(container: InputContainer, stream: VideoStream) -> str:
+    """Why every picture must be decoded, "" where keyframes may be enough.
+
+    An AVI's index also marks pictures that hang on others (DivX recorders), and what is decoded from such a one on is
+    no picture that anybody saw. In a raw stream, without times, only all pictures tell when each of them was.
+    """
+    if stream.codec_context.name == "mjpeg":
+        return ""
+    if container.format.flags & _NO_TIMES:
+        return TIMELESS
+    return "an AVI marks pictures as keyframes that are none" if container.format.name == "avi" else ""
 
 
 def info_of(source: str, container: InputContainer, stream: VideoStream) -> SourceInfo:
