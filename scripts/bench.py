@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))  # the tests are not installed, and the test bench
 
 from edge.bench import history  # noqa: E402
 from edge.bench.history import Entry, Figure, figure  # noqa: E402
+from edge.errors import EdgeError  # noqa: E402
 from edge.resources import configs_dir  # noqa: E402
 
 HISTORY = ROOT / "docs" / "bench-history.json"
@@ -61,6 +62,9 @@ def main() -> int:
     parser.add_argument("--live", action="store_true", help="also search how many live cameras hold: half an hour")
     parser.add_argument("--page", action="store_true", help="only write docs/performance.md anew")
     arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error(f"--rounds {arguments.rounds}: one at least")
+    history.read(HISTORY)  # what is no history is told now, and not after all rounds
     if arguments.page:
         write_page()
         return 0
@@ -207,7 +211,9 @@ def figures_text(entries: list[Entry], public: dict[str, Any]) -> str:
     if public:
         lines += [
             f"`scripts/compare-public` on commit {public['commit']}, {public['machine']}, {public['rounds']} rounds: "
-            "CPU seconds per camera-minute, and the ratio to the public parts as they come, and with resting threads:",
+            "CPU seconds per camera-minute, and the ratio to the public parts as they come, and with resting threads. "
+            "Each is the median of the rounds, the ratios those of what ran in the same round: "
+            "they are no quotients of the medians.",
             "",
             "| clip | pipeline | CPU s | range | ratio | to resting | cases |",
             "|---|---|---|---|---|---|---|",
@@ -225,4 +231,7 @@ def figures_text(entries: list[Entry], public: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except EdgeError as error:
+        sys.exit(f"bench: {error}")

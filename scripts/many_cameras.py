@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="the gateway's folder; else a temporary one")
     parser.add_argument("--media", type=Path, help="the shared clips, else EDGE_MEDIA, else beside the repository")
     asked = parser.parse_args()
+    if asked.cameras < 1 or not 0 < asked.minutes < 1440:
+        parser.error(f"--cameras {asked.cameras} --minutes {asked.minutes:g}: one camera and some minutes at least")
     media = asked.media or Path(os.environ.get("EDGE_MEDIA") or ROOT.parent / "shared" / "media")
     if not (media / "events.json").is_file():
         parser.error(f"no shared clips in {media}; name their folder with --media")

@@ -21,6 +21,7 @@ from edge.capture.packets import PacketCapture
 from edge.capture.timeline import FrameOrigin
 from edge.clock import cpu_s
 from edge.core.types import UInt8
+from edge.errors import EdgeError
 
 FPS = 5.0
 EVERY_PICTURE = 1000.0
@@ -87,4 +88,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except EdgeError as error:
+        raise SystemExit(f"measure_hwaccel: {error}") from None

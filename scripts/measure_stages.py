@@ -19,6 +19,7 @@ from typing import Any
 from edge.capture.pixels import Converter, DecodedPixels
 from edge.clock import Stopwatch, cpu_s, thread_cpu_s
 from edge.config.loader import load_site
+from edge.errors import EdgeError
 from edge.wiring import recorded
 from edge.wiring.recorded import ReplayOrder, replay
 
@@ -84,4 +85,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgeError as error:
+        raise SystemExit(f"measure_stages: {error}") from None

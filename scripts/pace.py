@@ -20,6 +20,7 @@ import numpy as np
 
 from edge.capture.packets import inspect
 from edge.core import boxes
+from edge.errors import EdgeError
 from edge.runtime.evaluation import closing_line
 from edge.wiring.recorded import EVALUATION_START, evaluate
 
@@ -69,7 +70,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], help="clips whose name holds this")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--work", type=Path, help="folder for the encoded clips and the replays, which stay there")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if any(not 0.1 <= apart_s <= 60 for apart_s in asked.apart):
+        parser.error("--apart: choose 0.1 to 60 seconds")
+    return asked
 
 
 def report(truth: Path, asked: argparse.Namespace, apart_s: float, work: Path) -> tuple[list[str], list[str]]:
@@ -179,4 +183,7 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except EdgeError as error:
+        raise SystemExit(f"pace: {error}") from None

@@ -215,6 +215,14 @@ def test_bench_hotpath_prints_a_row_for_each_size(capsys: pytest.CaptureFixture[
         (["live", "--source", "rtsp://h/{n}", "--seconds", "5"], "--seconds 5: a trial needs 20"),
         (["live", "--source", "rtsp://h/{n}", "--cameras-max", "500"], "500 cameras: choose 1 to 256"),
         (["live", "--source", "rtsp://h/{n}", "--decode", "some"], "--decode some: choose one of auto"),
+        (["live", "--source", "rtsp://h/{n}", "--seconds", "nan"], "--seconds nan: a trial needs 20"),
+        (["live", "--source", "rtsp://h/{n}", "--fps", "0"], "--fps 0: choose 0.1 to 60"),
+        (["live", "--source", "rtsp://h/{n}", "--delay-s", "-1"], "--delay-s -1: choose 0.1"),
+        (["hotpath", "--seconds", "nan"], "--seconds nan: choose 0 to"),
+        (["hotpath", "--objects", "1681"], "--objects 1681: choose 1 to 1680"),
+        (["latency", "--seconds", "-1"], "--seconds -1: choose 1 to"),
+        (["memory", "--seconds", "-1"], "--seconds -1: choose 0 to"),
+        (["memory", "--cameras", "500"], "500 cameras: choose 1 to 256"),
         (["memory", "--cameras", "1"], "--cameras 1: two at least"),
         (["replay", "x.mp4", "-c", str(DEMO / "site.yaml"), "--rounds", "0"], "--rounds 0: at least one"),
     ],
@@ -224,6 +232,12 @@ def test_a_misused_bench_says_what_to_do(order: list[str], said: str, capsys: py
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_an_entry_without_figures_is_not_kept_for_the_next_would_be_compared_with_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="without figures"):
+        history.add(tmp_path / "history.json", Entry("c", "", "m", {}))
+    assert not (tmp_path / "history.json").exists()
 
 
 def test_the_page_shows_the_figures_that_are_kept() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import yaml
 
+from edge.capture.sources import check_source, is_device
 from edge.clock import elapsed_s
 from edge.errors import EdgeError, StateError, UsageError
 from edge.runtime.health import CAMERA, DETECTOR, STREAMING, GatewayStatus
@@ -27,10 +28,17 @@ _ASK_S = 0.2
 
 
 def sources(pattern: str, cameras: int) -> list[str]:
-    """`rtsp://host/cam{n}` -> the addresses of cameras 0, 1, 2 ..; a pattern without {n} is one source for all."""
+    """`rtsp://host/cam{n}` -> the addresses of cameras 0, 1, 2 ..; a pattern without {n} is one source for all.
+
+    Raises CaptureError for a file that cannot be used.
+    """
     if not 0 < cameras <= CAMERAS_MAX:
         raise UsageError(f"{cameras} cameras: choose 1 to {CAMERAS_MAX}")
-    return [pattern.replace("{n}", str(number)) for number in range(cameras)]
+    addresses = [pattern.replace("{n}", str(number)) for number in range(cameras)]
+    for address in dict.fromkeys(addresses):
+        if not is_device(address):
+            check_source(address)
+    return addresses
 
 
 class BenchGateway:

@@ -128,6 +128,8 @@ def read(path: Path) -> list[Entry]:
 
 def add(path: Path, entry: Entry) -> None:
     """The newest takes the place of one of the same commit and machine; the oldest give way."""
+    if not entry.figures:
+        raise UsageError(f"{path}: an entry without figures would be compared with nothing; measure one round at least")
     kept = [one for one in read(path) if (one.commit, one.machine) != (entry.commit, entry.machine)]
     document = {"entries": [asdict(one) for one in [*kept, entry][-ENTRIES_MAX:]]}
     try:

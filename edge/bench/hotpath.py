@@ -38,6 +38,7 @@ from edge.runtime.slots import SizeClass
 
 CAMERAS = (1, 16, 64)
 OBJECTS = (1, 50, 300)
+OBJECTS_MAX = 1680  # there is room for no more in the made-up picture
 STAGES = ("letterbox", "slot", "outputs", "suppression", "tracks", "zones", "rules", "cases")
 GROWTH_MAX = 0.2  # of what a picture costs, from one camera to the most
 ROUNDS_MIN = 5

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.bench.gateway import BenchGateway
+from edge.bench.gateway import BenchGateway, sources
 from edge.bench.streets import busy
 from edge.clock import SystemClock
 from edge.core.types import NS_PER_S
@@ -51,6 +51,7 @@ class Arrivals:
 
 def measure(source: str, *, seconds: float, broker_url: str | None = None) -> dict[str, Any]:
     """One camera with people in it for so many seconds; the broker that is named, else our own. Raises EdgeError."""
+    sources(source, 1)
     arrivals = Arrivals()
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
         if broker_url is not None:

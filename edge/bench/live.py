@@ -86,7 +86,7 @@ def measure(
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> dict[str, Any]:
     """Trials of `seconds` each until the answer is found, none begun after `limit_s`. Raises EdgeError."""
-    if seconds < 2 * INTERVAL_S:
+    if not seconds >= 2 * INTERVAL_S:  # nor is what is no number
         raise UsageError(f"--seconds {seconds:g}: a trial needs {2 * INTERVAL_S} at least, two intervals")
     sources(pattern, cameras_max)
     begin_s, trials = elapsed_s(), list[Trial]()

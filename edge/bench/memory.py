@@ -25,6 +25,7 @@ def measure(source: str, *, uses: Sequence[str], cameras: int, seconds: float, d
     """
     if cameras < 2:
         raise UsageError(f"--cameras {cameras}: two at least, for the difference to one")
+    sources(source, cameras)
     one = _settled(source, 1, uses, seconds, decode)
     many = _settled(source, cameras, uses, seconds, decode)
     more = _sum(many) - _sum(one)

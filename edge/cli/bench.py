@@ -42,7 +42,13 @@ def replay(
     from edge.bench.replay import measure
     from edge.config.loader import load_site
 
-    found = measure(load_site(config, environ=os.environ), clip, camera=camera, seconds=seconds, rounds=rounds)
+    found = measure(
+        load_site(config, environ=os.environ),
+        clip,
+        camera=camera,
+        seconds=_within(seconds, "--seconds", 0),
+        rounds=rounds,
+    )
     lines = [
         f"{found['cpu_s_per_minute']:.2f} CPU s per camera-minute, {found['times_real_time']:.1f} times real time, "
         f"{found['rest_share']:.1%} of the CPU outside decoder and network"
@@ -67,9 +73,11 @@ def hotpath(
 
     Exit status: 0 measured, 1 a picture costs over 20 % more with the most cameras than with the fewest, 2 misused.
     """
-    from edge.bench.hotpath import GROWTH_MAX, measure
+    from edge.bench.hotpath import GROWTH_MAX, OBJECTS_MAX, measure
 
-    found: Any = measure(_numbers(cameras, "--cameras"), _numbers(objects, "--objects"), seconds=seconds)
+    things = _numbers(objects, "--objects")
+    _within(max(things), "--objects", 1, OBJECTS_MAX)
+    found: Any = measure(_numbers(cameras, "--cameras"), things, seconds=_within(seconds, "--seconds", 0))
     stages = found["stages"]
     lines = [f"{'us a picture':24}" + "".join(f"{stage:>13}" for stage in (*stages, "total"))]
     for row in found["rows"]:
@@ -111,7 +119,7 @@ def memory(
         source or demo_clip(),
         uses=use or ["illegal-parking"],
         cameras=cameras,
-        seconds=seconds,
+        seconds=_within(seconds, "--seconds", 0),
         decode=_known(decode),
     )
     over = found["extra_camera_mib"] >= CAMERA_MIB_MAX or found["detector_mib"] >= DETECTOR_MIB_MAX
@@ -140,7 +148,7 @@ def latency(
     from edge.bench.latency import measure
     from edge.bench.streets import demo_clip
 
-    found = measure(source or demo_clip(), seconds=seconds, broker_url=broker or None)
+    found = measure(source or demo_clip(), seconds=_within(seconds, "--seconds", 1), broker_url=broker or None)
     p99 = "" if found["p99_s"] is None else f"p99 {found['p99_s']:.3f} s, "
     line = f"{found['alerts']} alerts: p50 {found['p50_s']:.3f} s, {p99}most {found['max_s']:.3f} s"
     _tell("latency", found, [line], json)
@@ -179,12 +187,12 @@ def live(
 
     found = measure(
         source,
-        delay_s=delay,
+        delay_s=_within(delay, "--delay-s", 0.1),
         seconds=seconds,
         decode=_known(decode),
-        fps=fps,
+        fps=_within(fps, "--fps", 0.1, 60),
         cameras_max=most,
-        limit_s=limit,
+        limit_s=_within(limit, "--limit-s", 1),
         on_trial=told,
     )
     _tell("live", found, [f"{found['cameras']} cameras ({found['found']})"], json)
@@ -215,6 +223,14 @@ def _numbers(text: str, option: str) -> list[int]:
     if not numbers or len(numbers) != text.count(",") + 1 or min(numbers) < 1:
         raise UsageError(f"{option} {text}: write numbers from 1 on, like 1,16,64")
     return numbers
+
+
+def _within(value: float, option: str, least: float, most: float = 86_400.0) -> float:
+    from edge.errors import UsageError
+
+    if not least <= value <= most:  # nor is what is no number
+        raise UsageError(f"{option} {value:g}: choose {least:g} to {most:g}")
+    return value
 
 
 def _known(decode: str) -> str:

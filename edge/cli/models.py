@@ -86,7 +86,7 @@ def benchmark(
     folder: Path | None = _FOLDER,
     provider: list[str] = typer.Option([], "--provider", help="cpu, openvino, ...; all installed ones if left out."),
     input_px: list[int] = typer.Option(
-        [], "--input", help="Longest side, px; the model's and two smaller if left out."
+        [], "--input", min=64, max=4096, help="Longest side, px; the model's and two smaller if left out."
     ),
     threads: list[int] = typer.Option([1, 2], "--threads", min=1, max=64, help="Threads of the network."),
     batch: list[int] = typer.Option([1, 4, 8], "--batch", min=1, max=16, help="Pictures at once."),
