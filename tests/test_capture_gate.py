@@ -608,7 +608,7 @@ def test_a_stream_that_is_refreshed_piece_by_piece_is_decoded_whole_and_says_so(
     seen, capture = times_s(path, decode="auto", pace=Pace())
     late = [at for at in every if at not in seen]
     print(f"{len(seen)} of {len(every)} pictures, none before {max(late, default=0)} s")
-    assert [at for at in late if at >= 5] == [], "one group to learn that it gives none, one to come whole"
+    assert [at for at in late if at >= 7] == [], "two groups to learn that they give none, one to come whole"
     assert capture.decoding == Decoding(
         "all", "its keyframes give no picture by themselves: turn intra refresh off", True
     )
@@ -620,13 +620,9 @@ def test_keyframes_are_tried_by_themselves_again_but_ever_more_rarely() -> None:
         alone.keyframe()
         if not alone.fault:
             trials.append(group)
-            alone.tried(gave=False, damaged=False)
-    assert trials == [0, 32, 96]
-    alone = _Alone()
-    alone.tried(gave=False, damaged=True)
-    assert not alone.fault, "one may be damage"
-    alone.tried(gave=False, damaged=True)
-    assert alone.fault
+            alone.tried(gave=False)
+    assert trials == [0, 1, 33, 97], "one may be damage"
+    print(f"tried {len(trials)} times in 200 groups")
 
 
 @pytest.mark.parametrize("decode", ["auto", "keyframes"])

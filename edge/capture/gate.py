@@ -209,9 +209,8 @@ class Gate(Generic[P, T]):
             self._hold_keyframe(coded, shown=False)
 
     def _show_alone(self, coded: Coded[P]) -> Iterator[T]:
-        corrupt = self._counts.corrupt
         pictures = self._decoder.alone(coded.carried)
-        self._alone.tried(gave=bool(pictures), damaged=self._counts.corrupt > corrupt)
+        self._alone.tried(gave=bool(pictures))
         if not pictures:  # from here on as if there were no gate, until it can be closed again
             self.leave_out()
             if self._alone.fault:  # a point of recovery: pictures come with what follows it
@@ -350,12 +349,12 @@ class _Alone:
     def keyframe(self) -> None:
         self._left = max(self._left - 1, 0)
 
-    def tried(self, *, gave: bool, damaged: bool) -> None:
+    def tried(self, *, gave: bool) -> None:
         if gave:
             self._refused, self._groups = 0, _TRIAL_GROUPS
             return
         self._refused += 1
-        if self._refused >= _REFUSED_GROUPS or not damaged:
+        if self._refused >= _REFUSED_GROUPS:
             self._left, self._groups = self._groups, 2 * self._groups
 
 
