@@ -52,7 +52,7 @@ class Decoding:
 
     mode: str  # all | keyframes | activity: all for as long as something moves
     words: str
-    faulty: bool = False  # keyframes would do, if the camera sent them often enough
+    faulty: bool = False  # keyframes would do, if the camera sent whole ones often enough
 
 
 @dataclass(frozen=True, slots=True)

@@ -633,3 +633,25 @@ def test_a_raw_stream_is_decoded_whole_for_it_has_no_times(tmp_path: Path, decod
     seen, capture = times_s(raw, decode=decode, pace=Pace())
     assert seen == times_s(raw, decode="all", pace=Pace())[0]
     assert capture.decoding == Decoding("all", "a raw stream has no times, so every picture counts")
+
+
+def test_keyframes_that_were_damaged_on_the_way_say_nothing_of_the_camera() -> None:
+    _, _, decoder = gate_of(Pace())
+    counts = CaptureCounts()
+
+    def alone(unit: Unit) -> Sequence[Unit]:
+        if unit.row not in (40, 60, 80):
+            return decoder.alone(unit)
+        counts.corrupt += 1
+        return []
+
+    damaged = Decoder(
+        alone=alone,
+        follow=lambda unit: [],
+        leave=lambda: [],
+        stamp_ns=lambda unit: unit.shown_ns,
+        grey=decoder.grey,
+    )
+    gate = Gate(damaged, counts, fps=RATE, pace=Pace())
+    assert [unit.row for unit in offer(gate, stream_of(still(14), group=20))] == [0, 20, 100, 120]
+    assert not gate.decoding.faulty

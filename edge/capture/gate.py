@@ -117,8 +117,8 @@ class Gate(Generic[P, T]):
         self._moved_ns: int | None = None  # when motion was last seen; None: never judged
 
     def close(self) -> None:
-        """Lets go of the decoder: its functions know who owns us, and that circle would keep 10 MB of pictures until
-        garbage is collected."""
+        """Once: lets go of the decoder. Its functions know who owns us, and that circle would keep 10 MB of pictures
+        until garbage is collected."""
         del self._decoder
 
     @property
@@ -209,8 +209,10 @@ class Gate(Generic[P, T]):
             self._hold_keyframe(coded, shown=False)
 
     def _show_alone(self, coded: Coded[P]) -> Iterator[T]:
+        damage = self._counts.corrupt, self._counts.withheld
         pictures = self._decoder.alone(coded.carried)
-        self._alone.tried(gave=bool(pictures))
+        if damage == (self._counts.corrupt, self._counts.withheld):  # else what was lost on the way tells nothing
+            self._alone.tried(gave=bool(pictures))
         if not pictures:  # from here on as if there were no gate, until it can be closed again
             self.leave_out()
             if self._alone.fault:  # a point of recovery: pictures come with what follows it

@@ -237,7 +237,7 @@ class LiveCapture:
             return
         self._said_all = True  # once; from here on the health tells
         log.warning(
-            "camera %s: every picture is decoded: %s; set its keyframe (I-frame) interval to 1 to 2 s",
+            "camera %s: every picture is decoded: %s; set it to a whole keyframe (I-frame) every 1 to 2 s",
             self._camera,
             self.decoding.words,
         )

@@ -35,7 +35,7 @@ def carry_over(former: Layers, now: Layers, *, zone: Bool, since_ns: int, settin
     if not same_place(former.empty, now.empty, both & ~former.has_thing):
         return
     goes_on, gone = ground_goes_on(former.empty[0], now.empty[0], both, negative=True)
-    everywhere = np.ones_like(both)
+    everywhere = np.ones_like(both)  # beyond what is known of both, too: a border is judged by both of its sides
     light, near = light_around(now.empty - former.empty, goes_on, gone, asked=everywhere)
     lit = former.empty + light.reshape(former.empty.shape)
     excess = (np.abs(now.empty - lit) / now.tolerance).max(axis=0)
