@@ -31,8 +31,10 @@ def dwelling(name: str, source: str, *, uses: Sequence[str], decode: str, fps: f
 
 def watching(name: str, source: str, *, decode: str, fps: float = 5.0) -> dict[str, Any]:
     """One that waits for parked cars and for goods, and tells every ten seconds how many people are there."""
-    camera = dwelling(name, source, uses=["illegal-parking", "piled-goods"], decode=decode, fps=fps)
-    camera["scenarios"].append({"use": "occupancy", "zones": ["middle"], "every_s": INTERVAL_S})
+    camera = dwelling(name, source, uses=["illegal-parking", "piled-goods", "occupancy"], decode=decode, fps=fps)
+    parking, goods, occupancy = camera["scenarios"]
+    parking["after_s"] = goods["after_s"] = 60
+    occupancy["every_s"] = INTERVAL_S
     return camera
 
 
