@@ -139,8 +139,8 @@ class Gate(Generic[P, T]):
     def decoding(self) -> Decoding:
         """What is decoded just now, and why."""
         rhythm = self._rhythm
-        if fault := rhythm.fault or self._alone.fault:
-            return Decoding(ALL, fault, faulty=True)
+        if self._fault:
+            return Decoding(ALL, self._fault, faulty=True)
         interval_s = None if rhythm.interval_ns is None else rhythm.interval_ns / NS_PER_S
         every = "as often as they come" if interval_s is None else f"every {interval_s:.1f} s"
         if not self._asks_for_motion:
@@ -230,10 +230,13 @@ class Gate(Generic[P, T]):
         yield from pictures
 
     @property
+    def _fault(self) -> str:
+        """Why keyframes are not enough though they would be welcome, "" where they are."""
+        return self._rhythm.fault or self._alone.fault
+
+    @property
     def _may_be_closed(self) -> bool:
-        return not (self._rhythm.fault or self._alone.fault) and (
-            not self._asks_for_motion or (self._sizes.ready and self._sizes.tell)
-        )
+        return not self._fault and (not self._asks_for_motion or (self._sizes.ready and self._sizes.tell))
 
     def _may_close(self, sent_ns: int) -> bool:
         if not self._may_be_closed:

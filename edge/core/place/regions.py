@@ -131,9 +131,10 @@ class Regions:
             own = body & (look.things[place] > 0)
             if np.count_nonzero(own) < self._settings.thing_min_cells or not np.any(solid[place] * body):
                 continue
-            if quantile(look.excess[place][own], _STRONG) < self._settings.strength_min:
+            strength = quantile(look.excess[place][own], _STRONG)
+            if strength < self._settings.strength_min:
                 continue
-            region = self._judge(place, body, own, look, taken=regions)
+            region = self._judge(place, body, own, look, strength=strength, taken=regions)
             regions[region.number] = region
             owner[place][body] = region.number
             if region.told and region.explained_by < 0:
@@ -310,7 +311,14 @@ class Regions:
         layers.absorb(whole)
 
     def _judge(
-        self, place: tuple[slice, slice], body: Bool, own: Bool, look: _Look, *, taken: Container[int]
+        self,
+        place: tuple[slice, slice],
+        body: Bool,
+        own: Bool,
+        look: _Look,
+        *,
+        strength: float,
+        taken: Container[int],
     ) -> Region:
         layers = look.layers
         rows, columns = np.nonzero(own)
@@ -319,7 +327,6 @@ class Regions:
         xyxy = self._grid.to_px(box[None])[0]
         cells = len(rows)
         since_ns = int(median(layers.thing_since_ns[place][own]))
-        strength = quantile(look.excess[place][own], _STRONG)
         witness = (*self._witness(place, body, own, look), strength)
         owners = np.bincount(self._owner[place][own], minlength=1)
         owners[0] = 0
